@@ -1,0 +1,1 @@
+"""The live path: transport, session, stages, server and page. Never imports torch."""

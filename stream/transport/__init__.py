@@ -1,0 +1,1 @@
+"""The only door to aiortc: receive, decode, encode and send on one timeline."""
