@@ -1,1 +1,1 @@
-"""Measurements: kernels, engines, faces, transport and the whole pipeline, as JSON with the machine beside the figure."""
+"""Measurements of kernels, engines, faces, transport and the whole pipeline, one JSON a run."""

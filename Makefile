@@ -1,0 +1,80 @@
+# Every target sets itself up. Nothing but Python 3.11 or newer, make and git is expected.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# uv when it is there, else plain pip. PIP_ARGS can name an index or a folder of wheels.
+PIP := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check -q) -c constraints.txt $(PIP_ARGS)
+# mediapipe asks for opencv-contrib-python, which would write over opencv-python-headless.
+MEDIAPIPE := mediapipe==1.2.2
+RUN := .stamps/run
+DEV := .stamps/dev
+
+HOST ?= 127.0.0.1
+PORT ?= 8080
+
+.PHONY: help run demo test test-slow lint browser bench train gpu-check clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+run: $(RUN) ## Serve the page on http://127.0.0.1:8080
+	$(BIN)/visavis run --host $(HOST) --port $(PORT)
+
+demo: $(RUN) ## Re-voice the bundled clip into out/
+	$(BIN)/visavis demo -o out
+
+test: $(DEV) browser lint ## Lint, types, layers and all tests, a real browser among them
+	$(BIN)/python -m pytest
+
+test-slow: $(DEV) ## The tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(DEV) ## Kernels, engines, faces and the pipeline; JSON in benchmarks/results/
+	$(BIN)/python -m benchmarks run kernels
+	$(BIN)/python -m benchmarks run engines
+	$(BIN)/python -m benchmarks run faces
+	$(BIN)/python -m benchmarks run pipeline
+
+train: $(DEV) ## Show how to prepare data and train (docs/train.md)
+	$(BIN)/python -m training --help
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "visavis needs Python 3.11 or newer; none was found. Install one, or name it: make PYTHON=/path/to/python3"; exit 1; }
+	@if command -v uv >/dev/null; then uv venv -q --python "$(PYTHON)" $(VENV); else "$(PYTHON)" -m venv $(VENV) || \
+		{ echo "$(PYTHON) cannot make a virtual environment. On Debian: apt-get install python3-venv"; exit 1; }; fi
+
+$(RUN): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing visavis into $(VENV) ..."
+	$(PIP) -e .
+	@mkdir -p .stamps && touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing visavis and its development tools into $(VENV) ..."
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps $(MEDIAPIPE)
+	@mkdir -p .stamps && touch $@ $(RUN)
+
+# The browser tests talk to Debian's chromium; mediapipe loads EGL and GLES even on the CPU.
+browser:
+	@missing=""; command -v chromium >/dev/null || missing="chromium"; \
+	for l in libEGL.so.1:libegl1 libGLESv2.so.2:libgles2; do /sbin/ldconfig -p | grep -q "$${l%%:*}" || missing="$$missing $${l##*:}"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing $$missing ..."; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || \
+		echo "SKIPPED: $$missing could not be installed; the tests that need it are skipped and say so"; \
+	else echo "SKIPPED: $$missing is missing and this is not root on Debian (apt-get install $$missing); the tests that need it are skipped and say so"; fi
+
+clean: ## Remove what make made
+	rm -rf $(VENV) .stamps out build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,28 @@
+"""`python -m benchmarks run NAME ...`: every measurement by one command."""
+
+import importlib
+import sys
+
+NAMES = {
+    "kernels": "pixels and sound around the networks, per operation",
+    "engines": "the generator on every runtime and precision",
+    "faces": "landmarks: MediaPipe's package against its networks on the CPU engine",
+    "transport": "glass to glass through Chromium, ours against stock aiortc",
+    "pipeline": "re-voice through WebRTC at a fixed offered rate",
+    "av_offset": "signed A/V offset on clips whose truth is known",
+    "soak": "connect and disconnect; memory, threads and tasks",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run one benchmark; its own options follow its name."""
+    if len(argv) < 2 or argv[0] != "run" or argv[1] not in NAMES:
+        print("usage: python -m benchmarks run NAME [options]\n")
+        print("\n".join(f"  {name:10} {what}" for name, what in NAMES.items()))
+        return 0 if argv in ([], ["-h"], ["--help"]) else 2
+    module = importlib.import_module(f"benchmarks.{argv[1]}")
+    return int(module.main(argv[2:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
