@@ -93,7 +93,9 @@ def rgb_to_yuv_matrix(colour: Colour) -> Matrix:
     """Return float64 [3, 4]: (Y, U, V) = M (R, G, B, 1), all in 0..255."""
     red, blue = _LUMA_WEIGHTS[colour.matrix]
     luma = np.array([red, 1.0 - red - blue, blue])
-    differences = np.stack([luma, (np.array([0, 0, 1.0]) - luma) / (2 - 2 * blue), (np.array([1.0, 0, 0]) - luma) / (2 - 2 * red)])
+    differences = np.stack(
+        [luma, (np.array([0, 0, 1.0]) - luma) / (2 - 2 * blue), (np.array([1.0, 0, 0]) - luma) / (2 - 2 * red)]
+    )
     gains = np.ones(3) if colour.full_range else np.array([219.0, 224.0, 224.0]) / 255.0
     offsets = np.array([0.0 if colour.full_range else 16.0, 128.0, 128.0])
     matrix = np.column_stack([differences * gains[:, None], offsets])

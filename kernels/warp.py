@@ -1,0 +1,145 @@
+"""Affine maps and the one resampling that crops and pastes share: bilinear, averaging where it shrinks.
+
+Maps are float [2, 3], x first; whole numbers are the centres of pixels. Beyond
+its border a picture repeats its last row and column.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Affine = NDArray[np.float32] | NDArray[np.float64]
+Map = NDArray[np.float64]
+Picture = NDArray[np.uint8]
+
+# Beyond this many source pixels per target pixel, one bilinear sample leaves too much out and four are averaged.
+_ONE_SAMPLE_REACHES = 1.2
+
+
+def invert(affine: Affine) -> Map:
+    """Return the map back.
+
+    Raises:
+        ValueError: The map flattens the plane, so there is no way back.
+    """
+    (a, b, x), (c, d, y) = affine.tolist()
+    determinant = a * d - b * c
+    if not abs(determinant) > 0.0:
+        raise ValueError(f"affine map {affine.tolist()} has no inverse: its determinant is {determinant}")
+    a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
+    return np.array([[a, b, -a * x - b * y], [c, d, -c * x - d * y]])
+
+
+def apply(affine: Affine, points: NDArray[np.float32] | Map) -> Map:
+    """Map points [n, 2], x first."""
+    return points @ affine[:, :2].T.astype(np.float64) + affine[:, 2]
+
+
+def rescaled(affine: Affine, *, from_pixel: float = 1.0, to_pixel: float = 1.0) -> Map:
+    """Return the same map between grids whose pixels are that many times as large as before."""
+    linear = affine[:, :2].astype(np.float64) * (from_pixel / to_pixel)
+    # The centre of pixel k of a grid s times as coarse lies at s k + (s - 1) / 2 on the old grid.
+    offset = affine[:, 2] + affine[:, :2].sum(axis=1) * ((from_pixel - 1.0) / 2.0) - (to_pixel - 1.0) / 2.0
+    return np.column_stack([linear, offset / to_pixel])
+
+
+def shrink_factors(to_source: Affine) -> tuple[int, int]:
+    """Return how a warp averages: first over f x f blocks of the source, then over k x k samples of the result.
+
+    f is the greatest power of two within the number of source pixels per target pixel.
+    """
+    (a, b, _), (c, d, _) = to_source.tolist()
+    scale = math.sqrt(abs(a * d - b * c))
+    block = 1 << max(0, math.floor(math.log2(max(scale, 1.0))))
+    return block, 2 if scale / block > _ONE_SAMPLE_REACHES else 1
+
+
+def warp(source: Picture, to_source: Affine, height: int, width: int) -> Picture:
+    """Resample a picture.
+
+    Args:
+        source: uint8 [H, W] or [H, W, C], may be strided.
+        to_source: Map from pixels of the result to pixels of the source.
+        height: Rows of the result.
+        width: Columns of the result.
+
+    Returns:
+        uint8 [height, width] or [height, width, C]; where the source is finer, the mean over each pixel's footprint.
+    """
+    block, samples = shrink_factors(to_source)
+    if block > 1:
+        source, to_source = _averaged(source, to_source, block, height, width)
+    if samples == 1:
+        return _bilinear(source, to_source, height, width)
+    fine = _bilinear(source, rescaled(to_source, from_pixel=1.0 / samples), height * samples, width * samples)
+    return np.asarray(cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _bilinear(source: Picture, to_source: Affine, height: int, width: int) -> Picture:
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(source, to_source, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(warped, np.uint8)
+
+
+def _averaged(source: Picture, to_source: Affine, block: int, height: int, width: int) -> tuple[Picture, Map]:
+    """Average the part of the source that is looked at over blocks; return it with the map to it."""
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float64)
+    reached = apply(to_source, corners)
+    margin = 2 * block
+    left, right = _blocks_between(reached[:, 0], margin, block, source.shape[1])
+    top, bottom = _blocks_between(reached[:, 1], margin, block, source.shape[0])
+    part = source[top:bottom, left:right]
+    beyond = bottom - top - part.shape[0], right - left - part.shape[1]
+    if any(beyond):
+        part = cv2.copyMakeBorder(part, 0, beyond[0], 0, beyond[1], cv2.BORDER_REPLICATE)
+    while block > 1:
+        part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        to_source = rescaled(to_source - _shift(left, top), to_pixel=2.0)
+        left, top, block = 0, 0, block // 2
+    return np.asarray(part, np.uint8), np.asarray(to_source, np.float64)
+
+
+def _blocks_between(reached: Map, margin: int, block: int, length: int) -> tuple[int, int]:
+    """Return the first and the last pixel + 1 of the whole blocks around what is reached, at least one block."""
+    first = min(max(math.floor(float(reached.min())) - margin, 0), length - 1) // block
+    stop = min(max(math.ceil(float(reached.max())) + margin, 1), length)
+    return first * block, max(first + 1, -(-stop // block)) * block
+
+
+def _shift(x: float, y: float) -> Map:
+    return np.array([[0.0, 0.0, x], [0.0, 0.0, y]])
+
+
+def warp_definition(source: Picture, to_source: Affine, height: int, width: int) -> NDArray[np.float64]:
+    """Say in NumPy what `warp` means, before rounding: float64 in [0, 255]."""
+    block, samples = shrink_factors(to_source)
+    rows, columns = source.shape[:2]
+    padding = [(0, -rows % block), (0, -columns % block)] + [(0, 0)] * (source.ndim - 2)
+    padded = np.pad(source.astype(np.float64), padding, mode="edge")
+    blocks = padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block, *source.shape[2:])
+    reduced = blocks.mean(axis=(1, 3))
+    total = np.zeros((height, width, *source.shape[2:]))
+    offsets = (np.arange(samples) + 0.5) / samples - 0.5
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    for dy in offsets:
+        for dx in offsets:
+            points = np.stack([x + dx, y + dy], axis=-1) @ to_source[:, :2].T.astype(np.float64) + to_source[:, 2]
+            total += _bilinear_definition(reduced, (points + 0.5) / block - 0.5)
+    return total / samples**2
+
+
+def _bilinear_definition(picture: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    floor = np.floor(points)
+    fraction = points - floor
+    columns, rows = (floor[..., i].astype(np.int64) for i in (0, 1))
+    fx, fy = (fraction[..., i].reshape(*columns.shape, *[1] * (picture.ndim - 2)) for i in (0, 1))
+
+    def at(down: int, right: int) -> NDArray[np.float64]:
+        inside = np.clip(rows + down, 0, picture.shape[0] - 1), np.clip(columns + right, 0, picture.shape[1] - 1)
+        return np.asarray(picture[inside], np.float64)
+
+    upper = at(0, 0) * (1 - fx) + at(0, 1) * fx
+    lower = at(1, 0) * (1 - fx) + at(1, 1) * fx
+    return upper * (1 - fy) + lower * fy
