@@ -1,0 +1,21 @@
+"""Media files, read and written frame by frame: with `stream/transport` the only code here that imports av.
+
+Ticks of a `time_base` end at this door; behind it times are integer
+nanoseconds after the first instant of the file.
+"""
+
+from stream.media.clip import ClipFormat, ClipReader, Survey, survey
+from stream.media.sound import SoundReader, decode_sound, resample
+from stream.media.writer import ClipWriter, Encoding
+
+__all__ = [
+    "ClipFormat",
+    "ClipReader",
+    "ClipWriter",
+    "Encoding",
+    "SoundReader",
+    "Survey",
+    "decode_sound",
+    "resample",
+    "survey",
+]

@@ -1,0 +1,192 @@
+"""The stage that makes the lips: crop, generate, paste back in place, mark the picture as synthetic.
+
+A picture whose lips are not made leaves exactly as it came, and a count says why.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.crop import crop_face, generator_input
+from kernels.mel import SILENCE
+from kernels.paste import mouth_mask, paste_face
+from kernels.yuv import Region
+from models.engine import Engine
+from stream.badge import DEFAULT_TEXT, Badge
+from stream.frames import NS_PER_MS, FaceCrop, Planes, SyncedFrame, VideoFrame
+
+Rgb = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderOptions:
+    """How lips are made.
+
+    Attributes:
+        badge: Text of the visible mark; empty for none.
+        faces: Every face speaks, or only the largest one.
+        identity: Picture that tells the generator who speaks: the frame itself, or the first one of each face.
+        trusted: A face this sure is taken up.
+        doubted: A face that was taken up is let go below this.
+        fade_ms: How long made lips take to appear or vanish; four pictures at 25 a second.
+        forget_ms: A face or a stream away for longer than this starts anew.
+    """
+
+    badge: str = DEFAULT_TEXT
+    faces: Literal["all", "largest"] = "all"
+    identity: Literal["same_frame", "reference"] = "same_frame"
+    trusted: float = 0.6
+    doubted: float = 0.4
+    fade_ms: float = 160.0
+    forget_ms: float = 1000.0
+
+
+@dataclass(slots=True)
+class _Speaker:
+    """What the stage remembers of one face.
+
+    Attributes:
+        alpha: Share of made lips in the picture, 0 to 1.
+        taken_up: The face is trusted, with hysteresis.
+        seen_ns: When it was last in a picture.
+        reference: Its identity picture, under the "reference" policy.
+    """
+
+    alpha: float
+    taken_up: bool = False
+    seen_ns: int = 0
+    reference: Rgb | None = field(default=None, repr=False)
+
+
+class RenderStage:
+    """Makes the lips of each picture follow the mel window that came with it.
+
+    One stage serves one session: it remembers faces from picture to picture.
+
+    Args:
+        engine: The generator: inputs "face" and "mel", output "picture".
+        options: What to make and how to mark it.
+
+    Attributes:
+        passed: Pictures that left unchanged, by reason: "no_voice", "no_face", "low_confidence".
+        made: Pictures with at least one mouth made.
+    """
+
+    name = "render"
+
+    def __init__(self, engine: Engine, options: RenderOptions = RenderOptions()) -> None:
+        self._engine = engine
+        self._options = options
+        self._size = int(engine.inputs["face"].shape[-1] or 0)
+        self._mel_shape = tuple(int(side or 1) for side in engine.inputs["mel"].shape[1:])
+        self._badge = Badge(options.badge) if options.badge else None
+        self._speakers: dict[int, _Speaker] = {}
+        self._last_ns: int | None = None
+        self._last_mel: NDArray[np.float32] = np.full(self._mel_shape[1:], SILENCE, np.float32)
+        self.passed: Counter[str] = Counter()
+        self.made = 0
+
+    def process(self, item: SyncedFrame) -> VideoFrame:
+        """Return the same frame, its planes changed in place under the mouths and the mark only.
+
+        Raises:
+            EngineError: The generator refused; the planes are as they were.
+        """
+        speaking = self._update(item)
+        if not speaking:
+            self.passed[self._why_passed(item)] += 1
+            return item.frame
+        originals = [crop_face(item.frame.planes, face.to_crop, self._size, item.frame.colour) for face in speaking]
+        generated = self._generate(speaking, originals)
+        for face, original, picture in zip(speaking, originals, generated, strict=True):
+            self._paste(item.frame, face, original, picture)
+        if self._badge is not None:
+            self._badge.draw(item.frame)
+        self.made += 1
+        return item.frame
+
+    # -- who speaks, and how much of it is seen ----------------------------------------------------
+
+    def _update(self, item: SyncedFrame) -> list[FaceCrop]:
+        """Move every fade on by the time since the last picture; return the faces with some of it left."""
+        now_ns = item.frame.pts_ns
+        begins = self._last_ns is None or not 0 <= now_ns - self._last_ns <= self._options.forget_ms * NS_PER_MS
+        step = 1.0 if begins else (now_ns - (self._last_ns or 0)) / (self._options.fade_ms * NS_PER_MS)
+        if begins:
+            self._speakers.clear()
+        self._last_ns = now_ns
+        if item.mel is not None:
+            self._last_mel = item.mel
+        speaking = [face for face in self._chosen(item.faces) if self._fade(face, step, item.mel is not None) > 0.0]
+        self._fade_absent(item.faces, step)
+        return speaking
+
+    def _chosen(self, faces: Sequence[FaceCrop]) -> Sequence[FaceCrop]:
+        if self._options.faces == "all" or len(faces) < 2:
+            return faces
+        return [max(faces, key=lambda face: float(np.prod(np.ptp(face.landmarks, axis=0))))]
+
+    def _fade(self, face: FaceCrop, step: float, voiced: bool) -> float:
+        speaker = self._speakers.setdefault(face.face_id, _Speaker(alpha=0.0))
+        least = self._options.doubted if speaker.taken_up else self._options.trusted
+        speaker.taken_up = voiced and face.confidence >= least
+        speaker.alpha = min(1.0, max(0.0, speaker.alpha + (step if speaker.taken_up else -step)))
+        speaker.seen_ns = face.pts_ns
+        return speaker.alpha
+
+    def _fade_absent(self, faces: Sequence[FaceCrop], step: float) -> None:
+        """A face out of the picture cannot be drawn; it comes back with what the fade has left of it."""
+        present = {face.face_id for face in faces}
+        for face_id in [each for each in self._speakers if each not in present]:
+            speaker = self._speakers[face_id]
+            speaker.alpha, speaker.taken_up = max(0.0, speaker.alpha - step), False
+            if (self._last_ns or 0) - speaker.seen_ns > self._options.forget_ms * NS_PER_MS:
+                del self._speakers[face_id]
+
+    def _why_passed(self, item: SyncedFrame) -> str:
+        if item.mel is None:
+            return "no_voice"
+        return "low_confidence" if item.faces else "no_face"
+
+    # -- pixels ------------------------------------------------------------------------------------
+
+    def _generate(self, faces: Sequence[FaceCrop], originals: Sequence[Rgb]) -> Rgb:
+        """Run all faces as one batch; return uint8 RGB [N, S, S, 3]."""
+        pairs = zip(faces, originals, strict=True)
+        inputs = [generator_input(self._identity(face, original), original) for face, original in pairs]
+        mel = np.broadcast_to(self._last_mel, (len(faces), *self._mel_shape))
+        feed = {"face": np.stack(inputs), "mel": np.ascontiguousarray(mel, np.float32)}
+        picture = self._engine.infer(feed)["picture"]
+        scaled = np.clip(picture, 0.0, 1.0) * np.float32(255.0) + np.float32(0.5)
+        return np.ascontiguousarray(scaled.astype(np.uint8).transpose(0, 2, 3, 1))
+
+    def _identity(self, face: FaceCrop, original: Rgb) -> Rgb:
+        if self._options.identity == "same_frame":
+            return original
+        speaker = self._speakers[face.face_id]
+        if speaker.reference is None:
+            speaker.reference = original
+        return speaker.reference
+
+    def _paste(self, frame: VideoFrame, face: FaceCrop, original: Rgb, picture: Rgb) -> None:
+        in_crop = face.landmarks @ face.to_crop[:, :2].T + face.to_crop[:, 2]
+        mask = mouth_mask(in_crop.astype(np.float32), self._size)
+        alpha = self._speakers[face.face_id].alpha
+        before = None if alpha >= 1.0 else tuple(plane.copy() for plane in frame.planes)
+        region = paste_face(frame.planes, picture, original, face.to_crop, mask, frame.colour)
+        if before is not None and not region.is_empty:
+            _fade_back(frame.planes, before, region, alpha)
+
+
+def _fade_back(planes: Planes, before: tuple[NDArray[np.uint8], ...], region: Region, alpha: float) -> None:
+    """Mix what was pasted with what was there; equal bytes stay as they are.
+
+    The mix is done on the result: a thinner mask would look to the colour match like one wide rim.
+    """
+    for now, old, view in zip(planes, before, (region.of, region.of_chroma, region.of_chroma), strict=True):
+        was = view(old).astype(np.float32)
+        view(now)[...] = np.rint(was + np.float32(alpha) * (view(now) - was))
