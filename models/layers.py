@@ -44,9 +44,7 @@ def pair(value: int | Size) -> Size:
     return (value, value) if isinstance(value, int) else value
 
 
-def same_conv(
-    in_channels: int, out_channels: int, size: Size, *, kernel: Size, stride: Size
-) -> nn.Sequential:
+def same_conv(in_channels: int, out_channels: int, size: Size, *, kernel: Size, stride: Size) -> nn.Sequential:
     """Convolution with bias and Keras' "same" padding for inputs of `size`."""
     left, right, top, bottom = same_padding(size, kernel, stride)
     if left == right and top == bottom:
@@ -95,6 +93,7 @@ class ConvBlock(nn.Module):
         self.norm = batch_norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Float [N, in, *size] to [N, out, *out_size]."""
         return torch.relu(self.norm(self.conv(x)))
 
 
@@ -114,6 +113,7 @@ class TransposedBlock(nn.Module):
         self.norm = batch_norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Float [N, in, H, W] to [N, out, stride H, stride W]."""
         full = self.conv(x)
         kept = full[:, :, : -self.cut, : -self.cut] if self.cut else full
         return torch.relu(self.norm(kept))
@@ -128,8 +128,8 @@ class ResidualBlock(nn.Module):
         self.second = ConvBlock(channels, channels, size)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The sum of two non-negative tensors needs no further ReLU: max(x + y, 0) = x + y here,
-        # because every residual block follows a block that ends in ReLU.
+        """Float [N, C, H, W] that is nowhere negative, to the same shape."""
+        # The reference's last ReLU changes nothing: every residual block follows a ReLU, so both terms are >= 0.
         out: Tensor = x + self.second(self.first(x))
         return out
 
@@ -146,6 +146,7 @@ class ScalarInstanceNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Float [N, C, H, W] to the same shape."""
         deviation, mean = torch.std_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)
         return (x - mean) / (deviation + INSTANCE_NORM_EPSILON) * self.scale + self.shift
 
@@ -174,4 +175,5 @@ class DiscriminatorBlock(nn.Module):
         self.norm = ScalarInstanceNorm()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Float [N, in, *size] to [N, out, *out_size]."""
         return nn.functional.leaky_relu(self.norm(self.conv(x)), 0.2)

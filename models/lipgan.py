@@ -201,17 +201,13 @@ class LipGanGenerator(nn.Module):
         variant = config.variant
         side = (FACE_SIZE, FACE_SIZE)
         self.face = _Stack(config, FACE_ENCODER[variant], 6, side)
-        self.face_embedding = _Stack(
-            config, FACE_EMBEDDING[variant], self.face.out_channels, self.face.out_size
-        )
+        self.face_embedding = _Stack(config, FACE_EMBEDDING[variant], self.face.out_channels, self.face.out_size)
         rows = SOUND_ENCODER[variant, config.front_end]
         self.sound = _Stack(config, rows, 1, SOUND_SIZE[config.front_end])
         self.decoder = nn.ModuleList()
         channels = self._add_decoder(self.face_embedding.out_channels + self.sound.out_channels)
         last = config.channels(LAST_CHANNELS)
-        self.last = nn.Sequential(
-            ConvBlock(channels, last, side), ConvBlock(last, last, side), nn.Conv2d(last, 3, 1)
-        )
+        self.last = nn.Sequential(ConvBlock(channels, last, side), ConvBlock(last, last, side), nn.Conv2d(last, 3, 1))
 
     def _add_decoder(self, channels: int) -> int:
         config, height = self.config, 1
@@ -289,24 +285,20 @@ class SyncDiscriminator(nn.Module):
         if front_end == "mfcc":
             self.sound.append(nn.Conv2d(channels, embedding, size))
 
-    def _stack(
-        self, rows: tuple[_Row, ...], channels: int, size: Size
-    ) -> tuple[nn.Sequential, int, Size]:
+    def _stack(self, rows: tuple[_Row, ...], channels: int, size: Size) -> tuple[nn.Sequential, int, Size]:
         stack = nn.Sequential()
         for row in rows:
             if row.pad_top:
                 stack.append(nn.ZeroPad2d((0, 0, row.pad_top, 0)))
                 size = (size[0] + row.pad_top, size[1])
             out = self.config.channels(row.channels)
-            block = DiscriminatorBlock(
-                channels, out, size, kernel=row.kernel, stride=row.stride, same=row.same
-            )
+            block = DiscriminatorBlock(channels, out, size, kernel=row.kernel, stride=row.stride, same=row.same)
             stack.append(block)
             channels, size = out, block.out_size
         return stack, channels, size
 
     def embed_face(self, picture: Tensor) -> Tensor:
-        """float [N, 3, 96, 96] in [0, 1] to unit vectors [N, 512]."""
+        """Pictures, float [N, 3, 96, 96] in [0, 1], to unit vectors [N, 512]."""
         return nn.functional.normalize(self.face(picture).flatten(1), dim=1)
 
     def embed_sound(self, mel: Tensor) -> Tensor:

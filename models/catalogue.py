@@ -1,0 +1,226 @@
+"""Which engines there are, and the one door through which they are opened.
+
+A folder under `models/weights` holds a network's checkpoint, its engines and the manifest that ties them
+together. Whatever was asked for is what runs; "auto" is resolved here and can be read from the engine.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kernels import mel
+from models.engine import Engine, EngineError, TensorSpec
+from models.manifest import (
+    FILE_NAME,
+    CropInput,
+    EngineFiles,
+    EngineManifest,
+    MelInput,
+    check_file,
+    describe_difference,
+    load_manifest,
+)
+from models.openvino_engine import OpenVinoEngine, supports, usable_threads
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+BACKENDS: Mapping[str, str] = {
+    "openvino": 'pip install "openvino>=2026.4"',
+    "torch": "pip install 'visavis[train]'",
+}
+"""Back ends, the one that "auto" takes first, and the command that installs each."""
+
+FASTEST_FIRST = ("int8", "bf16", "fp32")
+
+CROP = CropInput(size_px=96, mask_row=48, channels="identity rgb, target rgb", identity="same_frame")
+"""The picture input that serving makes; see `kernels.crop.generator_input`."""
+
+MAX_THREADS = 4
+"""More threads on a picture of 96 pixels wait for each other longer than they work."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedEngine:
+    """An engine with the manifest that it was loaded by. Is an `Engine` itself."""
+
+    engine: Engine
+    manifest: EngineManifest
+    threads: int
+
+    @property
+    def backend(self) -> str:
+        """See `Engine`."""
+        return self.engine.backend
+
+    @property
+    def precision(self) -> str:
+        """See `Engine`."""
+        return self.engine.precision
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """See `Engine`."""
+        return self.engine.inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """See `Engine`."""
+        return self.engine.outputs
+
+    def infer(self, feed: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Engine`."""
+        return self.engine.infer(feed)
+
+    def close(self) -> None:
+        """See `Engine`."""
+        self.engine.close()
+
+    def __str__(self) -> str:
+        return f"{self.manifest.name} on {self.backend}, {self.precision}, {self.threads} threads"
+
+
+def load_engine(
+    name: str = "lipgan",
+    backend: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    *,
+    weights_folder: Path = WEIGHTS,
+    cache_folder: Path | None = None,
+) -> LoadedEngine:
+    """Open a network.
+
+    Args:
+        name: A folder of `weights_folder`.
+        backend: "auto", "openvino" or "torch".
+        precision: "fp32", "bf16" or "int8"; None or "auto" is the manifest's default, or the next that this
+            processor can run.
+        threads: Threads per picture; None is every core of this process, at most 4.
+        weights_folder: Where the networks' folders lie.
+        cache_folder: Where compiled networks are kept between starts (`default_cache_folder`); None keeps none.
+
+    Returns:
+        The engine, its manifest beside it.
+
+    Raises:
+        EngineError: The name, back end or precision is not there, a file is missing or damaged, or the manifest
+            does not fit the code. The message ends with the remedy.
+    """
+    folder = weights_folder / name
+    chosen = _choose_backend(backend)
+    if not folder.is_dir():
+        raise EngineError(f"no network {name!r} in {weights_folder}, there is: {', '.join(names(weights_folder))}")
+    manifest = load_manifest(folder, _remedy(name))
+    check_serving(folder, manifest)
+    if threads is not None and threads < 1:
+        raise EngineError(f"threads is {threads}, expected at least 1, or none for every core")
+    threads = threads or min(usable_threads(), MAX_THREADS)
+    wanted = None if precision == "auto" else precision
+    opener = {"openvino": _open_openvino, "torch": _open_torch}[chosen]
+    return LoadedEngine(opener(folder, manifest, wanted, threads, cache_folder), manifest, threads)
+
+
+def names(weights_folder: Path = WEIGHTS) -> list[str]:
+    """The networks that can be opened."""
+    return sorted(path.parent.name for path in weights_folder.glob(f"*/{FILE_NAME}"))
+
+
+def default_cache_folder(environment: Mapping[str, str]) -> Path:
+    """Where this user's compiled networks go, by the XDG base directory specification.
+
+    Args:
+        environment: `os.environ`, read once by the command line.
+    """
+    base = environment.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "visavis" / "engines"
+
+
+def serving_mel(window: mel.MelWindow = mel.LIPGAN_WINDOW) -> MelInput:
+    """The sound input that serving makes."""
+    return MelInput(
+        sample_rate_hz=mel.SAMPLE_RATE_HZ,
+        n_fft=mel.N_FFT,
+        hop=mel.HOP,
+        bands=mel.BANDS,
+        columns=window.columns,
+        look_ahead=window.look_ahead,
+        lowest=mel.SILENCE,
+        highest=mel.MAX_ABS,
+    )
+
+
+def check_serving(folder: Path, manifest: EngineManifest) -> None:
+    """Hold a manifest against what this version feeds its networks.
+
+    Raises:
+        EngineError: They differ: the network would be shown something it was not trained on.
+    """
+    for part, found, expected in (("mel", manifest.mel, serving_mel()), ("crop", manifest.crop, CROP)):
+        if difference := describe_difference(asdict(found), asdict(expected)):
+            raise EngineError(f"{folder / FILE_NAME}: {part}.{difference}. {_remedy(manifest.name)}")
+
+
+def _choose_backend(backend: str) -> str:
+    if backend == "auto":
+        return next(iter(BACKENDS))
+    if backend not in BACKENDS:
+        raise EngineError(
+            f"back end {backend!r} is not in this version of visavis, which has {', '.join(BACKENDS)}. "
+            "Take one of these, or see what runs here: visavis engines list"
+        )
+    if importlib.util.find_spec(backend) is None:
+        raise EngineError(f"back end {backend!r} is not installed. Install it: {BACKENDS[backend]}")
+    return backend
+
+
+def _open_openvino(
+    folder: Path, manifest: EngineManifest, precision: str | None, threads: int, cache_folder: Path | None
+) -> Engine:
+    chosen = precision or _default_precision(manifest)
+    if chosen not in manifest.engines:
+        raise EngineError(
+            f"{manifest.name} has no precision {chosen!r}, there is {', '.join(manifest.engines)}. "
+            "Take one of these, or see what runs here: visavis engines list"
+        )
+    files = manifest.engines[chosen]
+    for file in (files.xml, files.bin):
+        check_file(folder / file, files.sha256.get(file, ""), _remedy(manifest.name))
+    if not supports(files.inference_precision):
+        raise EngineError(
+            f"this processor has no {files.inference_precision} arithmetic, which {manifest.name} in {chosen} needs. "
+            'Take another precision, for example precision = "fp32"'
+        )
+    return OpenVinoEngine(
+        folder / files.xml,
+        inputs=manifest.inputs,
+        outputs=manifest.outputs,
+        precision=chosen,
+        inference_precision=files.inference_precision,
+        threads=threads,
+        cache_folder=_blob_folder(cache_folder, manifest.name, chosen, files),
+    )
+
+
+def _default_precision(manifest: EngineManifest) -> str:
+    order = [manifest.default_precision, *(each for each in FASTEST_FIRST if each in manifest.engines)]
+    return next((each for each in order if supports(manifest.engines[each].inference_precision)), order[0])
+
+
+def _blob_folder(cache_folder: Path | None, name: str, precision: str, files: EngineFiles) -> Path | None:
+    """One folder per content: a blob of other weights is never even looked at."""
+    return None if cache_folder is None else cache_folder / f"{name}-{precision}-{files.sha256[files.bin][:16]}"
+
+
+def _open_torch(
+    folder: Path, manifest: EngineManifest, precision: str | None, threads: int, _cache_folder: Path | None
+) -> Engine:
+    from models.torch_engine import TorchEngine
+
+    check_file(folder / manifest.checkpoint.file, manifest.checkpoint.sha256, _remedy(manifest.name))
+    return TorchEngine(folder / manifest.checkpoint.file, precision=precision or "fp32", threads=threads)
+
+
+def _remedy(name: str) -> str:
+    return f"Fetch it again (git checkout -- models/weights/{name}) or make it: python -m training export --name {name}"

@@ -1,0 +1,91 @@
+"""Trained weights on disk: one safetensors file whose header says which network they belong to.
+
+Half precision is for storage alone; a network is always rebuilt in float32.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.engine import EngineError
+from models.lipgan import LipGanConfig, LipGanGenerator
+
+_CONFIG = "lipgan"
+_NOTES = "notes"
+
+
+def save_generator(
+    path: Path,
+    generator: LipGanGenerator,
+    notes: Mapping[str, Any] | None = None,
+    *,
+    storage: Literal["float16", "float32"] = "float16",
+) -> None:
+    """Write a generator, whole or not at all.
+
+    Args:
+        path: Where to; the folder exists.
+        generator: Whose weights.
+        notes: JSON values that travel with the weights: steps, seed, figures.
+        storage: float16 halves the file; batch norm statistics stay float32.
+    """
+    half = storage == "float16"
+    tensors = {name: _stored(name, tensor, half=half) for name, tensor in generator.state_dict().items()}
+    header = {_CONFIG: json.dumps(generator.config.as_dict()), _NOTES: json.dumps(dict(notes or {}))}
+    partial = path.with_suffix(".tmp")
+    save_file(tensors, partial, metadata=header)
+    partial.replace(path)
+
+
+def _stored(name: str, tensor: Tensor, *, half: bool) -> Tensor:
+    statistics = "running_" in name
+    kept = tensor.detach().cpu().contiguous().clone()
+    return kept.half() if half and kept.is_floating_point() and not statistics else kept
+
+
+def load_generator(path: Path) -> LipGanGenerator:
+    """Rebuild a generator in float32, ready to draw (`eval`).
+
+    Raises:
+        EngineError: The file is missing, damaged, or belongs to another network.
+    """
+    header, tensors = _read(path)
+    if _CONFIG not in header:
+        raise EngineError(f"{path} does not say which LipGAN it is. Write it with models.checkpoint.save_generator")
+    try:
+        generator = LipGanGenerator(LipGanConfig.from_dict(json.loads(header[_CONFIG])))
+        generator.load_state_dict({name: _restored(tensor) for name, tensor in tensors.items()})
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise EngineError(f"{path} does not fit its own header: {error}. Train or export it again") from None
+    return generator.eval()
+
+
+def load_notes(path: Path) -> dict[str, Any]:
+    """The JSON values that `save_generator` was given.
+
+    Raises:
+        EngineError: The file is missing or damaged.
+    """
+    header, _ = _read(path)
+    notes: dict[str, Any] = json.loads(header.get(_NOTES, "{}"))
+    return notes
+
+
+def _restored(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise EngineError(f"{path} is missing, expected a safetensors checkpoint there") from None
+    except SafetensorError as error:
+        raise EngineError(f"{path} is not a whole safetensors file ({error}). Fetch or train it again") from None

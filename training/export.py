@@ -1,0 +1,262 @@
+"""From a trained generator to engines that serve it, through a gate that nothing broken passes.
+
+Batch norm is folded into the convolutions, the network becomes an OpenVINO graph (constants in half
+precision, computed in float32 or bfloat16) and, quantised on real crops, an int8 graph. What is written is loaded
+back and held against torch in float32 on inputs that the quantisation never saw; only then does it get its name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.crop import generator_input
+from kernels.mel import LIPGAN_WINDOW, window_at
+from models.catalogue import CROP, FASTEST_FIRST, WEIGHTS, serving_mel
+from models.checkpoint import load_generator, save_generator
+from models.engine import Engine, TensorSpec
+from models.lipgan import LipGanConfig, LipGanGenerator
+from models.manifest import SCHEMA, Checkpoint, EngineFiles, EngineManifest, Licence, Parity, sha256_of
+from models.openvino_engine import OpenVinoEngine, usable_threads
+from models.torch_engine import GENERATOR_OUTPUT, TorchEngine, generator_inputs
+from training.checkpoint import load_checkpoint
+from training.data.cache import MARGIN_PX, CachedClip, load_clips
+from training.graphs import GRAPH_NAME, Samples, write_graphs
+
+CHECKPOINT_FILE = "generator.safetensors"
+LIMIT_DB = {"fp32": 45.0, "bf16": 45.0, "int8": 35.0}
+INFERENCE_PRECISION = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+MAX_PSNR_DB = 120.0
+MIN_SAMPLES = 8
+
+
+class ExportError(Exception):
+    """The checkpoint was not exported; nothing under the final names has changed."""
+
+
+def export(
+    checkpoint: Path,
+    out_dir: Path,
+    precisions: Sequence[str] = ("fp32", "bf16", "int8"),
+    *,
+    calibration: Samples,
+    gate: Samples,
+    licence: Licence,
+    name: str = "lipgan",
+) -> EngineManifest:
+    """Turn a checkpoint into engines.
+
+    Args:
+        checkpoint: A file of `models.checkpoint.save_generator`.
+        out_dir: Gets checkpoint, graphs and manifest; other files there stay.
+        precisions: Which engines to make; the fastest becomes the default.
+        calibration: What int8 takes its ranges from.
+        gate: Inputs apart from these, on which engines are held against torch.
+        licence: Goes into the manifest.
+        name: The network's name in the catalogue.
+
+    Raises:
+        ExportError: An engine differs from torch by more than `LIMIT_DB`, or the arguments do not fit.
+        EngineError: The checkpoint cannot be read, or OpenVINO cannot run a precision here.
+    """
+    _check_arguments(precisions, calibration, gate)
+    staging = out_dir / ".partial"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        manifest = _export_into(staging, checkpoint, precisions, calibration, gate, licence, name)
+        _publish(staging, out_dir, manifest)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return manifest
+
+
+def _check_arguments(precisions: Sequence[str], calibration: Samples, gate: Samples) -> None:
+    if not precisions or set(precisions) - set(LIMIT_DB):
+        raise ExportError(f"precisions are {list(precisions)}, expected some of {list(LIMIT_DB)}")
+    if min(len(calibration), len(gate)) < MIN_SAMPLES:
+        raise ExportError(
+            f"{len(calibration)} calibration and {len(gate)} gate samples, expected at least {MIN_SAMPLES} of each; "
+            "take more frames from the training cache"
+        )
+
+
+def _export_into(
+    staging: Path,
+    checkpoint: Path,
+    precisions: Sequence[str],
+    calibration: Samples,
+    gate: Samples,
+    licence: Licence,
+    name: str,
+) -> EngineManifest:
+    shutil.copyfile(checkpoint, staging / CHECKPOINT_FILE)
+    generator = load_generator(staging / CHECKPOINT_FILE)
+    inputs = generator_inputs(generator)
+    write_graphs(generator, staging, precisions, calibration)
+    expected = run_all(TorchEngine(generator, threads=usable_threads()), gate)
+    engines = {each: _gated(staging, each, inputs, gate, expected) for each in precisions}
+    return EngineManifest(
+        schema=SCHEMA,
+        name=name,
+        network={"family": "lipgan", **generator.config.as_dict()},
+        checkpoint=Checkpoint(CHECKPOINT_FILE, sha256_of(staging / CHECKPOINT_FILE)),
+        inputs=inputs,
+        outputs=(GENERATOR_OUTPUT,),
+        mel=serving_mel(),
+        crop=CROP,
+        default_precision=next(each for each in FASTEST_FIRST if each in engines),
+        engines=engines,
+        versions={package: metadata.version(package) for package in ("openvino", "torch", "nncf")},
+        licence=licence,
+    )
+
+
+def run_all(engine: Engine, samples: Samples) -> NDArray[np.float32]:
+    """The pictures of all samples, float32 [K, 3, 96, 96]."""
+    return np.concatenate([engine.infer(feed)[GENERATOR_OUTPUT.name] for feed in samples.feeds()])
+
+
+def _gated(
+    folder: Path, precision: str, inputs: tuple[TensorSpec, ...], gate: Samples, expected: NDArray[np.float32]
+) -> EngineFiles:
+    """Load what was written, hold it against torch, and describe it.
+
+    Raises:
+        ExportError: It differs too much.
+    """
+    xml, constants = (folder / f"{GRAPH_NAME[precision]}.{suffix}" for suffix in ("xml", "bin"))
+    engine = OpenVinoEngine(
+        xml,
+        inputs=inputs,
+        outputs=(GENERATOR_OUTPUT,),
+        precision=precision,
+        inference_precision=INFERENCE_PRECISION[precision],
+        threads=usable_threads(),
+    )
+    parity = measure_parity(expected, run_all(engine, gate), LIMIT_DB[precision])
+    engine.close()
+    if not parity.psnr_db >= parity.limit_db:
+        raise ExportError(
+            f"{precision} is refused: {parity.psnr_db:.1f} dB against torch on {parity.samples} real inputs "
+            f"(worst {parity.worst_psnr_db:.1f}), expected at least {parity.limit_db:.0f}. "
+            f"Leave it out of --precisions, or calibrate with more samples"
+        )
+    sha256 = {path.name: sha256_of(path) for path in (xml, constants)}
+    return EngineFiles("openvino", xml.name, constants.name, sha256, INFERENCE_PRECISION[precision], parity)
+
+
+def measure_parity(expected: NDArray[np.float32], found: NDArray[np.float32], limit_db: float) -> Parity:
+    """How near pictures in [0, 1] are to each other; a value that is not finite counts as wholly wrong."""
+    difference = np.nan_to_num(found.astype(np.float64) - expected, nan=1.0, posinf=1.0, neginf=1.0)
+    squares = (difference**2).reshape(len(expected), -1).mean(1)
+    return Parity(
+        samples=len(expected),
+        psnr_db=round(_psnr_db(float(squares.mean())), 2),
+        worst_psnr_db=round(_psnr_db(float(squares.max())), 2),
+        max_abs=round(float(np.abs(difference).max()), 6),
+        limit_db=limit_db,
+    )
+
+
+def _psnr_db(mean_square: float) -> float:
+    return min(MAX_PSNR_DB, -10 * math.log10(max(mean_square, 1e-30)))
+
+
+def _publish(staging: Path, out_dir: Path, manifest: EngineManifest) -> None:
+    """Give the files their names, the manifest last: a crash in between leaves a mismatch that loading reports."""
+    for path in sorted(staging.iterdir()):
+        path.replace(out_dir / path.name)
+    manifest.save(out_dir)
+
+
+LICENCE = Licence(
+    weights="Apache-2.0",
+    data=("GRID corpus: CC BY 4.0", "Sailing (video/dubbing): see card.md", "US Congress portraits: public domain"),
+)
+CALIBRATION_SAMPLES = 128
+GATE_SAMPLES = 64
+
+
+def samples_from(clips: list[CachedClip], count: int) -> Samples:
+    """Evenly spaced frames of some clips, as serving would feed them: each frame is its own identity."""
+    frames = [(clip, index) for clip in clips for index in range(len(clip.crops))]
+    chosen = [frames[int(at)] for at in np.linspace(0, len(frames) - 1, min(count, len(frames)))]
+    inside = slice(MARGIN_PX, -MARGIN_PX)
+    crops = [np.ascontiguousarray(clip.crops[index][inside, inside]) for clip, index in chosen]
+    windows = [window_at(clip.mel, int(clip.pts_ns[index]), LIPGAN_WINDOW) for clip, index in chosen]
+    return Samples(np.stack([generator_input(crop, crop) for crop in crops]), np.stack(windows)[:, None])
+
+
+def generator_of_run(checkpoint: Path) -> tuple[LipGanGenerator, dict[str, object]]:
+    """The averaged generator of a training run, with notes for its file.
+
+    Raises:
+        ConfigError: Missing or broken file.
+    """
+    state = load_checkpoint(checkpoint)
+    network = state["config"]["network"]
+    generator = LipGanGenerator(LipGanConfig.from_dict(network))
+    generator.load_state_dict(state["averaged"])
+    return generator.eval(), {"step": state["step"], "config": state["config"]}
+
+
+def main(argv: Sequence[str] | None = None, say: Callable[[str], None] = print) -> EngineManifest:
+    """`python -m training export`: a run's checkpoint to gated engines under `models/weights`.
+
+    Raises:
+        ExportError, EngineError, ConfigError, MaterialError: With one line for the operator.
+    """
+    parser = argparse.ArgumentParser(prog="python -m training export", description=main.__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args(argv), say)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.pt of a run, or .safetensors")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of real crops, by `prepare`")
+    parser.add_argument("--name", default="lipgan")
+    parser.add_argument("--out", type=Path, default=None, help="default: models/weights/<name>")
+    parser.add_argument("--precisions", default="fp32,bf16,int8", help="comma-separated")
+
+
+def run(parsed: argparse.Namespace, say: Callable[[str], None] = print) -> EngineManifest:
+    """Do what the options say."""
+    out_dir: Path = parsed.out or WEIGHTS / parsed.name
+    out_dir.mkdir(parents=True, exist_ok=True)
+    calibration = samples_from(load_clips(parsed.cache, {"train"}), CALIBRATION_SAMPLES)
+    gate = samples_from(load_clips(parsed.cache, {"held_clip", "held_person"}), GATE_SAMPLES)
+    source: Path = parsed.checkpoint
+    stored = out_dir / ".checkpoint.safetensors"
+    try:
+        if source.suffix == ".safetensors":
+            shutil.copyfile(source, stored)
+        else:
+            save_generator(stored, *generator_of_run(source))
+        precisions = parsed.precisions.split(",")
+        manifest = export(
+            stored, out_dir, precisions, calibration=calibration, gate=gate, licence=LICENCE, name=parsed.name
+        )
+    finally:
+        stored.unlink(missing_ok=True)
+    for line in _report(manifest):
+        say(line)
+    return manifest
+
+
+def _report(manifest: EngineManifest) -> Iterator[str]:
+    for precision, files in manifest.engines.items():
+        parity = files.parity
+        yield (
+            f"{precision}: {parity.psnr_db:.1f} dB against torch on {parity.samples} inputs "
+            f"(worst {parity.worst_psnr_db:.1f}, at least {parity.limit_db:.0f})"
+        )
+    yield f"default precision: {manifest.default_precision}"

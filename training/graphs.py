@@ -1,0 +1,96 @@
+"""A generator as OpenVINO graphs: batch norm folded away, constants in half precision, or quantised to int8."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from models.layers import ConvBlock, TransposedBlock
+from models.lipgan import LipGanGenerator
+from models.torch_engine import GENERATOR_OUTPUT, generator_inputs
+
+GRAPH_NAME = {"fp32": "generator", "bf16": "generator", "int8": "generator_int8"}
+"""File stem by precision; fp32 and bf16 are the same graph, computed differently."""
+
+Graph = Any
+"""An `openvino.Model`; the package is not typed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Real inputs of the generator.
+
+    Attributes:
+        face: float32 [K, 6, 96, 96] in [0, 1].
+        mel: float32 [K, 1, 80, 27].
+    """
+
+    face: NDArray[np.float32]
+    mel: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.face)
+
+    def feeds(self) -> list[dict[str, NDArray[np.float32]]]:
+        """One feed of batch 1 for each sample."""
+        return [{"face": self.face[i : i + 1], "mel": self.mel[i : i + 1]} for i in range(len(self))]
+
+
+def write_graphs(generator: LipGanGenerator, folder: Path, precisions: Sequence[str], calibration: Samples) -> None:
+    """Write the float graph, and the int8 graph where it is asked for, as OpenVINO IR."""
+    import openvino
+
+    graph = to_openvino(generator)
+    if set(precisions) - {"int8"}:
+        openvino.save_model(graph, folder / f"{GRAPH_NAME['fp32']}.xml", compress_to_fp16=True)
+    if "int8" in precisions:
+        openvino.save_model(quantise(graph, calibration), folder / f"{GRAPH_NAME['int8']}.xml", compress_to_fp16=False)
+
+
+def to_openvino(generator: LipGanGenerator) -> Graph:
+    """The generator as an `openvino.Model` for one picture, batch norm folded."""
+    import openvino
+
+    folded = fold_batch_norm(generator)
+    feed = [torch.zeros([1 if size is None else size for size in spec.shape]) for spec in generator_inputs(folded)]
+    shapes = [(spec.name, list(tensor.shape)) for spec, tensor in zip(generator_inputs(folded), feed, strict=True)]
+    graph = openvino.convert_model(folded, example_input=tuple(feed), input=shapes)
+    graph.output(0).get_tensor().set_names({GENERATOR_OUTPUT.name})
+    return graph
+
+
+def fold_batch_norm(generator: LipGanGenerator) -> LipGanGenerator:
+    """A copy whose convolutions do the work of the batch norms behind them."""
+    folded = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
+    for block in folded.modules():
+        if isinstance(block, ConvBlock):
+            block.conv[-1] = fuse_conv_bn_eval(block.conv[-1], block.norm)  # type: ignore[type-var]
+            block.norm = nn.Identity()  # type: ignore[assignment]
+        elif isinstance(block, TransposedBlock):
+            block.conv = fuse_conv_bn_eval(block.conv, block.norm, transpose=True)
+            block.norm = nn.Identity()  # type: ignore[assignment]
+    return folded
+
+
+def quantise(graph: Graph, calibration: Samples) -> Graph:
+    """Post-training quantisation of weights and activations to int8 by NNCF."""
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    return nncf.quantize(
+        graph,
+        nncf.Dataset(calibration.feeds()),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(calibration),
+        fast_bias_correction=False,
+    )
