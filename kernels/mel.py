@@ -185,7 +185,8 @@ def mel_filters() -> NDArray[np.float64]:
     Source:
         `librosa.filters.mel(htk=False, norm="slaney")`; M. Slaney, Auditory Toolbox, Interval Research TR 1998-010.
     """
-    edges_hz = _slaney_to_hz(np.linspace(*_hz_to_slaney(np.array([LOWEST_HZ, HIGHEST_HZ])), BANDS + 2))
+    lowest, highest = _hz_to_slaney(np.array([LOWEST_HZ, HIGHEST_HZ])).tolist()
+    edges_hz = _slaney_to_hz(np.linspace(lowest, highest, BANDS + 2))
     bins_hz = np.linspace(0.0, SAMPLE_RATE_HZ / 2, _HALF + 1)
     low, centre, high = (edges_hz[i : i + BANDS, None] for i in range(3))
     triangles = np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre))
@@ -248,4 +249,4 @@ def mel_spectrogram_definition(samples: Samples) -> NDArray[np.float64]:
     magnitude = np.abs(np.fft.rfft(frames * hann(), axis=1)).T
     mel_db = 20.0 * np.log10(np.maximum(10.0 ** (MIN_LEVEL_DB / 20.0), mel_filters() @ magnitude)) - REFERENCE_DB
     scaled = 2.0 * MAX_ABS * (mel_db - MIN_LEVEL_DB) / -MIN_LEVEL_DB - MAX_ABS
-    return np.clip(scaled, -MAX_ABS, MAX_ABS)
+    return np.asarray(np.clip(scaled, -MAX_ABS, MAX_ABS))

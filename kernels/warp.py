@@ -34,7 +34,7 @@ def invert(affine: Affine) -> Map:
 
 def apply(affine: Affine, points: NDArray[np.float32] | Map) -> Map:
     """Map points [n, 2], x first."""
-    return points @ affine[:, :2].T.astype(np.float64) + affine[:, 2]
+    return np.asarray(points @ affine[:, :2].T.astype(np.float64) + affine[:, 2], np.float64)
 
 
 def rescaled(affine: Affine, *, from_pixel: float = 1.0, to_pixel: float = 1.0) -> Map:
@@ -112,7 +112,9 @@ def _shift(x: float, y: float) -> Map:
     return np.array([[0.0, 0.0, x], [0.0, 0.0, y]])
 
 
-def warp_definition(source: Picture, to_source: Affine, height: int, width: int) -> NDArray[np.float64]:
+def warp_definition(
+    source: NDArray[np.uint8] | NDArray[np.float64], to_source: Affine, height: int, width: int
+) -> NDArray[np.float64]:
     """Say in NumPy what `warp` means, before rounding: float64 in [0, 255]."""
     block, samples = shrink_factors(to_source)
     rows, columns = source.shape[:2]

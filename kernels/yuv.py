@@ -149,7 +149,7 @@ def i420_to_rgb(planes: Planes, colour: Colour = BT601_LIMITED, region: Region |
     if wanted.is_empty:
         return np.zeros((wanted.height, wanted.width, 3), np.uint8)
     blocks = wanted.on_even_grid(height, width)
-    luma = _to_even(blocks.of(planes[0]))
+    luma = to_even(blocks.of(planes[0]))
     chroma = cv2.merge([blocks.of_chroma(planes[1]), blocks.of_chroma(planes[2])])
     # A 1 x 1 result of `merge` loses its axes.
     chroma = chroma.reshape(luma.shape[0] // 2, luma.shape[1] // 2, 2)
@@ -180,10 +180,11 @@ def rgb_to_i420(rgb: Rgb, colour: Colour = BT601_LIMITED) -> Planes:
         uint8 Y [H, W], U and V [ceil(H/2), ceil(W/2)].
     """
     height, width = rgb.shape[:2]
-    even = _to_even(rgb)
+    even = to_even(rgb)
     halved = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
     chroma = rgb_to_yuv(halved, colour)
-    return _luma(even, colour)[:height, :width], *(np.ascontiguousarray(chroma[..., i]) for i in (1, 2))
+    blue, red = (np.ascontiguousarray(chroma[..., i]) for i in (1, 2))
+    return _luma(even, colour)[:height, :width], blue, red
 
 
 def _luma(rgb: Rgb, colour: Colour) -> Plane:
@@ -192,7 +193,7 @@ def _luma(rgb: Rgb, colour: Colour) -> Plane:
     return np.ascontiguousarray(rgb_to_yuv(rgb, colour)[..., 0])
 
 
-def _to_even(picture: Plane) -> Plane:
+def to_even(picture: Plane) -> Plane:
     """Repeat the last row and column of an odd picture."""
     height, width = picture.shape[:2]
     if height % 2 == 0 and width % 2 == 0:
