@@ -3,15 +3,14 @@
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.yuv import BT601_LIMITED, Colour
+from models.face_networks import DETECTOR_SIZE, Request
 from models.face_regions import Picture, Region, picture_size, read_region
 
-INPUT_SIZE = 128
 MIN_SCORE = 0.5
 MIN_OVERLAP_TO_MERGE = 0.3
 # Side of the mesh's region over the detector's box: `face_detector_graph.cc`.
@@ -47,22 +46,24 @@ class FaceDetector:
     """Finds the faces of a frame, the most certain first.
 
     Args:
-        request: OpenVINO inference request of `face_detector.tflite`.
+        network: `FaceNetworks.detector()`.
     """
 
-    def __init__(self, request: Any) -> None:
-        self._request = request
+    def __init__(self, network: Request) -> None:
+        self._network = network
 
     def detect(self, picture: Picture, colour: Colour = BT601_LIMITED) -> list[FaceBox]:
         """All faces with a score of at least `MIN_SCORE`, overlapping ones merged."""
         height, width = picture_size(picture)
         side = max(height, width)
         view = Region(width / 2, height / 2, side)
-        square = read_region(picture, view, INPUT_SIZE, colour=colour, replicate=False)
-        outputs = self._request.infer({0: _normalise(square)}, share_inputs=True)
-        boxes = _merge(*_decode(outputs["regressors"][0], outputs["classificators"][0, :, 0]))
-        to_frame = view.to_frame(INPUT_SIZE)
-        return [_face_box(points * INPUT_SIZE @ to_frame[:, :2].T + to_frame[:, 2], score) for points, score in boxes]
+        square = read_region(picture, view, DETECTOR_SIZE, colour=colour, replicate=False)
+        outputs = self._network.infer({0: _normalise(square)}, share_inputs=True)
+        boxes = _merge(*_decode(outputs[0][0], outputs[1][0, :, 0]))
+        to_frame = view.to_frame(DETECTOR_SIZE)
+        return [
+            _face_box(points * DETECTOR_SIZE @ to_frame[:, :2].T + to_frame[:, 2], score) for points, score in boxes
+        ]
 
 
 def _normalise(square: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -72,8 +73,8 @@ def _normalise(square: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _face_box(points: NDArray[np.float64], score: float) -> FaceBox:
-    points = points.astype(np.float32)
-    return FaceBox(points[:2], points[2:], score)
+    rounded: NDArray[np.float32] = points.astype(np.float32)
+    return FaceBox(rounded[:2], rounded[2:], score)
 
 
 @cache
@@ -94,9 +95,9 @@ def _anchor_centers() -> NDArray[np.float32]:
 
 def _decode(raw: NDArray[np.float32], logits: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Points [n, 8, 2] (two corners, six key points; 0..1) and scores [n] of the anchors that pass."""
-    scores = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
+    scores = np.asarray(1 / (1 + np.exp(-np.clip(logits, -80, 80))), np.float32)
     kept = np.flatnonzero(scores >= MIN_SCORE)
-    values = raw[kept].reshape(-1, 2 + _KEY_POINTS, 2) / INPUT_SIZE
+    values = raw[kept].reshape(-1, 2 + _KEY_POINTS, 2) / DETECTOR_SIZE
     anchors = _anchor_centers()[kept]
     center, half = values[:, 0] + anchors, values[:, 1] / 2
     points = np.concatenate(

@@ -5,31 +5,44 @@ The task file is a zip of three TensorFlow Lite networks: a detector, a mesh of
 through `LandmarkNetworks`, so both see the same points.
 """
 
-import hashlib
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.yuv import BT601_LIMITED, Colour
 from models.face_detector import FaceBox, FaceDetector
-from models.face_regions import Picture, Region, picture_size, read_region, region_around
+from models.face_networks import MESH_SIZE, POINTS, TASK_PATH, FaceNetworks, Precision
+from models.face_regions import Picture, Region, read_region, region_around
 
-TASK_PATH = Path(__file__).parent / "weights" / "face_landmarker" / "face_landmarker.task"
-TASK_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
-POINTS = 478
-MESH_SIZE = 256
 MIN_PRESENCE = 0.5
 # Outer corners of the eyes, picture's left one first, and the margin of `face_landmarks_detector_graph.cc`.
 EYE_CORNERS = (33, 263)
 REGION_EXPAND = 1.5
-
-Precision = Literal["f32", "bf16"]
+# fmt: off
+# Points that the blendshape network takes: `face_blendshapes_graph.cc`, kLandmarksSubsetIdxs.
+BLENDSHAPE_POINTS = np.array([
+    0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80,
+    81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153,
+    154, 155, 157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251,
+    263, 267, 269, 270, 276, 282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318,
+    321, 323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382, 384, 385, 386,
+    387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
+])
+BLENDSHAPES = (
+    "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
+    "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",
+    "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight",
+    "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight",
+    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
+    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
+    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft",
+    "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
+    "noseSneerLeft", "noseSneerRight",
+)
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +67,14 @@ class FaceMesh:
 
 
 class LandmarkNetworks:
-    """The three networks, loaded once; not thread-safe, one per thread.
+    """The networks, loaded once; they keep nothing between pictures. Not thread-safe: one per thread.
 
     Args:
-        precision: "f32" agrees with MediaPipe; OpenVINO would otherwise pick bf16 by itself.
+        precision: Of the mesh's convolutions: "f32" repeats MediaPipe to 0.02 px, "bf16" to 0.1 px and runs in
+            two thirds of the time; "auto" is bf16 where the CPU has it. What was chosen is in `precision`.
         threads: Threads of one inference.
         blendshapes: Also load the network behind `blendshapes()`.
-        task_path: The task file; its hash is checked only for the shipped one.
+        task_path: The task file; the hash of the shipped one is checked.
 
     Raises:
         FileNotFoundError: There is no task file.
@@ -70,16 +84,16 @@ class LandmarkNetworks:
     def __init__(
         self,
         *,
-        precision: Precision = "f32",
+        precision: Precision = "auto",
         threads: int = 1,
         blendshapes: bool = False,
         task_path: Path = TASK_PATH,
     ) -> None:
-        names = ["face_detector", "face_landmarks_detector"] + ["face_blendshapes"] * blendshapes
-        requests = _load(task_path, names, precision, threads)
-        self.detector = FaceDetector(requests[0])
-        self._mesh = requests[1]
-        self._blendshapes = requests[2] if blendshapes else None
+        networks = FaceNetworks(precision, threads, task_path)
+        self.precision = networks.precision
+        self._detector = FaceDetector(networks.detector())
+        self._mesh = networks.mesh()
+        self._blendshapes = networks.blendshapes() if blendshapes else None
 
     def detect(self, picture: Picture, colour: Colour = BT601_LIMITED) -> list[FaceBox]:
         """Faces of a whole frame, the most certain first.
@@ -88,16 +102,23 @@ class LandmarkNetworks:
             picture: uint8 RGB [H, W, 3], or the planes (Y, U, V) of an I420 frame.
             colour: Meaning of the planes; unused for RGB.
         """
-        return self.detector.detect(picture, colour)
+        return self._detector.detect(picture, colour)
 
     def mesh(self, picture: Picture, region: Region, colour: Colour = BT601_LIMITED) -> FaceMesh:
         """The points of the face in `region`; look at `presence` before use."""
-        square = read_region(picture, region, MESH_SIZE, colour=colour)
-        tensor = np.multiply(square, np.float32(1 / 255), dtype=np.float32)[None]
-        outputs = self._mesh.infer({0: tensor}, share_inputs=True)
-        raw = outputs["Identity"].reshape(POINTS, 3)
-        presence = 1 / (1 + np.exp(-float(outputs["Identity_1"].item())))
-        return FaceMesh(_to_frame(raw, region), float(presence), region)
+        points, presence = self._mesh.read(read_region(picture, region, MESH_SIZE, colour=colour))
+        return FaceMesh(_to_frame(points, region), presence, region)
+
+    def blendshapes(self, mesh: FaceMesh) -> NDArray[np.float32]:
+        """The 52 weights of `BLENDSHAPES`, 0 to 1.
+
+        Raises:
+            ValueError: The networks were loaded without blendshapes.
+        """
+        if self._blendshapes is None:
+            raise ValueError("the blendshape network is not loaded: LandmarkNetworks(blendshapes=True)")
+        points = np.ascontiguousarray(mesh.points[BLENDSHAPE_POINTS, :2])
+        return self._blendshapes.infer({0: points[None]}, share_inputs=True)[0].copy()
 
     def find(self, picture: Picture, max_faces: int = 1, colour: Colour = BT601_LIMITED) -> list[FaceMesh]:
         """Detect and measure the faces of one still picture; those of low presence are left out."""
@@ -120,36 +141,3 @@ def _to_frame(raw: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
     points[:, :2] = raw[:, :2] @ to_frame[:, :2].T + to_frame[:, 2]
     points[:, 2] = raw[:, 2] * (region.side_px / MESH_SIZE)
     return points
-
-
-def _load(task_path: Path, names: Sequence[str], precision: Precision, threads: int) -> list[Any]:
-    """Compile networks of the task file; returns one inference request each."""
-    import openvino
-
-    core = openvino.Core()
-    config = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    requests = []
-    # OpenVINO reads this format from files only, so the networks pass through a temporary folder.
-    with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
-        for path in _unpack(task_path, names, Path(folder)):
-            model = core.read_model(path)
-            if model.inputs[0].partial_shape.is_dynamic:
-                model.reshape([1, MESH_SIZE, MESH_SIZE, 3])
-            requests.append(core.compile_model(model, "CPU", config).create_infer_request())
-    return requests
-
-
-def _unpack(task_path: Path, names: Sequence[str], folder: Path) -> list[Path]:
-    """Write the named networks of the task file into a folder."""
-    content = task_path.read_bytes()
-    if task_path == TASK_PATH and hashlib.sha256(content).hexdigest() != TASK_SHA256:
-        raise ValueError(
-            f"{task_path} is damaged: its sha256 is not {TASK_SHA256}. Restore it: git checkout -- {task_path}"
-        )
-    with zipfile.ZipFile(task_path) as task:
-        return [Path(task.extract(f"{name}.tflite", folder)) for name in names]
