@@ -8,7 +8,6 @@ import base64
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -133,11 +132,6 @@ def _await_health(server: ServerProcess, wait_s: float) -> None:
     raise RuntimeError(f"the server at {server.url} did not come up in {wait_s:.0f} s; its last lines:\n{tail}")
 
 
-def stock_command() -> list[str]:
-    """Start the unpatched aiortc echo server."""
-    return [sys.executable, "-m", "benchmarks.stock", "{port}"]
-
-
 @dataclass(frozen=True, slots=True)
 class Sound:
     """What the page heard, as one gapless row of samples with the time of the first.
@@ -210,5 +204,5 @@ def _sound(blocks: list[list[float]], pcm: str) -> Sound | None:
     ends_ms = np.cumsum([block[1] for block in blocks]) * 1e3 / rate_hz
     # A block is handed over no earlier than its last sample; whatever is above the least is waiting, not playing.
     start_ms = float(np.min(np.array([block[0] for block in blocks]) - ends_ms))
-    samples = np.frombuffer(base64.b64decode(pcm), "<i2").astype(np.float32) / 32767
+    samples = (np.frombuffer(base64.b64decode(pcm), "<i2") / 32767).astype(np.float32)
     return Sound(start_ms, rate_hz, samples)

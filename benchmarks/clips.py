@@ -46,7 +46,7 @@ def read_number(luma: NDArray[np.uint8]) -> int | None:
 
 
 def write_y4m(path: Path, frames: Iterable[NDArray[np.uint8]], width: int, height: int, fps: int) -> int:
-    """Write yuv420p frames, each uint8 [H * 3 // 2, W], as the file that Chromium takes for a camera; returns the count."""
+    """Write the file that Chromium takes for a camera, of yuv420p frames uint8 [H * 3 // 2, W]; returns how many."""
     count = 0
     with path.open("wb") as out:
         out.write(f"YUV4MPEG2 W{width} H{height} F{fps}:1 Ip A1:1 C420jpeg\n".encode())
@@ -101,7 +101,8 @@ def numbered(frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]
 def clip_frames(path: Path, width: int, height: int, fps: int) -> Iterator[NDArray[np.uint8]]:
     """A real clip, resampled in time and covering the asked size, for as long as it lasts."""
     for frame in _resampled(path, fps):
-        yield cv2.cvtColor(_cover(frame.to_ndarray(format="bgr24"), width, height), cv2.COLOR_BGR2YUV_I420)
+        picture = frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False)
+        yield cv2.cvtColor(_cover(picture, width, height), cv2.COLOR_BGR2YUV_I420)
 
 
 def _resampled(path: Path, fps: int) -> Iterator[av.VideoFrame]:
@@ -130,7 +131,7 @@ def clip_sound(path: Path) -> NDArray[np.float32]:
             return np.zeros(0, np.float32)
         resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
         for frame in container.decode(audio=0):
-            chunks += [part.to_ndarray().reshape(-1) for part in resampler.resample(frame)]
+            chunks += [part.to_ndarray().reshape(-1).astype(np.float32) for part in resampler.resample(frame)]
     return np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
 
 

@@ -80,8 +80,12 @@ def sound_delays(sent: Sound, received: Sound) -> NDArray[np.float64]:
     return np.array(delays, np.float64).reshape(-1, 2)
 
 
-def offsets_ms(observation: Observation) -> NDArray[np.float64]:
+def offsets_ms(observation: Observation, *, since_ms: float = 0.0) -> NDArray[np.float64]:
     """The signed offset at every chirp: the sound's delay minus that of the picture taken at the same moment.
+
+    Args:
+        observation: Made with sound.
+        since_ms: Chirps sent before this are left out.
 
     Raises:
         ValueError: The observation has no sound, or no frame came back.
@@ -92,7 +96,7 @@ def offsets_ms(observation: Observation) -> NDArray[np.float64]:
     if not len(frames):
         raise ValueError("no numbered frame came back")
     sounds = sound_delays(observation.sound_sent, observation.sound_received)
-    inside = (sounds[:, 0] >= frames[0, 0]) & (sounds[:, 0] <= frames[-1, 0])
+    inside = (sounds[:, 0] >= max(frames[0, 0], since_ms)) & (sounds[:, 0] <= frames[-1, 0])
     sounds = sounds[inside]
     offsets: NDArray[np.float64] = sounds[:, 1] - np.interp(sounds[:, 0], frames[:, 0], frames[:, 1])
     return offsets

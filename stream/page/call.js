@@ -117,7 +117,7 @@ export class Call extends EventTarget {
   #listen() {
     this.#source = new EventSource(`${this.#location}/events`);
     this.#source.onmessage = ({ data }) => this.#tell("figures", JSON.parse(data));
-    this.#source.addEventListener("ended", () => this.#lose(new CallError("ended", "The session ended on the server.")));
+    this.#source.addEventListener("end", () => this.#lose(new CallError("ended", "The session ended on the server.")));
     this.#source.onerror = () => this.#find();
   }
 
