@@ -1,0 +1,122 @@
+"""Checks an offer before aiortc sees it, and dresses the answer.
+
+aiortc fails on a bad offer with bare assertions and attribute errors; here
+each becomes one line that names the field and what to do.
+"""
+
+import re
+
+from aiortc import RTCIceCandidate
+from aiortc.sdp import candidate_from_sdp
+
+_REQUIRED = {
+    "ice-ufrag": "ICE user fragment",
+    "ice-pwd": "ICE password",
+    "fingerprint": "DTLS fingerprint",
+    "setup": "DTLS role",
+}
+_MEDIA_LINE = re.compile(r"^m=(\S+) (\d+) ([A-Z/]+) (.+)$")
+
+
+class OfferError(ValueError):
+    """The offer cannot be answered; the message is one line for whoever sent it."""
+
+
+def check_offer(offer_sdp: str) -> list[str]:
+    """Kinds of its media sections that we can answer, in order.
+
+    Raises:
+        OfferError: It is no SDP, or lacks what a WebRTC offer must have (RFC 8829, 5.2).
+    """
+    lines = offer_sdp.splitlines()
+    if not lines or lines[0].strip() != "v=0":
+        found = lines[0].strip()[:40] if lines else "nothing"
+        raise OfferError(f'the offer begins with "{found}", an SDP begins with "v=0". Send the SDP of createOffer()')
+    session, sections = _split(lines)
+    if not sections:
+        raise OfferError('the offer has no "m=" line. Add an audio or a video track before createOffer()')
+    for section in sections:
+        _check_section(section, session)
+    kinds = [section[0][2:].split(" ", 1)[0] for section in sections]
+    if not {"audio", "video"} & set(kinds):
+        raise OfferError(f"the offer has only {', '.join(kinds)}. Add an audio or a video track before createOffer()")
+    return kinds
+
+
+def _split(lines: list[str]) -> tuple[list[str], list[list[str]]]:
+    session: list[str] = []
+    sections: list[list[str]] = []
+    for line in lines:
+        if line.startswith("m="):
+            sections.append([line])
+        else:
+            (sections[-1] if sections else session).append(line)
+    return session, sections
+
+
+def _check_section(section: list[str], session: list[str]) -> None:
+    head = section[0].strip()
+    if not _MEDIA_LINE.match(head):
+        raise OfferError(f'the offer\'s line "{head[:60]}" is not "m=KIND PORT PROTOCOL FORMATS"')
+    for attribute, meaning in _REQUIRED.items():
+        if not any(line.startswith(f"a={attribute}:") for line in section + session):
+            raise OfferError(f'the offer\'s section "{head[:40]}" has no "a={attribute}" ({meaning}). It is incomplete')
+    if head.startswith(("m=audio", "m=video")) and not any(line.strip() == "a=rtcp-mux" for line in section):
+        raise OfferError(f'the offer\'s section "{head[:40]}" has no "a=rtcp-mux". Use rtcpMuxPolicy "require"')
+
+
+def ask_for_bitrate(answer_sdp: str, start_bps: int, min_bps: int, max_bps: int) -> str:
+    """Let a browser start at `start_bps` instead of at 300 kbit/s, and so at 1280x720 instead of 640x360.
+
+    Chromium reads `x-google-*` from the answer's fmtp lines of the video codecs.
+    """
+    wish = f"x-google-start-bitrate={start_bps // 1000};x-google-min-bitrate={min_bps // 1000};x-google-max-bitrate={max_bps // 1000}"
+    session, sections = _split(answer_sdp.splitlines())
+    lines = list(session)
+    for section in sections:
+        lines += _with_wish(section, wish) if section[0].startswith("m=video") else section
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _with_wish(section: list[str], wish: str) -> list[str]:
+    described = {line.split()[0][7:] for line in section if line.startswith("a=fmtp:")}
+    lines = []
+    for line in section:
+        if line.startswith("a=fmtp:") and "apt=" not in line:
+            line += f";{wish}"
+        lines.append(line)
+        if line.startswith("a=rtpmap:"):
+            payload_type, codec = line[9:].split(" ", 1)
+            if payload_type not in described and not codec.lower().startswith("rtx"):
+                lines.append(f"a=fmtp:{payload_type} {wish}")
+    return lines
+
+
+def parse_candidates(fragment: str) -> tuple[list[RTCIceCandidate], bool]:
+    """Candidates of a trickle-ice-sdpfrag (RFC 8840), or of bare candidate lines, and whether they are the last.
+
+    Raises:
+        OfferError: A candidate line is malformed.
+    """
+    candidates: list[RTCIceCandidate] = []
+    mid, index, complete = None, -1, False
+    for raw in fragment.splitlines():
+        line = raw.strip().removeprefix("a=")
+        if line.startswith("m="):
+            index, mid = index + 1, None
+        elif line.startswith("mid:"):
+            mid = line[4:]
+        elif line.startswith("end-of-candidates"):
+            complete = True
+        elif line.startswith("candidate:"):
+            candidates.append(_candidate(line[10:], mid, max(index, 0)))
+    return candidates, complete
+
+
+def _candidate(text: str, mid: str | None, index: int) -> RTCIceCandidate:
+    try:
+        candidate = candidate_from_sdp(text)
+    except (AssertionError, ValueError, IndexError) as error:
+        raise OfferError(f'the candidate "{text[:60]}" is malformed (RFC 8839, 5.1)') from error
+    candidate.sdpMid, candidate.sdpMLineIndex = mid, index
+    return candidate
