@@ -1,0 +1,220 @@
+"""The one configuration file: TOML in, frozen dataclasses out.
+
+A default lives in its class and nowhere else; the allowed range stands beside
+it. Everything is checked once, when the file is read, and a key that does not
+exist is refused with the nearest one that does.
+"""
+
+import dataclasses
+import difflib
+import os
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from stream.errors import ConfigError
+from stream.render import RenderOptions
+from stream.transport.config import PeerConfig
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Inclusive limits of a number, checked when the file is read."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Where the server listens and what it accepts.
+
+    Attributes:
+        host: Address to listen on; anything but loopback opens the machine to its network.
+        port: 0 takes any free port.
+        allowed_hosts: Names that may stand in a request's Host header beside `host`;
+            loopback names are always allowed, others are refused so that a foreign web
+            page cannot reach a local server through its own domain name.
+        capacity: Most sessions at once; 0 means one per core.
+        retry_after_s: What a refused client is told to wait.
+        max_upload_bytes: Largest voice file.
+        max_offer_bytes: Largest SDP offer.
+        max_voices: Uploaded voices kept; the oldest goes first.
+        max_voice_s: Longest voice.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Within(0, 65535)] = 8080
+    allowed_hosts: tuple[str, ...] = ()
+    capacity: Annotated[int, Within(0, 1000)] = 0
+    retry_after_s: Annotated[int, Within(1, 3600)] = 10
+    max_upload_bytes: Annotated[int, Within(1024, 1 << 30)] = 20 * 1024 * 1024
+    max_offer_bytes: Annotated[int, Within(1024, 1 << 24)] = 256 * 1024
+    max_voices: Annotated[int, Within(1, 1000)] = 16
+    max_voice_s: Annotated[float, Within(1, 3600)] = 120.0
+
+    @property
+    def sessions_at_most(self) -> int:
+        """The capacity, with 0 resolved to the number of cores."""
+        return self.capacity or os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig:
+    """How one session keeps time.
+
+    Attributes:
+        pass_through_delay_ms: Delay of both tracks when nothing is changed.
+        re_voice_delay_ms: Delay of both tracks while the lips are re-made; long
+            enough for network jitter and the slowest frame.
+        late_tolerance_ms: A picture ready this long after its deadline counts as late.
+        catch_up_ms_per_s: How fast a longer delay shrinks to a shorter one after a
+            switch; slow enough that no picture is dropped and no sound is cut.
+        voice_pause_ms: Silence between two rounds of the voice.
+    """
+
+    pass_through_delay_ms: Annotated[float, Within(0, 2000)] = 0.0
+    re_voice_delay_ms: Annotated[float, Within(0, 2000)] = 80.0
+    late_tolerance_ms: Annotated[float, Within(0, 1000)] = 5.0
+    catch_up_ms_per_s: Annotated[float, Within(1, 500)] = 40.0
+    voice_pause_ms: Annotated[float, Within(400, 60_000)] = 1000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Which generator makes the lips, and on what; see `visavis engines list`."""
+
+    name: str = "lipgan"
+    backend: str = "auto"
+    precision: str = "auto"
+    threads: Annotated[int, Within(0, 256)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacesConfig:
+    """Who finds the faces, and how many of them are re-voiced."""
+
+    backend: Literal["openvino", "mediapipe"] = "openvino"
+    max_faces: Annotated[int, Within(1, 8)] = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything an operator can set, one table of the file per field."""
+
+    server: ServerConfig = field(default_factory=ServerConfig)
+    session: SessionConfig = field(default_factory=SessionConfig)
+    peer: PeerConfig = field(default_factory=PeerConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    faces: FacesConfig = field(default_factory=FacesConfig)
+    render: RenderOptions = field(default_factory=RenderOptions)
+
+
+def load_config(path: Path | None) -> Config:
+    """Read a configuration file; without one, every default.
+
+    Raises:
+        ConfigError: The file is missing, is not TOML, or holds a key or a value that does not fit.
+    """
+    if path is None:
+        return Config()
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}). Give --config the name of a TOML file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not text in UTF-8. Save it as UTF-8") from error
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, source: str) -> Config:
+    """Turn TOML into a `Config`; `source` is named in every complaint.
+
+    Raises:
+        ConfigError: See `load_config`.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not TOML: {error}") from error
+    return read_table(Config, table, source, "")
+
+
+def read_table(kind: type[C], table: dict[str, Any], source: str, name: str) -> C:
+    """Build the dataclass `kind` from one TOML table called `name` ("" is the file itself).
+
+    Raises:
+        ConfigError: A key is unknown, or a value has the wrong type or lies outside its range.
+    """
+    hints = typing.get_type_hints(kind, include_extras=True)
+    known = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{source}: {_place(name, key)} does not exist.{_nearest(key, known)}")
+    values = {key: _read_value(hints[key], value, source, _place(name, key)) for key, value in table.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ConfigError(f"{source}: [{name}] {error}") from error
+
+
+def _place(table: str, key: str) -> str:
+    return f"[{table}] {key}" if table else f"[{key}]"
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]}?" if near else f" Known here: {', '.join(known)}"
+
+
+def _read_value(hint: Any, value: Any, source: str, place: str) -> Any:  # noqa: ANN401 - TOML values are of any type
+    """Check one value against its annotation and convert it (int to float, array to tuple)."""
+    limits: Within | None = None
+    if typing.get_origin(hint) is Annotated:
+        hint, limits = typing.get_args(hint)[:2]
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{source}: {place} is {value!r}, it must be a table")
+        return read_table(hint, value, source, place.strip("[]"))
+    fitted = _fit(hint, value)
+    if fitted is None:
+        raise ConfigError(f"{source}: {place} is {value!r}, it must be {_describe(hint)}")
+    if limits is not None and not limits.low <= fitted <= limits.high:
+        raise ConfigError(f"{source}: {place} is {value!r}, it must be from {limits.low:g} to {limits.high:g}")
+    return fitted
+
+
+def _fit(hint: Any, value: Any) -> Any:  # noqa: ANN401 - see _read_value
+    """`value` as `hint` wants it, None where it does not fit; TOML has no null."""
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return (
+            value if any(value == option and type(value) is type(option) for option in typing.get_args(hint)) else None
+        )
+    if origin in (typing.Union, types.UnionType):
+        fits = (_fit(option, value) for option in typing.get_args(hint) if option is not type(None))
+        return next((fitted for fitted in fits if fitted is not None), None)
+    if origin is tuple:
+        items = [_fit(typing.get_args(hint)[0], item) for item in value] if isinstance(value, list) else [None]
+        return None if None in items else tuple(items)
+    if hint is float and type(value) is int:
+        return float(value)
+    return value if type(value) is hint else None
+
+
+def _describe(hint: Any) -> str:  # noqa: ANN401 - see _read_value
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return " or ".join(f'"{option}"' for option in typing.get_args(hint))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_describe(option) for option in typing.get_args(hint) if option is not type(None))
+    if origin is tuple:
+        return f"a list, each item {_describe(typing.get_args(hint)[0])}"
+    return {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}.get(
+        hint, str(hint)
+    )

@@ -1,0 +1,75 @@
+"""What the page is told about a session: one flat account in milliseconds, made twice a second."""
+
+from dataclasses import asdict
+from typing import Any
+
+from stream.frames import NS_PER_MS
+from stream.health import LoopLagMonitor
+from stream.session import Session
+from stream.stages import StageFigures
+
+
+def session_figures(session: Session, lag: LoopLagMonitor) -> dict[str, Any]:
+    """The state of a session as JSON takes it.
+
+    `frames.late` counts pictures that were ready after their deadline,
+    `frames.dropped` those that newer ones overtook or that came out too late to
+    be sent, `frames.passed` those that left unchanged, by reason. `latency_ms`
+    is the time from decoded to ready to leave, without the configured delay.
+    """
+    peer = session.peer.stats()
+    stages = {**peer.stages, "faces": session.faces.meter.figures(), "render": session.render.meter.figures()}
+    offset = peer.av_offset
+    return {
+        "mode": session.mode.value,
+        "delay_ms": session.peer.delay_ns / NS_PER_MS,
+        "stages": {name: _stage(figures) for name, figures in stages.items()},
+        "frames": {
+            "received": peer.received,
+            "dropped": peer.dropped + session.overtaken + peer.late + peer.replaced,
+            "late": session.playout.late,
+            "sent": peer.sent,
+            "passed": session.passed,
+        },
+        "av_offset_ms": {
+            "p50": _ms(offset.p50_ms),
+            "p95": _ms(offset.p95_ms),
+            "p99": _ms(offset.p99_ms),
+            "now": _ms(offset.now_ms),
+        },
+        "latency_ms": _percentiles(session.playout.latency.figures()),
+        "loop_lag_ms": _percentiles(lag.figures()),
+        "switched_off": [runner.name for runner in (session.faces, session.render) if runner.off],
+        "peer": {
+            "video_codec": peer.video_codec,
+            "bitrate_bps": peer.bitrate_bps,
+            "aligned_by": peer.aligned_by,
+            "packets_lost": peer.packets_lost,
+            "jitter_depth": peer.jitter_depth,
+            "concealed_ms": _ms(peer.concealed_ms),
+            "lateness_ms": {kind: asdict(spread) for kind, spread in peer.lateness.items()},
+        },
+    }
+
+
+def _ms(value: float) -> float:
+    return round(value, 2)
+
+
+def _percentiles(figures: StageFigures) -> dict[str, float]:
+    return {
+        "p50": _ms(figures.p50_ms),
+        "p95": _ms(figures.p95_ms),
+        "p99": _ms(figures.p99_ms),
+        "max": _ms(figures.max_ms),
+    }
+
+
+def _stage(figures: StageFigures) -> dict[str, float]:
+    return {
+        "p50_ms": _ms(figures.p50_ms),
+        "p95_ms": _ms(figures.p95_ms),
+        "p99_ms": _ms(figures.p99_ms),
+        "count": figures.count,
+        "failed": figures.failed,
+    }

@@ -1,0 +1,84 @@
+"""The page and what it needs: its files, the sample clip, the choices, uploads of voices, health."""
+
+import asyncio
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from stream.admission import Admission
+from stream.config import ServerConfig
+from stream.errors import MediaError
+from stream.health import Health
+from stream.http_errors import Refusal, read_body
+from stream.passage import Mode
+from stream.voices import VoiceShelf
+
+PAGE = Path(__file__).parent / "page"
+SAMPLE = Path(__file__).parent / "assets" / "sample.mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class PageApi:
+    """The handlers beside /sessions.
+
+    Attributes:
+        config: Limits.
+        voices: What may be chosen, and where uploads go.
+        admission: Counted by /health.
+        health: Reported by /health.
+    """
+
+    config: ServerConfig
+    voices: VoiceShelf
+    admission: Admission
+    health: Health
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        """What goes where."""
+        return [
+            web.get("/", self.page),
+            web.get("/sample.mp4", self.sample),
+            web.get("/api/options", self.options),
+            web.post("/api/voices", self.upload),
+            web.get("/health", self.report),
+            web.static("/static", PAGE),
+        ]
+
+    async def page(self, _: web.Request) -> web.FileResponse:
+        """The page itself."""
+        return web.FileResponse(PAGE / "index.html")
+
+    async def sample(self, _: web.Request) -> web.FileResponse:
+        """The bundled clip."""
+        return web.FileResponse(SAMPLE)
+
+    async def options(self, _: web.Request) -> web.Response:
+        """What may be chosen."""
+        modes = [mode.value for mode in Mode]
+        limit = self.config.max_upload_bytes
+        return web.json_response({"modes": modes, "voices": self.voices.public(), "max_upload_bytes": limit})
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """Take an audio file as a voice: 201 with its id."""
+        audio = await read_body(request, self.config.max_upload_bytes, "an audio file")
+        try:
+            voice = await self.voices.add(audio, request.query.get("name", ""))
+        except MediaError as error:
+            raise Refusal(400, f"the body is not a voice that can be used: {error}") from error
+        return web.json_response(voice.public(), status=201)
+
+    async def report(self, request: web.Request) -> web.Response:
+        """Status and room; with ?debug also what the process holds, for soak tests."""
+        body: dict[str, Any] = {
+            "status": self.health.status,
+            "sessions": self.admission.sessions,
+            "capacity": self.config.sessions_at_most,
+        }
+        if self.health.reasons:
+            body["reasons"] = self.health.reasons
+        if "debug" in request.query:
+            body["debug"] = {"threads": threading.active_count(), "tasks": len(asyncio.all_tasks())}
+        return web.json_response(body)

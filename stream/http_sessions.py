@@ -1,0 +1,191 @@
+"""Signalling: SDP offers come in, answers go out, sessions are changed, watched and ended.
+
+The form is WHIP's (RFC 9725): POST an offer, PATCH with candidates, DELETE.
+"""
+
+import asyncio
+import difflib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from stream.admission import Admission, Caller, Full, Guest
+from stream.clock import Clock
+from stream.config import ServerConfig
+from stream.errors import MediaError
+from stream.figures import session_figures
+from stream.frames import NS_PER_S
+from stream.health import LoopLagMonitor
+from stream.http_errors import Refusal, read_body
+from stream.passage import Mode, Voice
+from stream.session import Session
+from stream.voices import VoiceShelf
+
+_LARGEST_PATCH_BYTES = 16 * 1024
+_EVENT_PERIOD_NS = NS_PER_S // 2
+_SDP = "application/sdp"
+_FRAGMENT = "application/trickle-ice-sdpfrag"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsApi:
+    """The handlers under /sessions.
+
+    Attributes:
+        config: Limits.
+        clock: Paces the events.
+        admission: Where sessions live.
+        voices: What they may speak with.
+        lag: Loop lag, shown beside a session's own figures.
+        make_peer: Opens one end of a connection.
+        make_session: Makes a session for a peer, under a name.
+    """
+
+    config: ServerConfig
+    clock: Clock
+    admission: Admission
+    voices: VoiceShelf
+    lag: LoopLagMonitor
+    make_peer: Callable[[], Caller]
+    make_session: Callable[[Caller, str], Session]
+
+    def routes(self) -> list[web.RouteDef]:
+        """What goes where."""
+        return [
+            web.post("/sessions", self.open),
+            web.patch("/sessions/{name}", self.change),
+            web.delete("/sessions/{name}", self.end),
+            web.get("/sessions/{name}/events", self.watch),
+        ]
+
+    async def open(self, request: web.Request) -> web.Response:
+        """POST an SDP offer, get the answer: 201 with Location."""
+        _check_type(request, _SDP)
+        mode, voice = self._wish(dict(request.query), Mode.PASS_THROUGH)
+        offer_sdp = _text(await read_body(request, self.config.max_offer_bytes, "an SDP offer"))
+        try:
+            guest, answer_sdp = await self.admission.admit(
+                self.make_peer, lambda peer, name: self._begin(peer, name, mode, voice), offer_sdp
+            )
+        except Full as full:
+            wait = {"Retry-After": str(self.config.retry_after_s)}
+            raise Refusal(503, f"{full}; try again in {self.config.retry_after_s} s", wait) from full
+        except MediaError as error:
+            raise Refusal(400, f"the body is not an SDP offer that can be answered: {error}") from error
+        location = {"Location": f"/sessions/{guest.name}"}
+        return web.Response(status=201, text=answer_sdp, content_type=_SDP, headers=location)
+
+    def _begin(self, peer: Caller, name: str, mode: Mode, voice: Voice | None) -> Session:
+        session = self.make_session(peer, name)
+        if mode is not Mode.PASS_THROUGH:
+            session.switch(mode, voice)
+        return session
+
+    async def change(self, request: web.Request) -> web.Response:
+        """PATCH with JSON switches mode or voice; with an SDP fragment adds candidates."""
+        guest = self._guest(request)
+        _check_type(request, "application/json", _FRAGMENT)
+        if request.content_type == _FRAGMENT:
+            return await self._add_candidates(guest, request)
+        wish = _json_object(await read_body(request, _LARGEST_PATCH_BYTES, "a JSON object"))
+        mode, voice = self._wish(wish, guest.session.mode)
+        guest.session.switch(mode, voice)
+        return web.json_response({"mode": mode.value})
+
+    async def _add_candidates(self, guest: Guest, request: web.Request) -> web.Response:
+        fragment = _text(await read_body(request, _LARGEST_PATCH_BYTES, "an SDP fragment"))
+        try:
+            await guest.peer.add_candidates(fragment)
+        except MediaError as error:
+            raise Refusal(400, f"the body is not an SDP fragment with candidates: {error}") from error
+        return web.Response(status=204)
+
+    async def end(self, request: web.Request) -> web.Response:
+        """DELETE a session; doing it twice is the same as once."""
+        await self.admission.dismiss(request.match_info["name"])
+        return web.Response(status=200)
+
+    async def watch(self, request: web.Request) -> web.StreamResponse:
+        """Send a session's figures twice a second, as server-sent events, until it ends."""
+        guest = self._guest(request)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        await response.prepare(request)
+        due_ns = self.clock.now_ns()
+        try:
+            while not guest.task.done():
+                figures = json.dumps(session_figures(guest.session, self.lag))
+                await response.write(f"data: {figures}\n\n".encode())
+                due_ns = max(due_ns + _EVENT_PERIOD_NS, self.clock.now_ns())
+                await self._pause(guest, due_ns)
+            await response.write(b"event: end\ndata: {}\n\n")
+        except ConnectionResetError:
+            return response
+        return response
+
+    async def _pause(self, guest: Guest, until_ns: int) -> None:
+        """Wait for the next event, or for the end of the session."""
+        pause = asyncio.ensure_future(self.clock.sleep_until(until_ns))
+        try:
+            await asyncio.wait([pause, guest.task], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pause.cancel()
+
+    def _guest(self, request: web.Request) -> Guest:
+        name = request.match_info["name"]
+        guest = self.admission.find(name)
+        if guest is None:
+            raise Refusal(404, f"there is no session {name}: it has ended, POST a new offer to /sessions")
+        return guest
+
+    def _wish(self, wish: dict[str, Any], mode: Mode) -> tuple[Mode, Voice | None]:
+        """Read mode and voice from a query or a JSON object; `mode` stands where none is named."""
+        for field in wish:
+            if field not in ("mode", "voice"):
+                near = difflib.get_close_matches(field, ["mode", "voice"], n=1)
+                raise Refusal(
+                    400, f'there is no field "{field}", {f"did you mean {near[0]}?" if near else "known: mode, voice"}'
+                )
+        if "mode" in wish:
+            mode = _mode(wish["mode"])
+        voice_id = wish.get("voice")
+        if voice_id is None:
+            shelved = self.voices.first
+        else:
+            shelved = self.voices.find(voice_id) if isinstance(voice_id, str) else None
+        if shelved is None and (mode is Mode.RE_VOICE or voice_id is not None):
+            raise Refusal(
+                400, f"voice is {json.dumps(voice_id)}, known ids are at /api/options; upload one to /api/voices"
+            )
+        return mode, None if shelved is None else shelved.voice
+
+
+def _mode(name: object) -> Mode:
+    for mode in Mode:
+        if mode.value == name:
+            return mode
+    raise Refusal(400, f"mode is {json.dumps(name)}, it must be {' or '.join(mode.value for mode in Mode)}")
+
+
+def _check_type(request: web.Request, *types: str) -> None:
+    if request.content_type not in types:
+        raise Refusal(415, f"Content-Type is {request.content_type}, it must be {' or '.join(types)}")
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise Refusal(400, "the body is not text in UTF-8") from error
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise Refusal(400, 'the body must be a JSON object such as {"mode": "pass-through"}')
+    return value

@@ -1,0 +1,262 @@
+"""One peer's session: its two tracks walk through the stages and leave on one timeline.
+
+Only here are tasks started, all in one TaskGroup, and all end with the peer:
+queues close from upstream to downstream, and a loop ends when its own is empty.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from stream.align import meet
+from stream.clock import Clock
+from stream.config import SessionConfig
+from stream.engines import Engines, RenderStageLike
+from stream.errors import SessionClosed
+from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk, FaceCrop, SyncedFrame, VideoFrame
+from stream.health import Health
+from stream.passage import LoopedVoice, Mode, Passage, Voice
+from stream.pipeline import Lane, StageRunner
+from stream.playout import PeerLike, Playout
+from stream.queues import BoundedQueue, Leaky
+
+log = logging.getLogger(__name__)
+
+_RATE_HZ = 48_000
+_CHUNK_SAMPLES = 960
+_CHUNK_NS = _CHUNK_SAMPLES * NS_PER_S // _RATE_HZ
+# Together below the three seconds that a dead peer may cost.
+_LOOPS_END_WITHIN_S = 2.0
+_STAGES_END_WITHIN_S = 0.8
+# One more session is refused when the 95th percentile of a picture's latency is beyond this share of the delay.
+_STRAIN_SHARE = 0.75
+_STRAIN_AFTER = 50
+# Pictures of at most this many earlier passages may still be on their way.
+_PASSAGES_KEPT = 4
+
+
+class Session:
+    """Runs one peer in the mode asked for until the peer is gone.
+
+    Args:
+        peer: Where media comes from and goes to.
+        config: Delays and tolerances.
+        engines: The generator, its thread and the face finders of this process.
+        clock: The peer's clock.
+        health: Told when a stage is switched off.
+        name: The session's name in logs and in health.
+    """
+
+    def __init__(
+        self,
+        peer: PeerLike,
+        config: SessionConfig,
+        engines: Engines,
+        clock: Clock,
+        *,
+        health: Health | None = None,
+        name: str = "session",
+    ) -> None:
+        self.peer = peer
+        self.name = name
+        self._config = config
+        self._engines = engines
+        self._clock = clock
+        self._health = health or Health()
+        self._passages = [Passage(-NS_PER_S, Mode.PASS_THROUGH, None)]
+        self._begun, self._changed = asyncio.Event(), asyncio.Event()
+        self._to_render: BoundedQueue[SyncedFrame] = BoundedQueue(2, Leaky.DOWNSTREAM)
+        self._passed: Counter[str] = Counter()
+        self.face_lane = Lane(f"faces-{name}")
+        self._face_stage = engines.face_stage()
+        self.faces: StageRunner[VideoFrame, tuple[FaceCrop, ...]] = StageRunner(
+            self._face_stage, self.face_lane, clock, on_off=self._tell("faces")
+        )
+        self._engine = engines.engine
+        self._renderer: RenderStageLike = engines.render_stage()
+        self.render: StageRunner[SyncedFrame, VideoFrame] = StageRunner(
+            self._renderer, engines.lane, clock, rebuild=self._new_renderer, on_off=self._tell("render")
+        )
+        peer.delay_ns = self._delay_ns(Mode.PASS_THROUGH)
+        self.playout = Playout(peer, config, clock)
+
+    # -- the mode ---------------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> Mode:
+        """The mode that new pictures are in."""
+        return self._passages[-1].mode
+
+    def switch(self, mode: Mode, voice: Voice | None = None) -> None:
+        """Change mode and voice from the next picture on; nothing on its way is dropped.
+
+        Raises:
+            ValueError: Re-voice was asked for without a voice.
+        """
+        if mode is Mode.RE_VOICE and voice is None:
+            raise ValueError("re-voice needs a voice")
+        start_ns = self._media_now_ns()
+        looped = LoopedVoice(voice, start_ns, self._pause_ns) if voice is not None and mode is Mode.RE_VOICE else None
+        self._passages = [*self._passages[1 - _PASSAGES_KEPT :], Passage(start_ns, mode, looped)]
+        self.faces.retry()
+        self.render.retry()
+        self._health.recover(self.name)
+        self.playout.aim(self._delay_ns(mode))
+        self._changed.set()
+
+    @property
+    def _pause_ns(self) -> int:
+        return round(self._config.voice_pause_ms * NS_PER_MS)
+
+    def _delay_ns(self, mode: Mode) -> int:
+        passes = mode is Mode.PASS_THROUGH
+        delay_ms = self._config.pass_through_delay_ms if passes else self._config.re_voice_delay_ms
+        return round(delay_ms * NS_PER_MS)
+
+    def _media_now_ns(self) -> int:
+        """The session's time; zero until the first media has come."""
+        epoch_ns = self.peer.epoch_ns
+        return 0 if epoch_ns is None else self._clock.now_ns() - epoch_ns
+
+    def _passage_at(self, pts_ns: int) -> Passage:
+        """The passage that a picture or sound of this time belongs to."""
+        for passage in reversed(self._passages):
+            if passage.start_ns <= pts_ns:
+                return passage
+        return self._passages[0]
+
+    # -- the way of the media ---------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Carry media until the peer is gone, then end every task within three seconds."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                media = [group.create_task(loop()) for loop in (self._find_faces, self._draw, self._hear)]
+                speaking = group.create_task(self._speak())
+                await self.peer.closed.wait()
+                await self.peer.video_in.close()
+                await self.peer.audio_in.close()
+                speaking.cancel()
+                _, stuck = await asyncio.wait(media, timeout=_LOOPS_END_WITHIN_S)
+                for task in stuck:
+                    log.error("%s: %s did not end by itself", self.name, task.get_coro())
+                    task.cancel()
+        finally:
+            await self._release()
+
+    async def _release(self) -> None:
+        """Give back what the session held; the shared engine stays."""
+        self._health.recover(self.name)
+        await self.peer.close()
+        if not await self.face_lane.finish(self._face_stage.close, _STAGES_END_WITHIN_S):
+            log.error("%s: its face thread hangs in %s and was left behind", self.name, self.faces.name)
+
+    async def _find_faces(self) -> None:
+        """Pictures from the peer, through the face stage, to their meeting with the voice."""
+        try:
+            while True:
+                frame = await self.peer.video_in.get()
+                self._begun.set()
+                await self._to_render.put(await self._met(frame))
+        except SessionClosed:
+            await self._to_render.close()
+
+    async def _met(self, frame: VideoFrame) -> SyncedFrame:
+        """The picture with what is needed to re-voice it, or with no mel when it is to pass."""
+        passage = self._passage_at(frame.pts_ns)
+        if passage.voice is None:
+            return self._passes(frame, "pass_through")
+        if self.render.off:
+            return self._passes(frame, "render_off")
+        faces = await self.faces.apply(frame)
+        if faces is None:
+            return self._passes(frame, "faces_off" if self.faces.off else "faces_failed")
+        return meet(frame, faces, passage.voice)
+
+    def _passes(self, frame: VideoFrame, reason: str) -> SyncedFrame:
+        self._passed[reason] += 1
+        return SyncedFrame(frame, (), None)
+
+    async def _draw(self) -> None:
+        """Pictures through the render stage and out; those without mel only pass, in their order."""
+        try:
+            while True:
+                synced = await self._to_render.get()
+                await self.playout.picture(await self._drawn(synced))
+        except SessionClosed:
+            return
+
+    async def _drawn(self, synced: SyncedFrame) -> VideoFrame:
+        if synced.mel is None:
+            return synced.frame
+        drawn = await self.render.apply(synced)
+        if drawn is None:
+            self._passed["render_failed"] += 1
+            return synced.frame
+        return drawn
+
+    async def _hear(self) -> None:
+        """The peer's own sound: sent on while it passes through, let go while a voice speaks."""
+        try:
+            while True:
+                chunk = await self.peer.audio_in.get()
+                self._begun.set()
+                if self._passage_at(chunk.pts_ns).voice is None:
+                    await self.playout.sound(chunk)
+        except SessionClosed:
+            return
+
+    async def _speak(self) -> None:
+        """The voice: one chunk as each 20 ms of session time begins, whatever the pictures do."""
+        try:
+            await self._begun.wait()
+            while True:
+                self._changed.clear()
+                passage = self._passages[-1]
+                if passage.voice is None:
+                    await self._changed.wait()
+                else:
+                    await self._say(passage, passage.voice)
+        except SessionClosed:
+            return
+
+    async def _say(self, passage: Passage, voice: LoopedVoice) -> None:
+        """Speak until the passage is over; its first chunk follows the last one sent, without a gap."""
+        end_ns = self.playout.sound_end_ns
+        pts_ns = passage.start_ns if end_ns is None else end_ns
+        while passage is self._passages[-1]:
+            await self._clock.sleep_until((self.peer.epoch_ns or 0) + pts_ns)
+            samples = voice.audio(pts_ns, _CHUNK_SAMPLES, _RATE_HZ)
+            await self.playout.sound(AudioChunk(pts_ns, _RATE_HZ, samples))
+            pts_ns += _CHUNK_NS
+
+    # -- what becomes of it -----------------------------------------------------------------------
+
+    @property
+    def passed(self) -> dict[str, int]:
+        """Pictures that left as they came, by reason."""
+        return dict(self._passed + Counter(dict(self._renderer.passed)))
+
+    @property
+    def strained(self) -> bool:
+        """Whether the pictures of the last seconds took so much of the delay that it may not last."""
+        figures = self.playout.latency.figures()
+        delay_ms = self._delay_ns(Mode.RE_VOICE) / NS_PER_MS
+        enough = self.mode is Mode.RE_VOICE and figures.count >= _STRAIN_AFTER
+        return enough and figures.p95_ms > _STRAIN_SHARE * delay_ms
+
+    @property
+    def overtaken(self) -> int:
+        """Pictures that newer ones overtook between the stages; the peer counts those before them."""
+        return self._to_render.stats.dropped
+
+    def _tell(self, feature: str) -> Callable[[str], None]:
+        return lambda reason: self._health.degrade(self.name, feature, reason)
+
+    def _new_renderer(self) -> RenderStageLike:
+        """A render stage in place of the one that failed; runs on the engine's thread."""
+        self._passed.update(self._renderer.passed)
+        self._renderer = self._engines.rebuilt_render_stage(self._engine)
+        self._engine = self._engines.engine
+        return self._renderer
