@@ -20,8 +20,9 @@ from kernels.yuv import BT601_LIMITED, Colour, Plane, Planes, Region, Rgb, check
 Mask = NDArray[np.float32]
 FloatPlanes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
-# The lower outline of the face mesh from the right ear over the chin to the left ear.
-_JAW = np.array([234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454])
+# From the right cheek at the height of the nose base, inside the outline, down to the jaw, along it over the chin,
+# and up to the left cheek. Cheeks nearer to the ears do not move with the mouth.
+_JAW = np.array([187, 192, 138, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 367, 416, 411])
 _LIPS = np.array([13, 14])
 # Nose base and tip: the mask begins below the lower of them.
 _NOSE = np.array([1, 2])
@@ -46,18 +47,24 @@ def mouth_mask(landmarks_in_crop: Landmarks, size: int) -> Mask:
         float32 [S, S] in [0, 1]; 0 above row S // 2 and on the crop's border.
     """
     outline, first_row = _outline(landmarks_in_crop, size)
-    drawn = np.zeros((size, size), np.uint8)
-    cv2.fillPoly(drawn, [np.rint(outline * 16.0).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
-    drawn[:first_row] = 0
-    side = 2 * _fade_px(size) + 1
-    mask = _FADE_CURVE[cv2.GaussianBlur(drawn, (side, side), 0, borderType=cv2.BORDER_CONSTANT)]
-    mask[: size // 2] = 0.0
+    upper = size // 2
+    drawn = np.zeros((size - upper, size), np.uint8)
+    points = np.rint((outline - (0, upper)) * 16.0).astype(np.int32)
+    cv2.fillPoly(drawn, [points], 255, lineType=cv2.LINE_AA, shift=4)
+    drawn[: first_row - upper] = 0
+    fade_px = _fade_px(size)
+    kernel = (2 * fade_px + 1, 2 * fade_px + 1)
+    blurred = cv2.GaussianBlur(drawn, kernel, fade_px / 2, borderType=cv2.BORDER_CONSTANT)
+    mask = np.zeros((size, size), np.float32)
+    mask[upper:] = cv2.LUT(blurred, _FADE_CURVE)
     return _without_border(mask)
 
 
 def _outline(landmarks: Landmarks, size: int) -> tuple[Map, int]:
     """Return the polygon [n, 2] to fill and the first row of it that counts."""
     jaw = landmarks[_JAW].astype(np.float64)
+    # Cut straight between the cheeks: their points may lie below the nose of a bowed head.
+    jaw[[0, -1], 1] = np.minimum(jaw[[0, -1], 1], size / 2)
     away = jaw - landmarks[_LIPS].mean(axis=0)
     down = away[:, 1] / np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-6)
     jaw[:, 1] += _fade_px(size) * np.clip(down, 0.0, 1.0)
