@@ -1,0 +1,196 @@
+"""From faces measured in single pictures to faces that keep their number over time.
+
+A reader measures the faces of each picture; `FaceTracks` gives every face a
+lasting number, smooths its points, and says how far its mouth can be trusted.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.crop import crop_transform
+from kernels.smoothing import OneEuro
+from models.face_regions import Region, overlap
+from models.landmarks import MIN_PRESENCE, FaceMesh, LandmarkNetworks
+from stream.frames import NS_PER_S, FaceCrop, VideoFrame
+from stream.occlusion import MouthWatch
+
+# Two regions that overlap more show the same face.
+SAME_FACE_OVERLAP = 0.4
+# The networks look for further faces this often while they follow at least one.
+SEARCH_EVERY = 15
+# A face that comes back within this time near its last place keeps its number.
+MEMORY_NS = 2 * NS_PER_S
+BACK_OVERLAP = 0.1
+
+# Where trust ends and where it is full.
+_PRESENCE = (0.5, 0.9)
+_TURN_DEG = (65.0, 40.0)
+_INSIDE = (0.8, 1.0)
+_WIDTH_PX = (16.0, 32.0)
+# Right and left edge of the face at the height of the ears.
+_CHEEKS = (234, 454)
+# Lips, chin and jaw: what the generator replaces.
+_LOWER_FACE = np.array([0, 13, 14, 17, 61, 291, 152, 148, 377, 176, 400, 150, 379, 136, 365, 172, 397])
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One face measured in one picture.
+
+    Attributes:
+        points: float32 [478, 3], frame pixels; x, y, and z on the scale of x.
+        presence: 0 to 1, how sure the network is.
+    """
+
+    points: NDArray[np.float32]
+    presence: float
+
+    @property
+    def box(self) -> Region:
+        """The upright square about the points, for matching."""
+        low, high = self.points[:, :2].min(axis=0), self.points[:, :2].max(axis=0)
+        center = (low + high) / 2
+        return Region(float(center[0]), float(center[1]), float((high - low).max()))
+
+
+class FaceReader(Protocol):
+    """Measures the faces of pictures that follow each other."""
+
+    def read(self, frame: VideoFrame) -> list[Reading]:
+        """Every face of the picture, at most as many as agreed at opening."""
+        ...
+
+    def close(self) -> None:
+        """Release the networks."""
+        ...
+
+
+class FollowingReader:
+    """Reads faces with the landmark networks: looks where they were, and searches the picture when one is missing.
+
+    Args:
+        networks: Used by this reader alone.
+        max_faces: How many faces are followed.
+    """
+
+    def __init__(self, networks: LandmarkNetworks, max_faces: int) -> None:
+        self._networks = networks
+        self._max_faces = max_faces
+        self._meshes: list[FaceMesh] = []
+        self._since_search = 0
+
+    def read(self, frame: VideoFrame) -> list[Reading]:
+        """Every face of the picture, at most `max_faces`."""
+        followed = self._networks.follow(frame.planes, self._meshes, frame.colour)
+        self._meshes = _distinct([mesh for mesh in followed if mesh is not None])
+        self._since_search += 1
+        lost = None in followed or not self._meshes
+        if len(self._meshes) < self._max_faces and (lost or self._since_search >= SEARCH_EVERY):
+            self._search(frame)
+        return [Reading(mesh.points, mesh.presence) for mesh in self._meshes]
+
+    def close(self) -> None:
+        """Forget the faces."""
+        self._meshes = []
+
+    def _search(self, frame: VideoFrame) -> None:
+        self._since_search = 0
+        for box in self._networks.detect(frame.planes, frame.colour):
+            if len(self._meshes) >= self._max_faces:
+                return
+            if any(overlap(box.region, mesh.next_region) > SAME_FACE_OVERLAP for mesh in self._meshes):
+                continue
+            mesh = self._networks.mesh(frame.planes, box.region, frame.colour)
+            if mesh.presence >= MIN_PRESENCE:
+                self._meshes = _distinct([*self._meshes, mesh])
+
+
+def _distinct(meshes: Sequence[FaceMesh]) -> list[FaceMesh]:
+    """The meshes without those that have slid onto the face of an earlier one."""
+    kept: list[FaceMesh] = []
+    for mesh in meshes:
+        if all(overlap(mesh.next_region, other.next_region) <= SAME_FACE_OVERLAP for other in kept):
+            kept.append(mesh)
+    return kept
+
+
+@dataclass(slots=True)
+class _Track:
+    """One face over time."""
+
+    face_id: int
+    box: Region
+    seen_ns: int
+    smoothing: OneEuro = field(default_factory=OneEuro)
+    watch: MouthWatch = field(default_factory=MouthWatch)
+
+
+class FaceTracks:
+    """Numbers, smooths and judges the faces of one stream.
+
+    Args:
+        crop_size: Side of the generator's square, for `FaceCrop.to_crop`.
+    """
+
+    def __init__(self, crop_size: int) -> None:
+        self._crop_size = crop_size
+        self._tracks: list[_Track] = []
+        self._next_id = 0
+
+    def update(self, frame: VideoFrame, readings: Sequence[Reading]) -> list[FaceCrop]:
+        """The faces of a picture, the oldest number first."""
+        now_ns = frame.pts_ns
+        if any(now_ns < track.seen_ns for track in self._tracks):
+            self._tracks.clear()
+        self._tracks = [track for track in self._tracks if now_ns - track.seen_ns <= MEMORY_NS]
+        crops = [self._crop(frame, self._track_of(reading, now_ns), reading) for reading in readings]
+        return sorted(crops, key=lambda crop: crop.face_id)
+
+    def _track_of(self, reading: Reading, now_ns: int) -> _Track:
+        """The nearest track that has no reading in this picture yet, or a new one."""
+        box = reading.box
+        free = [track for track in self._tracks if track.seen_ns < now_ns]
+        best = max(free, key=lambda track: overlap(track.box, box), default=None)
+        if best is None or overlap(best.box, box) < BACK_OVERLAP:
+            best = _Track(self._next_id, box, now_ns)
+            self._next_id += 1
+            self._tracks.append(best)
+        best.box, best.seen_ns = box, now_ns
+        return best
+
+    def _crop(self, frame: VideoFrame, track: _Track, reading: Reading) -> FaceCrop:
+        landmarks = track.smoothing(reading.points[:, :2], frame.pts_ns)
+        to_crop = crop_transform(landmarks, self._crop_size)
+        visible = track.watch.look(frame, landmarks)
+        confidence = visible * plainness(reading, frame.height, frame.width)
+        return FaceCrop(track.face_id, frame.pts_ns, to_crop, landmarks, confidence)
+
+
+def plainness(reading: Reading, height: int, width: int) -> float:
+    """How plainly a face shows its mouth, apart from what is before it: 0 to 1.
+
+    The least of: the network's presence; frontality (full to 40 degrees of
+    turn, none from 65); the part of the lower face inside the picture; size
+    (none below 16 px, full from 32).
+    """
+    points = reading.points
+    lower = points[_LOWER_FACE, :2]
+    inside = float(np.all((lower >= 0) & (lower < (width, height)), axis=1).mean())
+    across = points[_CHEEKS[1]] - points[_CHEEKS[0]]
+    turn_deg = abs(math.degrees(math.atan2(float(across[2]), math.hypot(float(across[0]), float(across[1])))))
+    return min(
+        _ramp(reading.presence, *_PRESENCE),
+        _ramp(turn_deg, *_TURN_DEG),
+        _ramp(inside, *_INSIDE),
+        _ramp(float(np.linalg.norm(across)), *_WIDTH_PX),
+    )
+
+
+def _ramp(value: float, none: float, full: float) -> float:
+    """0 at `none`, 1 at `full`, straight between, either may be the larger."""
+    return min(1.0, max(0.0, (value - none) / (full - none)))
