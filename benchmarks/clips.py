@@ -100,24 +100,28 @@ def numbered(frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]
 
 def clip_frames(path: Path, width: int, height: int, fps: int) -> Iterator[NDArray[np.uint8]]:
     """A real clip, resampled in time and covering the asked size, for as long as it lasts."""
-    for frame in _resampled(path, fps):
-        picture = frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False)
-        yield cv2.cvtColor(_cover(picture, width, height), cv2.COLOR_BGR2YUV_I420)
-
-
-def _resampled(path: Path, fps: int) -> Iterator[av.VideoFrame]:
     with av.open(str(path)) as container:
-        graph, start = 0, None
-        for frame in container.decode(video=0):
-            start = frame.time if start is None else start
-            while graph / fps <= frame.time - start + 1e-6:
-                yield frame
-                graph += 1
+        aspect = float(container.streams.video[0].sample_aspect_ratio or 1)
+        for frame in _resampled(container, fps):
+            picture = frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False)
+            yield cv2.cvtColor(_cover(picture, aspect, width, height), cv2.COLOR_BGR2YUV_I420)
 
 
-def _cover(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    scale = max(width / picture.shape[1], height / picture.shape[0])
-    size = (max(width, round(picture.shape[1] * scale)), max(height, round(picture.shape[0] * scale)))
+def _resampled(container: av.container.InputContainer, fps: int) -> Iterator[av.VideoFrame]:
+    """The first frame that has begun at each tick of `fps`."""
+    ticks, start_s = 0, None
+    for frame in container.decode(video=0):
+        start_s = frame.time if start_s is None else start_s
+        while ticks / fps <= frame.time - start_s + 1e-6:
+            yield frame
+            ticks += 1
+
+
+def _cover(picture: NDArray[np.uint8], aspect: float, width: int, height: int) -> NDArray[np.uint8]:
+    """Scale square pixels out of pixels `aspect` wide, and cut what stands over."""
+    natural = picture.shape[1] * aspect
+    scale = max(width / natural, height / picture.shape[0])
+    size = (max(width, round(natural * scale)), max(height, round(picture.shape[0] * scale)))
     scaled = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
     return np.ascontiguousarray(scaled[top : top + height, left : left + width])

@@ -210,15 +210,7 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="visavis-bench-") as folder:
         measured = run(chosen, asked.size, asked.fps, asked.seconds, asked.rounds, Path(folder))
     name = f"{asked.size[0]}x{asked.size[1]}"
-    path = write_result(
-        f"transport-{name}",
-        {
-            "size": name,
-            "fps": asked.fps,
-            "seconds": asked.seconds,
-            "rounds": asked.rounds,
-            "glass_to_glass_ms": rows(measured),
-        },
-    )
+    body = {"size": name, "fps": asked.fps, "seconds": asked.seconds, "rounds": asked.rounds}
+    path = write_result(f"transport-{name}", {**body, "glass_to_glass_ms": rows(measured)}, asked.results)
     print(f"\nglass to glass, {name} at {asked.fps} fps\n{table(measured)}\n\n{offset_table(measured)}\n\n{path}")
     return 0

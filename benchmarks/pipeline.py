@@ -1,0 +1,232 @@
+"""The whole product under a fixed offered rate: a real clip goes in through WebRTC, re-voiced pictures come out.
+
+`python -m benchmarks run pipeline --size 640x480 --seconds 60`. The figures are the server's own, as its page
+shows them, taken over the measured time only; the browser runs on the same cores, as it does for a user.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import chromium, clips
+from benchmarks.harness import RESULTS, write_result
+from benchmarks.serve import command
+from benchmarks.transport import parse_size
+
+_CLIP = Path(__file__).parents[1] / "stream" / "assets" / "sample.mp4"
+_WARMUP_S = 10.0
+# Latency figures cover the last 10 s, loop lag the last 30 s, stages the last 1500 frames (60 s at 25 fps).
+_LATENCY_WINDOW_S = 10.0
+_LAG_WINDOW_S = 30.0
+_SHOWN = ("p50", "p95", "p99")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is offered.
+
+    Attributes:
+        clip: Real material.
+        width: Pixels.
+        height: Pixels.
+        fps: Frames a second, whatever the server does.
+        seconds: Measured time, after the warm-up.
+        mode: The server's mode.
+        by: "chromium" or "synthetic".
+    """
+
+    clip: Path
+    width: int
+    height: int
+    fps: int
+    seconds: float
+    mode: str
+    by: str
+
+    @property
+    def query(self) -> str:
+        """What POST /sessions is asked for."""
+        return f"?mode={self.mode}"
+
+
+class Events(threading.Thread):
+    """Reads a session's events on a thread of its own: (seconds since start, figures)."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(name="events", daemon=True)
+        self._url = url
+        self.seen: list[tuple[float, dict[str, Any]]] = []
+
+    def run(self) -> None:
+        """Read until the server ends the stream."""
+        start = time.perf_counter()
+        with urllib.request.urlopen(self._url, timeout=30) as stream:
+            for line in stream:
+                if line.startswith(b"data: {") and line.strip() != b"data: {}":
+                    self.seen.append((time.perf_counter() - start, json.loads(line[6:])))
+
+
+@contextmanager
+def browser_load(load: Load, server: chromium.ServerProcess, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Chromium with the clip as its camera and microphone; yields the session's path, at the end also its statistics."""
+    camera, microphone = folder / "camera.y4m", folder / "microphone.wav"
+    frames = clips.clip_frames(load.clip, load.width, load.height, load.fps)
+    clips.write_y4m(camera, frames, load.width, load.height, load.fps)
+    clips.write_wav(microphone, clips.clip_sound(load.clip))
+    seen: dict[str, Any] = {}
+    with chromium.open_browser(camera, microphone) as browser:
+        page = chromium.open_probe(browser, server)
+        size = (load.width, load.height, load.fps)
+        started = chromium.start_probe(page, *size, sound=True, watch=False, query=load.query)
+        yield started["location"], seen
+        stats = chromium.stop_probe(page).stats
+        seen.update({name: stats[name] for name in stats if name.startswith(("inbound", "outbound"))})
+
+
+@contextmanager
+def synthetic_load(load: Load, server: chromium.ServerProcess, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """An aiortc client that sends the clip encoded beforehand, in a process of its own."""
+    line = [sys.executable, "-m", "benchmarks.load", server.url, "--clip", str(load.clip)]
+    line += ["--size", f"{load.width}x{load.height}", "--fps", str(load.fps), "--query", load.query]
+    line += ["--seconds", str(load.seconds + _WARMUP_S + 2)]
+    seen: dict[str, Any] = {}
+    with (folder / "load.log").open("w") as log:
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            if not first:
+                raise RuntimeError(f"the load did not start: {(folder / 'load.log').read_text()[-800:]}")
+            yield json.loads(first)["location"], seen
+            seen.update(json.loads(process.stdout.readline()))
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def run(load: Load, folder: Path, config: Path | None = None) -> dict[str, Any]:
+    """Warm up, measure, and return the body of the result."""
+    offered = browser_load if load.by == "chromium" else synthetic_load
+    with chromium.serving(command("visavis", config=config), folder / "server.log") as server:
+        with offered(load, server, folder) as (location, seen):
+            events = Events(f"{server.url}{location}/events")
+            events.start()
+            time.sleep(_WARMUP_S)
+            start, cpu_s = time.perf_counter(), server.cpu_s()
+            time.sleep(load.seconds)
+            wall_s, cpu_s = time.perf_counter() - start, server.cpu_s() - cpu_s
+            figures = list(events.seen)
+            rss_mb = server.rss_mb()
+        complaints = [line for line in server.log.read_text(errors="replace").splitlines() if "ERROR" in line]
+    measured = [(at, f) for at, f in figures if at >= _WARMUP_S - 0.5]
+    if len(measured) < load.seconds:
+        raise RuntimeError(
+            f"the session ended early: {len(measured)} events in {load.seconds:.0f} s. {complaints[-1:]}"
+        )
+    return {
+        "load": {"by": load.by, "size": f"{load.width}x{load.height}", "fps": load.fps, "clip": load.clip.name},
+        "mode": load.mode,
+        "seconds": round(wall_s, 1),
+        **account(measured),
+        "server": {"cpu_percent_of_one_core": round(100 * cpu_s / wall_s, 1), "rss_mb": round(rss_mb, 1)},
+        "client": seen,
+        "errors_logged": complaints[:5],
+    }
+
+
+def account(events: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
+    """Figures over the measured time from the first to the last event.
+
+    Counters are differences. Percentiles that the server keeps over a shorter
+    time than the run are given per window: the middle one and the worst one.
+    """
+    first, last = events[0][1], events[-1][1]
+    frames = {name: last["frames"][name] - first["frames"][name] for name in ("received", "sent", "dropped", "late")}
+    before = first["frames"]["passed"]
+    passed = {reason: count - before.get(reason, 0) for reason, count in last["frames"]["passed"].items()}
+    missed = frames["dropped"] + frames["late"]
+    return {
+        "frames": {**frames, "passed": {reason: count for reason, count in passed.items() if count}},
+        "past_deadline_share": round(missed / max(frames["received"], 1), 6),
+        "received_fps": round(frames["received"] / (events[-1][0] - events[0][0]), 2),
+        "latency_ms": _windows(events, "latency_ms", _LATENCY_WINDOW_S),
+        "loop_lag_ms": _windows(events, "loop_lag_ms", _LAG_WINDOW_S),
+        "stages": last["stages"],
+        "av_offset_ms": last["av_offset_ms"],
+        "delay_ms": last["delay_ms"],
+        "switched_off": last.get("switched_off", []),
+        "peer": last.get("peer", {}),
+    }
+
+
+def _windows(events: list[tuple[float, dict[str, Any]]], name: str, window_s: float) -> dict[str, Any]:
+    """Each percentile over windows that do not overlap, counted back from the end of the run."""
+    picked, due = [], events[-1][0]
+    for at, figures in reversed(events):
+        if at <= due:
+            picked.append(figures[name])
+            due = at - window_s
+    # The oldest window reaches back into the warm-up unless it is whole.
+    whole = picked[: max(1, int((events[-1][0] - events[0][0] + 0.5) / window_s))]
+    summary: dict[str, Any] = {"windows": len(whole), "window_s": window_s}
+    for key in sorted({key for window in whole for key in window}):
+        values = sorted(window[key] for window in whole)
+        summary[key] = {"middle": values[len(values) // 2], "worst": values[-1]}
+    return summary
+
+
+def report(body: dict[str, Any]) -> str:
+    """The result as text, targets beside it."""
+    load, frames, latency, lag = body["load"], body["frames"], body["latency_ms"], body["loop_lag_ms"]
+    offset, server = body["av_offset_ms"], body["server"]
+    spread = ", ".join(
+        f"{key} {latency[key]['middle']:.1f} (worst 10 s: {latency[key]['worst']:.1f})" for key in _SHOWN
+    )
+    lines = [
+        f"{body['mode']} {load['size']} at {load['fps']} fps from {load['by']}, {body['seconds']:.0f} s",
+        f"  frames received       {frames['received']} ({body['received_fps']} a second), sent {frames['sent']}",
+        f"  dropped {frames['dropped']}, late {frames['late']}, passed unchanged {frames['passed']}",
+        f"  past their deadline   {body['past_deadline_share']:8.3%}   (target < 0.1 %)",
+        f"  latency in the engine {spread} ms   (target p95 <= 40)",
+        f"  loop lag              p99 {lag['p99']['worst']:.2f} ms   (target <= 5)",
+        f"  sound against picture p50 {offset['p50']:+.1f}  p95 {offset['p95']:+.1f} ms, leaving the engine",
+        f"  server                {server['cpu_percent_of_one_core']:.0f} % of one core, {server['rss_mb']:.0f} MB",
+        f"  {'stage':12} {'count':>6} {'p50':>8} {'p95':>8} {'p99':>8} ms",
+    ]
+    lines += [
+        f"  {name:12} {s['count']:6d} {s['p50_ms']:8.2f} {s['p95_ms']:8.2f} {s['p99_ms']:8.2f}"
+        for name, s in body["stages"].items()
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    """Measure, print, write the JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks run pipeline", description=__doc__)
+    parser.add_argument("--size", type=parse_size, default=(640, 480), metavar="WxH")
+    parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--clip", type=Path, default=_CLIP)
+    parser.add_argument("--mode", choices=["re-voice", "pass-through"], default="re-voice")
+    parser.add_argument("--load", choices=["chromium", "synthetic"], default="chromium")
+    parser.add_argument("--config", type=Path, help="the server's TOML")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    asked = parser.parse_args(argv)
+    width, height = asked.size
+    load = Load(asked.clip, width, height, asked.fps, asked.seconds, asked.mode, asked.load)
+    with tempfile.TemporaryDirectory(prefix="visavis-bench-") as folder:
+        body = run(load, Path(folder), asked.config)
+    name = f"pipeline-{asked.size[0]}x{asked.size[1]}-{asked.mode}-{asked.load}"
+    path = write_result(name, body, asked.results)
+    print(f"{report(body)}\n{path}")
+    return 0
