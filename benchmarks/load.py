@@ -97,7 +97,7 @@ class Microphone(_Paced):
         return frame
 
 
-async def _count(track: MediaStreamTrack, arrivals_s: "deque[float]") -> None:
+async def _count(track: MediaStreamTrack, arrivals_s: deque[float]) -> None:
     try:
         while True:
             await track.recv()

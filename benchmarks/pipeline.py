@@ -78,7 +78,7 @@ class Events(threading.Thread):
 
 @contextmanager
 def browser_load(load: Load, server: chromium.ServerProcess, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Chromium with the clip as its camera and microphone; yields the session's path, at the end also its statistics."""
+    """Chromium with the clip as its camera and microphone; yields the path of the session, later its statistics too."""
     camera, microphone = folder / "camera.y4m", folder / "microphone.wav"
     frames = clips.clip_frames(load.clip, load.width, load.height, load.fps)
     clips.write_y4m(camera, frames, load.width, load.height, load.fps)
