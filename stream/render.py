@@ -15,6 +15,7 @@ from kernels.crop import crop_face, generator_input
 from kernels.mel import SILENCE
 from kernels.paste import mouth_mask, paste_face
 from kernels.yuv import Region
+from models.catalogue import LoadedEngine
 from models.engine import Engine
 from stream.badge import DEFAULT_TEXT, Badge
 from stream.frames import NS_PER_MS, FaceCrop, Planes, SyncedFrame, VideoFrame
@@ -29,7 +30,6 @@ class RenderOptions:
     Attributes:
         badge: Text of the visible mark; empty for none.
         faces: Every face speaks, or only the largest one.
-        identity: Picture that tells the generator who speaks: the frame itself, or the first one of each face.
         trusted: A face this sure is taken up.
         doubted: A face that was taken up is let go below this.
         fade_ms: How long made lips take to appear or vanish; four pictures at 25 a second.
@@ -38,11 +38,18 @@ class RenderOptions:
 
     badge: str = DEFAULT_TEXT
     faces: Literal["all", "largest"] = "all"
-    identity: Literal["same_frame", "reference"] = "same_frame"
     trusted: float = 0.6
     doubted: float = 0.4
     fade_ms: float = 160.0
     forget_ms: float = 1000.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.doubted <= self.trusted <= 1.0:
+            raise ValueError(
+                f"doubted is {self.doubted:g} and trusted {self.trusted:g}, expected 0 <= doubted <= trusted <= 1"
+            )
+        if self.fade_ms <= 0 or self.forget_ms <= 0:
+            raise ValueError(f"fade_ms is {self.fade_ms:g} and forget_ms {self.forget_ms:g}, both must be above 0")
 
 
 @dataclass(slots=True)
@@ -70,6 +77,8 @@ class RenderStage:
     Args:
         engine: The generator: inputs "face" and "mel", output "picture".
         options: What to make and how to mark it.
+        identity: Picture that tells the generator who speaks: "same_frame", or "reference" for the first one of
+            each face; None takes what the engine's manifest says.
 
     Attributes:
         passed: Pictures that left unchanged, by reason: "no_voice", "no_face", "low_confidence".
@@ -78,9 +87,12 @@ class RenderStage:
 
     name = "render"
 
-    def __init__(self, engine: Engine, options: RenderOptions = RenderOptions()) -> None:
+    def __init__(
+        self, engine: Engine, options: RenderOptions = RenderOptions(), *, identity: str | None = None
+    ) -> None:
         self._engine = engine
         self._options = options
+        self._keeps_reference = (identity or _trained_identity(engine)) == "reference"
         self._size = int(engine.inputs["face"].shape[-1] or 0)
         self._mel_shape = tuple(int(side or 1) for side in engine.inputs["mel"].shape[1:])
         self._badge = Badge(options.badge) if options.badge else None
@@ -165,7 +177,7 @@ class RenderStage:
         return np.ascontiguousarray(scaled.astype(np.uint8).transpose(0, 2, 3, 1))
 
     def _identity(self, face: FaceCrop, original: Rgb) -> Rgb:
-        if self._options.identity == "same_frame":
+        if not self._keeps_reference:
             return original
         speaker = self._speakers[face.face_id]
         if speaker.reference is None:
@@ -180,6 +192,11 @@ class RenderStage:
         region = paste_face(frame.planes, picture, original, face.to_crop, mask, frame.colour)
         if before is not None and not region.is_empty:
             _fade_back(frame.planes, before, region, alpha)
+
+
+def _trained_identity(engine: Engine) -> str:
+    """The identity policy that the generator was exported with."""
+    return engine.manifest.crop.identity if isinstance(engine, LoadedEngine) else "same_frame"
 
 
 def _fade_back(planes: Planes, before: tuple[NDArray[np.uint8], ...], region: Region, alpha: float) -> None:

@@ -68,6 +68,7 @@ class Survey:
 
     Attributes:
         pictures: Packets of the video stream.
+        pictures_ns: From the start of its first picture to the end of its last one.
         length_ns: From the start of its first packet to the end of its last one, sound or picture.
         promised_ns: The same as its header says, or None where the header only guesses.
         promised_pictures: Pictures that the header counts; 0 if it does not.
@@ -76,6 +77,7 @@ class Survey:
     """
 
     pictures: int
+    pictures_ns: int
     length_ns: int
     promised_ns: int | None
     promised_pictures: int
@@ -145,23 +147,30 @@ def survey(path: Path) -> Survey:
     """
     with open_media(path, path.name) as container:
         stream = _video_stream(container, path)
-        pictures, starts, ends = 0, [], []
+        seen: dict[int, list[tuple[Fraction, Fraction]]] = {stream.index: []}
         for packet in _packets(container, [stream, *container.streams.audio[:1]]):
             tick = packet.dts if packet.pts is None else packet.pts
-            if tick is None or not packet.size or packet.is_corrupt:
-                continue
-            pictures += packet.stream is stream
-            starts.append(tick * packet.time_base)
-            ends.append((tick + (packet.duration or 0)) * packet.time_base)
+            if tick is not None and packet.size and not packet.is_corrupt:
+                span = tick * packet.time_base, (tick + (packet.duration or 0)) * packet.time_base
+                seen.setdefault(packet.stream_index, []).append(span)
+        pictures = seen[stream.index]
         exact = any(kind in container.format.name for kind in _EXACT_HEADERS)
         return Survey(
-            pictures,
-            round((max(ends) - min(starts)) * NS_PER_S) if ends else 0,
+            len(pictures),
+            _extent_ns(pictures),
+            _extent_ns([span for spans in seen.values() for span in spans]),
             container.duration * (NS_PER_S // av.time_base) if container.duration and exact else None,
             stream.frames if exact else 0,
             bool(container.streams.audio),
             dict(container.metadata),
         )
+
+
+def _extent_ns(spans: list[tuple[Fraction, Fraction]]) -> int:
+    """Time from the earliest start to the latest end; 0 for none."""
+    if not spans:
+        return 0
+    return round((max(end for _, end in spans) - min(start for start, _ in spans)) * NS_PER_S)
 
 
 def _packets(

@@ -55,7 +55,7 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
         `libavutil/display.h`: int32 [3, 3] in 16.16, x' = a x + c y, y' = b x + d y with a, b first row, c, d second.
     """
     # av's annotation says that only motion vectors are in there.
-    entries = cast(SideDataContainer, frame.side_data)
+    entries = cast("SideDataContainer", frame.side_data)
     side = next((each for each in entries if each.type is Type.DISPLAYMATRIX), None)
     if side is None:
         return UPRIGHT

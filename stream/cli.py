@@ -1,0 +1,201 @@
+"""The command `visavis`: one line of error and an exit code that a script can use.
+
+0 done, 2 the user or operator must change something, 1 our own fault, 130 interrupted.
+Only here is the environment read.
+"""
+
+import argparse
+import asyncio
+import difflib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
+
+from models.engine import EngineError
+from stream.errors import ConfigError, MediaError
+
+EXIT_DONE, EXIT_OURS, EXIT_YOURS, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_YOURS, f"{self.prog}: {message}. See: {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: Arguments without the program's name; those of the process if None.
+    """
+    parser = _make_parser()
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments, unknown = parser.parse_known_args(given)
+    if unknown:
+        return _complain(_about_unknown(parser, arguments.command, unknown))
+    logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        return _run(arguments)
+    except (ConfigError, MediaError, EngineError) as error:
+        return _complain(str(error), debug=arguments.debug)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("visavis: interrupted, nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last resort: one line instead of a traceback
+        if arguments.debug:
+            traceback.print_exc()
+        print(
+            f"visavis: internal error, {type(error).__name__}: {error}. Please report it, with --debug", file=sys.stderr
+        )
+        return EXIT_OURS
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Import what the command needs, and only that: `--help` must not wait for an engine."""
+    if arguments.command == "run":
+        return _serve(arguments)
+    if arguments.command == "engines":
+        from stream import engine_commands
+
+        return engine_commands.run(arguments)
+    from stream import dub_commands
+
+    return dub_commands.run(arguments, _cache_folder())
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    import dataclasses
+
+    from stream.config import load_config
+    from stream.server import serve
+
+    config = load_config(arguments.config)
+    given = {key: getattr(arguments, key) for key in ("host", "port") if getattr(arguments, key) is not None}
+    config = dataclasses.replace(config, server=dataclasses.replace(config.server, **given))
+    serve(config, cache_folder=_cache_folder())
+    return EXIT_DONE
+
+
+def _cache_folder() -> Path:
+    from models.catalogue import default_cache_folder
+
+    return default_cache_folder(os.environ)
+
+
+def _complain(message: str, *, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"visavis: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_YOURS
+
+
+def _about_unknown(parser: argparse.ArgumentParser, command: str, unknown: list[str]) -> str:
+    """Name the first argument that is not known, and the nearest option that is."""
+    first = unknown[0].split("=")[0]
+    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
+    known = [option for action in commands[command]._actions for option in action.option_strings]
+    near = difflib.get_close_matches(first, known, n=1, cutoff=0.6)
+    advice = f"did you mean {near[0]}?" if near else f"see visavis {command} --help"
+    return f"{command} has no argument {first!r}: {advice}"
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="visavis", description="A real face, re-voiced: its lips follow another voice.")
+    parser.add_argument("--version", action="version", version=f"visavis {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_dub(commands)
+    _add_demo(commands)
+    _add_engines(commands)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version("visavis")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _command(commands: "argparse._SubParsersAction[_Parser]", name: str, about: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and more log lines")
+    return parser
+
+
+def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _command(commands, "run", "serve the page on which a camera or the sample clip is re-voiced live")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; every key is optional")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=_port, help="port to listen on (default 8080)")
+
+
+def _add_dub(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _command(commands, "dub", "give a clip another voice and lips that follow it")
+    parser.add_argument("source", type=Path, metavar="IN", help="the clip: MP4, MOV, MKV or what else FFmpeg reads")
+    parser.add_argument("--voice", type=Path, required=True, metavar="FILE", help="any file with sound")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .m4v, .mov or .mkv")
+    parser.add_argument(
+        "--mix-original", type=_decibel, metavar="DB", help="keep the clip's sound under the voice, for example -18"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write figures as JSON")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    parser.add_argument(
+        "--keep-going", action="store_true", help="dub what is there of a clip cut short; write one without a face"
+    )
+    _add_making(parser)
+
+
+def _add_demo(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _command(commands, "demo", "dub the bundled clip with the bundled voice, and show both side by side")
+    parser.add_argument("-o", "--output", type=Path, default=Path("out"), metavar="DIR", help="folder (default out)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write figures as JSON")
+    _add_making(parser)
+
+
+def _add_making(parser: argparse.ArgumentParser) -> None:
+    """Add what `dub` and `demo` share: the mark, the encoder, the engine."""
+    mark = parser.add_mutually_exclusive_group()
+    mark.add_argument("--badge", metavar="TEXT", help='text of the visible mark (default "AI lips")')
+    mark.add_argument("--no-badge", action="store_true", help="no visible mark; the file's metadata still says it")
+    parser.add_argument("--faces", choices=("all", "largest"), help="who speaks when there are several (default all)")
+    parser.add_argument("--quality", type=_quality, default=20.0, metavar="0-51", help="lower is better (default 20)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file: engine, faces, render")
+    parser.add_argument("--backend", help="openvino or torch; see visavis engines list")
+    parser.add_argument("--precision", help="fp32, bf16 or int8; see visavis engines list")
+
+
+def _add_engines(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _command(commands, "engines", "show or check the networks that are here")
+    parser.add_argument("action", choices=("list", "check"), help="list them, or run each once")
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, expected 0 to 65535")
+    return int(text)
+
+
+def _decibel(text: str) -> float:
+    return _number(text, -90.0, 12.0, "a gain in decibels")
+
+
+def _quality(text: str) -> float:
+    return _number(text, 0.0, 51.0, "a quality")
+
+
+def _number(text: str, low: float, high: float, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}, expected {low:g} to {high:g}")
+    return value
