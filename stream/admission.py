@@ -75,7 +75,7 @@ class Admission:
 
         Raises:
             Full: There is no room.
-            MediaError: The peer cannot make sense of the offer.
+            OfferError: The peer cannot make sense of the offer.
         """
         self._check_room()
         self._arriving += 1

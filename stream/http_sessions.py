@@ -15,13 +15,13 @@ from aiohttp import web
 from stream.admission import Admission, Caller, Full, Guest
 from stream.clock import Clock
 from stream.config import ServerConfig
-from stream.errors import MediaError
 from stream.figures import session_figures
 from stream.frames import NS_PER_S
 from stream.health import LoopLagMonitor
 from stream.http_errors import Refusal, read_body
 from stream.passage import Mode, Voice
 from stream.session import Session
+from stream.transport.sdp import OfferError
 from stream.voices import VoiceShelf
 
 _LARGEST_PATCH_BYTES = 16 * 1024
@@ -73,8 +73,8 @@ class SessionsApi:
         except Full as full:
             wait = {"Retry-After": str(self.config.retry_after_s)}
             raise Refusal(503, f"{full}; try again in {self.config.retry_after_s} s", wait) from full
-        except MediaError as error:
-            raise Refusal(400, f"the body is not an SDP offer that can be answered: {error}") from error
+        except OfferError as error:
+            raise Refusal(400, f"the body is not an offer that can be answered: {error}") from error
         location = {"Location": f"/sessions/{guest.name}"}
         return web.Response(status=201, text=answer_sdp, content_type=_SDP, headers=location)
 
@@ -99,8 +99,8 @@ class SessionsApi:
         fragment = _text(await read_body(request, _LARGEST_PATCH_BYTES, "an SDP fragment"))
         try:
             await guest.peer.add_candidates(fragment)
-        except MediaError as error:
-            raise Refusal(400, f"the body is not an SDP fragment with candidates: {error}") from error
+        except OfferError as error:
+            raise Refusal(400, f"the body is not a fragment that can be used: {error}") from error
         return web.Response(status=204)
 
     async def end(self, request: web.Request) -> web.Response:

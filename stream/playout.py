@@ -21,10 +21,18 @@ _LATENCIES = 250
 class PeerLike(Protocol):
     """What a session needs of a peer; `stream.transport.peer.Peer` is one."""
 
-    video_in: BoundedQueue[VideoFrame]
-    audio_in: BoundedQueue[AudioChunk]
     closed: asyncio.Event
     delay_ns: int
+
+    @property
+    def video_in(self) -> BoundedQueue[VideoFrame]:
+        """Decoded pictures; the newest win."""
+        ...
+
+    @property
+    def audio_in(self) -> BoundedQueue[AudioChunk]:
+        """Decoded sound, 48 kHz mono."""
+        ...
 
     @property
     def epoch_ns(self) -> int | None:

@@ -78,6 +78,10 @@ def make_server(
         make_peer: Opens one end of a connection; a WebRTC peer where left out.
     """
     health = Health()
+
+    def webrtc_peer() -> Caller:
+        return Peer(config.peer, clock)
+
     return Server(
         config=config,
         clock=clock,
@@ -86,7 +90,7 @@ def make_server(
         lag=LoopLagMonitor(clock),
         admission=Admission(config.server, health),
         voices=_shelf(config.server),
-        make_peer=make_peer or (lambda: Peer(config.peer, clock)),
+        make_peer=make_peer or webrtc_peer,
     )
 
 

@@ -13,12 +13,12 @@ from models.engine import TensorSpec
 from stream.clock import VirtualClock
 from stream.config import SessionConfig
 from stream.engines import Engines
-from stream.errors import MediaError
 from stream.frames import NS_PER_MS, AudioChunk, FaceCrop, SyncedFrame, VideoFrame
 from stream.health import Health
 from stream.queues import BoundedQueue, Leaky
 from stream.session import Session
 from stream.transport.config import PeerStats, Spread
+from stream.transport.sdp import OfferError
 
 MS = NS_PER_MS
 FRAME_NS = 40 * MS
@@ -43,12 +43,12 @@ class FakePeer:
 
     async def answer(self, offer_sdp: str) -> str:
         if not offer_sdp.startswith("v=0"):
-            raise MediaError("the first line is not v=0")
+            raise OfferError("the first line is not v=0")
         return offer_sdp.replace("o=- 1", "o=- 2")
 
     async def add_candidates(self, sdpfrag: str) -> None:
         if "a=" not in sdpfrag:
-            raise MediaError("there is no a=candidate line")
+            raise OfferError("there is no a=candidate line")
         self.candidates.append(sdpfrag)
 
     async def send_video(self, frame: VideoFrame) -> None:
