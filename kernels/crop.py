@@ -40,6 +40,8 @@ _INDICES = np.array([row[0] for row in _STABLE])
 _WEIGHTS = np.array([row[3] for row in _STABLE]) / sum(row[3] for row in _STABLE)
 # Points as complex numbers x + iy: a similarity is then z -> a z + b.
 _TEMPLATE = np.array([complex(row[1], row[2]) for row in _STABLE])
+# Square pixels; eyes a twentieth of a pixel apart.
+_SMALLEST_SPREAD = 1e-3
 _TEMPLATE_MEAN = complex(_WEIGHTS @ _TEMPLATE)
 _WEIGHTED_TEMPLATE = _WEIGHTS * (_TEMPLATE - _TEMPLATE_MEAN)
 
@@ -62,11 +64,13 @@ def crop_transform(landmarks: Landmarks, size: int) -> NDArray[np.float32]:
         in the plane, with weights.
     """
     points = landmarks[_INDICES].astype(np.float64).view(np.complex128)[:, 0]
+    if not np.isfinite(points).all():
+        raise ValueError("the face's landmarks are not finite")
     mean = complex(_WEIGHTS @ points)
     centred = points - mean
     spread = float(_WEIGHTS @ (centred.real**2 + centred.imag**2))
-    if not (0.0 < spread < np.inf):
-        raise ValueError(f"the face's landmarks spread over {spread} square pixels, expected a finite extent")
+    if spread < _SMALLEST_SPREAD:
+        raise ValueError(f"the face's landmarks spread over {spread} square pixels, which is no face")
     a = complex(np.conj(centred) @ _WEIGHTED_TEMPLATE) / spread * size
     b = _TEMPLATE_MEAN * size - 0.5 * (1 + 1j) - a * mean
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], np.float32)

@@ -30,6 +30,9 @@ _NOSE = np.array([1, 2])
 _FADE = 0.05
 # Enlarged by more than this, linear interpolation shows its diamonds; the first doubling is cubic then.
 _CUBIC_FROM = 1.5
+# Blended at a time. Four bytes each stay in the second-level cache, and below the 128 KB from which every array is
+# mapped anew: at 720p that took 133 page faults and half the time.
+_BAND_PIXELS = 24_000
 _TWO_BY_TWO = np.ones((2, 2), np.uint8)
 
 
@@ -123,8 +126,7 @@ def paste_face(
     stacked = cv2.merge([plane[place.part] for plane in (*matched, place.weights)])
     if place.doubled:
         stacked = cv2.resize(stacked, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_CUBIC)
-    warped = warp(np.asarray(stacked, np.uint8), place.to_source, place.region.height, place.region.width)
-    _blend(planes, place.region, warped)
+    _blend_in_bands(planes, np.asarray(stacked, np.uint8), place)
     return place.region
 
 
@@ -172,13 +174,22 @@ def _reached(to_frame: Map, left: int, top: int, right: int, bottom: int) -> Reg
     return Region(math.floor(min(y)) - 1, math.floor(min(x)) - 1, math.ceil(max(y)) + 2, math.ceil(max(x)) + 2)
 
 
+def _blend_in_bands(planes: Planes, stacked: Rgb, place: _Place) -> None:
+    region, to_source = place.region, place.to_source.copy()
+    rows = max(2, _BAND_PIXELS // region.width & ~1)
+    for top in range(region.top, region.bottom, rows):
+        band = region._replace(top=top, bottom=min(top + rows, region.bottom))
+        _blend(planes, band, warp(stacked, to_source, band.height, band.width))
+        to_source[:, 2] += to_source[:, 1] * rows
+
+
 def _blend(planes: Planes, region: Region, warped: Rgb) -> None:
     """Mix Y, U and V by the weight in the fourth channel of `warped` [h, w, 4]."""
     luma, blue, red, weights = cv2.split(to_even(warped))
     rows, columns = slice(region.height), slice(region.width)
     _mix(region.of(planes[0]), luma[rows, columns], weights[rows, columns])
     half = (luma.shape[1] // 2, luma.shape[0] // 2)
-    least = cv2.erode(weights, _TWO_BY_TWO, anchor=(0, 0))[::2, ::2]
+    least = np.ascontiguousarray(cv2.erode(weights, _TWO_BY_TWO, anchor=(0, 0))[::2, ::2])
     for plane, full in ((planes[1], blue), (planes[2], red)):
         _mix(region.of_chroma(plane), cv2.resize(full, half, interpolation=cv2.INTER_AREA), least)
 

@@ -75,7 +75,9 @@ class Region(NamedTuple):
         return Region(top, left, max(top, min(self.bottom, height)), max(left, min(self.right, width)))
 
     def on_even_grid(self, height: int, width: int) -> "Region":
-        """Grow to whole 2 x 2 blocks, as far as a picture of that size goes."""
+        """Grow to whole 2 x 2 blocks, as far as a picture of that size goes; nothing stays nothing."""
+        if self.is_empty:
+            return self
         grown = Region(self.top & ~1, self.left & ~1, (self.bottom + 1) & ~1, (self.right + 1) & ~1)
         return grown.clipped(height, width)
 
