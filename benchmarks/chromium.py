@@ -12,14 +12,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 _PROBE = Path(__file__).with_name("probe.js")
 _FLAGS = (
@@ -52,8 +52,20 @@ def chromium_flags(camera: Path | None, microphone: Path | None) -> list[str]:
 
 
 @contextmanager
-def open_browser(camera: Path | None = None, microphone: Path | None = None) -> Iterator[Browser]:
+def open_browser(
+    camera: Path | None = None,
+    microphone: Path | None = None,
+    *,
+    flags: Sequence[str] | None = None,
+    playwright: Playwright | None = None,
+) -> Iterator[Browser]:
     """Start Chromium and close it again.
+
+    Args:
+        camera: Y4M that plays as the camera.
+        microphone: WAV that plays as the microphone.
+        flags: Taken instead of all the usual ones.
+        playwright: One that runs already; a thread can have only one.
 
     Raises:
         FileNotFoundError: No Chromium is installed.
@@ -61,12 +73,35 @@ def open_browser(camera: Path | None = None, microphone: Path | None = None) -> 
     path = chromium_path()
     if path is None:
         raise FileNotFoundError("no chromium was found on the PATH; install it: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=chromium_flags(camera, microphone))
+    with nullcontext(playwright) if playwright else sync_playwright() as driver:
+        arguments = chromium_flags(camera, microphone) if flags is None else list(flags)
+        browser = driver.chromium.launch(executable_path=path, args=arguments)
         try:
             yield browser
         finally:
             browser.close()
+
+
+def processes_with(argument: str, *, parent: int) -> list[int]:
+    """Descendants of `parent` whose command line contains `argument`: the processes of one browser."""
+    parents, commands = {}, {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            commands[int(entry.name)] = (entry / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+
+    def descends(process: int) -> bool:
+        while process in parents:
+            process = parents[process]
+            if process == parent:
+                return True
+        return False
+
+    return [process for process, command in commands.items() if argument in command and descends(process)]
 
 
 def free_port() -> int:
@@ -96,13 +131,15 @@ class ServerProcess:
 
 
 @contextmanager
-def serving(command: Sequence[str], log: Path, *, wait_s: float = 60.0) -> Iterator[ServerProcess]:
-    """Run a server until the block ends; "{port}" in the command is replaced by a free port.
+def serving(
+    command: Sequence[str], log: Path, *, wait_s: float = 60.0, port: int | None = None
+) -> Iterator[ServerProcess]:
+    """Run a server until the block ends; "{port}" in the command is replaced by `port`, or by a free one.
 
     Raises:
         RuntimeError: It ended or did not answer on /health in `wait_s`; the message carries its last lines.
     """
-    port = free_port()
+    port = port or free_port()
     with log.open("wb") as out:
         process = subprocess.Popen(
             [part.replace("{port}", str(port)) for part in command], stdout=out, stderr=subprocess.STDOUT

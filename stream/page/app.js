@@ -72,7 +72,7 @@ async function begin(button, open) {
 function showOriginal() {
   const { width, height } = now.stream.getVideoTracks()[0]?.getSettings() ?? {};
   const size = width ?? $("original").videoWidth, lines = height ?? $("original").videoHeight;
-  document.querySelector(".stage").classList.toggle("hd", size / lines > 1.5);
+  if (size) document.querySelector(".stage").style.setProperty("--aspect", Math.max(0.6, Math.min(2.2, size / lines)));
   $("original-note").textContent = [size && `${size} × ${lines}`, now.stream.note ?? "sound muted here"].filter(Boolean).join(", ");
 }
 
@@ -177,10 +177,11 @@ async function tick() {
   if (!stats?.length || now.call !== call) return;
   const seen = meter.read(stats);
   showOffset("screen", seen.offset_ms);
-  const codec = (figures?.stages?.decode?.p50_ms ?? 0) + (figures?.stages?.encode?.p50_ms ?? 0);
+  // A picture that is ready early waits until its delay is over; one that is late does not wait at all.
+  const engine = figures?.latency_ms?.p50, codec = (figures?.stages?.decode?.p50_ms ?? 0) + (figures?.stages?.encode?.p50_ms ?? 0);
   showGlass([
     ["encode here", seen.encode_ms], ["network there", seen.wire_ms],
-    ["engine", figures?.latency_ms ? figures.latency_ms.p50 + codec : NaN], ["held on purpose", figures?.delay_ms ?? NaN],
+    ["engine", engine + codec], ["held for the sound", Math.max(0, figures?.delay_ms - engine)],
     ["network back", seen.wire_ms], ["browser's buffer", seen.buffer_ms], ["decode here", seen.decode_ms],
   ]);
   if (seen.width) {

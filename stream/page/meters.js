@@ -1,12 +1,17 @@
 // Draws the measurements. Every function takes figures and touches only its own part of the page.
 
 const $ = (id) => document.getElementById(id);
+// In the order of a frame's journey; what is not listed comes last, under its own name.
 const NAMES = {
-  decode: "Decode", faces: "Find the face", align: "Meet the sound", render: "Draw the mouth", encode: "Encode",
-  crop: "Crop", generate: "Generate", paste: "Paste", mel: "Mel spectrogram", voice: "Voice",
+  decode: "Decode", faces: "Find the face", render: "Draw the mouth", encode: "Encode",
+  audio_decode: "Decode sound", audio_encode: "Encode sound",
 };
+const ORDER = Object.keys(NAMES);
+const place = ([key]) => (ORDER.includes(key) ? ORDER.indexOf(key) : ORDER.length);
 const REASONS = {
-  no_face: "no face", low_confidence: "face turned away or covered", no_sound: "no sound yet", stage_failed: "a stage failed",
+  pass_through: "pass-through", no_face: "no face", low_confidence: "face turned away or covered", no_voice: "no voice",
+  faces_failed: "finding the face failed", faces_off: "finding faces is switched off after failures",
+  render_failed: "drawing failed", render_off: "drawing is switched off after failures",
 };
 const words = (key, names) => names[key] ?? key.replaceAll("_", " ");
 const signed = (ms) => `${ms < 0 ? "−" : "+"}${Math.abs(ms).toFixed(0)} ms`;
@@ -14,7 +19,7 @@ const FRAME_MS = 40; // one frame at 25 fps: the whole budget
 const SCALE_MS = 150;
 
 export function showStages(stages) {
-  const entries = Object.entries(stages ?? {});
+  const entries = Object.entries(stages ?? {}).sort((a, b) => place(a) - place(b));
   if (!entries.length) return;
   const end = Math.max(FRAME_MS, ...entries.map(([, s]) => s.p95_ms));
   $("bar-end").textContent = end > FRAME_MS ? `${end.toFixed(0)} ms` : "40 ms, one frame at 25 fps";
@@ -36,7 +41,9 @@ function fillRow(row, s, end) {
   row.children[1].textContent = s.p50_ms.toFixed(1);
   row.children[2].textContent = s.p95_ms.toFixed(1);
   row.querySelector("i").style.width = `${Math.min(100, (100 * s.p50_ms) / end)}%`;
-  row.querySelector("s").style.width = `${Math.min(100, (100 * s.p95_ms) / end)}%`;
+  const tail = row.querySelector("s").style;
+  tail.left = `${Math.min(100, (100 * s.p50_ms) / end)}%`;
+  tail.width = `${Math.min(100, (100 * (s.p95_ms - s.p50_ms)) / end)}%`;
   return row;
 }
 
