@@ -12,7 +12,7 @@ const CAMERA_ERRORS = {
 // format: "640x480@25". Resolves to a MediaStream; its `note` says what is missing, if anything.
 export async function openCamera(format) {
   if (!navigator.mediaDevices?.getUserMedia) {
-    throw new SourceError("Browsers give the camera only to https pages and to this machine's own address. Open the page as http://127.0.0.1, or over https.");
+    throw new SourceError("Browsers give the camera only to https pages and to this machine's own address. Open the page under the name localhost, or over https.");
   }
   const [width, height, fps] = format.split(/[x@]/).map(Number);
   const video = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: fps, max: fps } };

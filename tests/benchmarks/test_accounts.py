@@ -1,0 +1,110 @@
+"""How measured events become a result: differences, windows, losses."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from aiortc.rtcdtlstransport import RtpRouter
+
+from benchmarks.pipeline import account, report
+from benchmarks.serve import command, drop_audio
+from benchmarks.transport import Seen, add, cases, summarise_offsets
+from tests.benchmarks.test_sightings import _frames
+
+pytestmark = pytest.mark.unit
+
+
+def _event(at_s: float, latency_p95: float) -> tuple[float, dict[str, Any]]:
+    frames = round(25 * at_s)
+    spread = {"p50": 10.0, "p95": latency_p95, "p99": latency_p95 + 5}
+    return at_s, {
+        "frames": {"received": frames, "sent": frames - 3, "dropped": 3, "late": 2, "passed": {"no_face": 7}},
+        "latency_ms": spread,
+        "loop_lag_ms": {"p50": 0.1, "p95": 0.5, "p99": 1.0 + latency_p95 / 100},
+        "stages": {"render": {"p50_ms": 12.0, "p95_ms": 20.0, "p99_ms": 22.0, "count": frames, "failed": 0}},
+        "av_offset_ms": {"p50": 1.0, "p95": 3.0, "p99": 4.0, "now": 2.0},
+        "delay_ms": 80.0,
+    }
+
+
+EVENTS = [_event(10 + 0.5 * i, 90.0 if i == 40 else 20.0) for i in range(121)]  # 60 s, one bad window at 30 s
+
+
+def test_counters_are_those_of_the_measured_time_only() -> None:
+    body = account(EVENTS)
+    assert body["frames"] == {"received": 1500, "sent": 1500, "dropped": 0, "late": 0, "passed": {}}
+    assert body["received_fps"] == 25.0
+    assert body["past_deadline_share"] == 0.0
+
+
+def test_dropped_and_late_frames_both_miss_their_deadline() -> None:
+    last = (EVENTS[-1][0], {**EVENTS[-1][1], "frames": {**EVENTS[-1][1]["frames"], "dropped": 6, "late": 4}})
+    assert account([*EVENTS[:-1], last])["past_deadline_share"] == pytest.approx(
+        5 / 1500, abs=1e-6
+    )  # kept to six digits
+
+
+def test_the_worst_window_is_not_averaged_away() -> None:
+    latency = account(EVENTS)["latency_ms"]
+    assert latency["windows"] == 6
+    assert latency["p95"] == {"middle": 20.0, "worst": 90.0}
+
+
+def test_the_report_shows_the_share_and_every_stage() -> None:
+    body = {
+        **account(EVENTS),
+        "load": {"by": "chromium", "size": "640x480", "fps": 25, "clip": "sample.mp4"},
+        "mode": "re-voice",
+        "seconds": 60.0,
+        "server": {"cpu_percent_of_one_core": 61.0, "rss_mb": 500.0},
+    }
+    text = report(body)
+    assert "0.000%" in text
+    assert "render" in text
+
+
+def test_a_turns_figures_leave_the_warm_up_out() -> None:
+    from benchmarks.chromium import Observation
+
+    sent, received = _frames(30.0, count=240)
+    stats = {"timing": {"posted": received[0].at_ms - 120.0}, "states": []}
+    seen = Seen()
+    add(Observation(sent, received, None, None, stats), seen)
+    assert len(seen.delays_ms) == seen.sent < 240 - 85
+    assert seen.first_frame_ms == [pytest.approx(120.0)]
+
+
+def test_a_turn_without_a_returned_frame_is_an_error() -> None:
+    from benchmarks.chromium import Observation
+
+    sent, _ = _frames(30.0)
+    with pytest.raises(RuntimeError, match="no frame came back"):
+        add(Observation(sent, [], None, None, {"states": []}), Seen())
+
+
+def test_offsets_keep_their_sign() -> None:
+    figures = summarise_offsets(np.array([-30.0] * 99 + [50.0]))
+    assert figures["median"] == -30.0
+    assert figures["p99_abs"] > 29
+
+
+def test_the_baseline_runs_beside_ours_in_every_case() -> None:
+    chosen = cases(0.05, with_stock=True)
+    assert [case.server for case in chosen] == ["visavis", "stock"] * 3
+    assert {case.drop_audio for case in chosen} == {0.0, 0.05}
+    assert "--drop-audio" in command("visavis", drop_share=0.05)
+
+
+class _Packet:
+    def __init__(self, payload_type: int) -> None:
+        self.payload_type = payload_type
+
+
+def test_audio_packets_are_lost_at_the_rate_asked_for_and_video_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RtpRouter, "route_rtp", lambda *_: "receiver")
+    drop_audio(0.05, seed=4)
+    router = RtpRouter()
+    audio = [router.route_rtp(_Packet(111)) for _ in range(4000)]
+    video = [router.route_rtp(_Packet(96)) for _ in range(4000)]
+    assert audio.count(None) / 4000 == pytest.approx(0.05, abs=0.012)  # 3.5 deviations of a binomial
+    assert None not in video
