@@ -71,7 +71,7 @@ class Survey:
         pictures_ns: From the start of its first picture to the end of its last one.
         length_ns: From the start of its first packet to the end of its last one, sound or picture.
         promised_ns: The same as its header says, or None where the header only guesses.
-        promised_pictures: Pictures that the header counts; 0 if it does not.
+        promised_pictures: Pictures that an MP4's index counts; 0 for all others.
         has_sound: There is a sound track.
         metadata: The file's own tags.
     """
@@ -147,6 +147,8 @@ def survey(path: Path) -> Survey:
     """
     with open_media(path, path.name) as container:
         stream = _video_stream(container, path)
+        if "mov" in container.format.name and (cut := _why_unreadable(path)).startswith("is cut"):
+            raise MediaError(f"{path.name} {cut}")
         seen: dict[int, list[tuple[Fraction, Fraction]]] = {stream.index: []}
         for packet in _packets(container, [stream, *container.streams.audio[:1]]):
             tick = packet.dts if packet.pts is None else packet.pts
@@ -160,7 +162,7 @@ def survey(path: Path) -> Survey:
             _extent_ns(pictures),
             _extent_ns([span for spans in seen.values() for span in spans]),
             container.duration * (NS_PER_S // av.time_base) if container.duration and exact else None,
-            stream.frames if exact else 0,
+            stream.frames if "mov" in container.format.name else 0,
             bool(container.streams.audio),
             dict(container.metadata),
         )

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from kernels.mel import MAX_ABS
@@ -15,7 +14,7 @@ SIZE = 96
 
 @dataclass
 class FakeGenerator:
-    """Keeps the target's upper half; the lower half becomes red where the centre of the mel is loud, blue in silence."""
+    """Keeps the upper half of the target; the lower half is red where the mel's centre is loud, blue in silence."""
 
     backend: str = "fake"
     precision: str = "fp32"
