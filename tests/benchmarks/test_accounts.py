@@ -69,7 +69,7 @@ def test_a_turns_figures_leave_the_warm_up_out() -> None:
     sent, received = _frames(30.0, count=240)
     stats = {"timing": {"posted": received[0].at_ms - 120.0}, "states": []}
     seen = Seen()
-    add(Observation(sent, received, None, None, stats), seen)
+    add(Observation(sent, received, None, None, stats), seen, 3000.0)
     assert len(seen.delays_ms) == seen.sent < 240 - 85
     assert seen.first_frame_ms == [pytest.approx(120.0)]
 
@@ -79,7 +79,7 @@ def test_a_turn_without_a_returned_frame_is_an_error() -> None:
 
     sent, _ = _frames(30.0)
     with pytest.raises(RuntimeError, match="no frame came back"):
-        add(Observation(sent, [], None, None, {"states": []}), Seen())
+        add(Observation(sent, [], None, None, {"states": []}), Seen(), 0.0)
 
 
 def test_offsets_keep_their_sign() -> None:
