@@ -164,7 +164,7 @@ function showFigures(figures) {
   now.figures = figures;
   showStages(figures.stages);
   showFrames(figures.frames);
-  showOffset("engine", figures.av_offset_ms?.now ?? NaN);
+  showOffset("engine", figures.av_offset_ms?.p50 ?? NaN);
   showLag(figures.loop_lag_ms);
   if (figures.mode) showMode(figures.mode);
 }
