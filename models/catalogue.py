@@ -6,7 +6,7 @@ together. Whatever was asked for is what runs; "auto" is resolved here and can b
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from models.manifest import (
     describe_difference,
     load_manifest,
 )
-from models.openvino_engine import OpenVinoEngine, supports, usable_threads
+from models.openvino_engine import CAPABILITY, OpenVinoEngine, supports, usable_threads
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -37,17 +37,28 @@ FASTEST_FIRST = ("int8", "bf16", "fp32")
 CROP = CropInput(size_px=96, mask_row=48, channels="identity rgb, target rgb", identity="same_frame")
 """The picture input that serving makes; see `kernels.crop.generator_input`."""
 
+IDENTITIES = ("same_frame", "reference")
+"""Which picture may give the identity channels; serving can do either."""
+
 MAX_THREADS = 4
 """More threads on a picture of 96 pixels wait for each other longer than they work."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedEngine:
-    """An engine with the manifest that it was loaded by. Is an `Engine` itself."""
+    """An engine with the manifest that it was loaded by. Is an `Engine` itself.
+
+    Attributes:
+        threads: Threads that work on one picture.
+        blob_folder: Where its compiled form was looked for and kept; None for nowhere.
+        from_cache: Whether a compiled form was found there.
+    """
 
     engine: Engine
     manifest: EngineManifest
     threads: int
+    blob_folder: Path | None = None
+    from_cache: bool = False
 
     @property
     def backend(self) -> str:
@@ -111,7 +122,9 @@ def load_engine(
     folder = weights_folder / name
     chosen = _choose_backend(backend)
     if not folder.is_dir():
-        raise EngineError(f"no network {name!r} in {weights_folder}, there is: {', '.join(names(weights_folder))}")
+        raise EngineError(
+            f"no network {name!r} in {weights_folder}, there is: {', '.join(names(weights_folder)) or 'none'}"
+        )
     manifest = load_manifest(folder, _remedy(name))
     check_serving(folder, manifest)
     if threads is not None and threads < 1:
@@ -119,7 +132,7 @@ def load_engine(
     threads = threads or min(usable_threads(), MAX_THREADS)
     wanted = None if precision == "auto" else precision
     opener = {"openvino": _open_openvino, "torch": _open_torch}[chosen]
-    return LoadedEngine(opener(folder, manifest, wanted, threads, cache_folder), manifest, threads)
+    return opener(folder, manifest, wanted, threads, cache_folder)
 
 
 def names(weights_folder: Path = WEIGHTS) -> list[str]:
@@ -157,9 +170,24 @@ def check_serving(folder: Path, manifest: EngineManifest) -> None:
     Raises:
         EngineError: They differ: the network would be shown something it was not trained on.
     """
-    for part, found, expected in (("mel", manifest.mel, serving_mel()), ("crop", manifest.crop, CROP)):
+    identity = manifest.crop.identity if manifest.crop.identity in IDENTITIES else CROP.identity
+    expected_crop = replace(CROP, identity=identity)
+    for part, found, expected in (("mel", manifest.mel, serving_mel()), ("crop", manifest.crop, expected_crop)):
         if difference := describe_difference(asdict(found), asdict(expected)):
             raise EngineError(f"{folder / FILE_NAME}: {part}.{difference}. {_remedy(manifest.name)}")
+    _check_precisions(folder, manifest)
+
+
+def _check_precisions(folder: Path, manifest: EngineManifest) -> None:
+    fields = {"default_precision": (manifest.default_precision, sorted(manifest.engines))}
+    for precision, files in manifest.engines.items():
+        fields[f"engines.{precision}.inference_precision"] = (files.inference_precision, sorted(CAPABILITY))
+    for field, (found, known) in fields.items():
+        if found not in known:
+            raise EngineError(
+                f"{folder / FILE_NAME}: {field} is {found!r}, expected one of {', '.join(known)}. "
+                f"{_remedy(manifest.name)}"
+            )
 
 
 def _choose_backend(backend: str) -> str:
@@ -177,7 +205,7 @@ def _choose_backend(backend: str) -> str:
 
 def _open_openvino(
     folder: Path, manifest: EngineManifest, precision: str | None, threads: int, cache_folder: Path | None
-) -> Engine:
+) -> LoadedEngine:
     chosen = precision or _default_precision(manifest)
     if chosen not in manifest.engines:
         raise EngineError(
@@ -192,15 +220,17 @@ def _open_openvino(
             f"this processor has no {files.inference_precision} arithmetic, which {manifest.name} in {chosen} needs. "
             'Take another precision, for example precision = "fp32"'
         )
-    return OpenVinoEngine(
+    blob_folder = _blob_folder(cache_folder, manifest.name, chosen, files)
+    engine = OpenVinoEngine(
         folder / files.xml,
         inputs=manifest.inputs,
         outputs=manifest.outputs,
         precision=chosen,
         inference_precision=files.inference_precision,
         threads=threads,
-        cache_folder=_blob_folder(cache_folder, manifest.name, chosen, files),
+        cache_folder=blob_folder,
     )
+    return LoadedEngine(engine, manifest, threads, blob_folder, engine.from_cache)
 
 
 def _default_precision(manifest: EngineManifest) -> str:
@@ -215,11 +245,12 @@ def _blob_folder(cache_folder: Path | None, name: str, precision: str, files: En
 
 def _open_torch(
     folder: Path, manifest: EngineManifest, precision: str | None, threads: int, _cache_folder: Path | None
-) -> Engine:
+) -> LoadedEngine:
     from models.torch_engine import TorchEngine
 
     check_file(folder / manifest.checkpoint.file, manifest.checkpoint.sha256, _remedy(manifest.name))
-    return TorchEngine(folder / manifest.checkpoint.file, precision=precision or "fp32", threads=threads)
+    engine = TorchEngine(folder / manifest.checkpoint.file, precision=precision or "fp32", threads=threads)
+    return LoadedEngine(engine, manifest, threads)
 
 
 def _remedy(name: str) -> str:

@@ -1,7 +1,7 @@
 """What every engine looks like from outside, whatever runtime stands behind it.
 
 An engine is a value that says which back end and precision really run. It takes and gives NumPy
-arrays by name, refuses what does not fit, and never converts or copies an input in silence.
+arrays by name and refuses what does not fit instead of converting it.
 """
 
 from collections.abc import Mapping
@@ -66,7 +66,8 @@ class Engine(Protocol):
         """Run the network.
 
         Args:
-            feed: One C-contiguous, writable array for every input, read where it lies. The first axis is the batch.
+            feed: One C-contiguous array for every input. The first axis is the batch. A writable array is read
+                where it lies; a read-only one is copied, because no runtime takes it otherwise.
 
         Returns:
             One new array for every output, the caller's to keep.
@@ -107,5 +108,3 @@ def _check_array(spec: TensorSpec, array: Array) -> None:
         raise EngineError(
             f"input {spec.name!r} is not C-contiguous and would have to be copied; pass np.ascontiguousarray(...)"
         )
-    if not array.flags.writeable:
-        raise EngineError(f"input {spec.name!r} is read-only, which no runtime takes without a copy; pass a copy")

@@ -7,9 +7,7 @@ two, 4.6 ms in a dynamic one, which also makes a single picture 15 % slower. So 
 appears, and a face's picture does not depend on who stands beside it.
 """
 
-import logging
 import os
-import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from models.blob_cache import usable_folder, vouch
 from models.engine import Array, EngineError, TensorSpec, check_feed
-
-logger = logging.getLogger(__name__)
 
 # The package is not typed; these say what is meant.
 OpenVino = Any
 Graph = Any
 Compiled = Any
 
-_CAPABILITY = {"f32": "FP32", "bf16": "BF16"}
+CAPABILITY = {"f32": "FP32", "bf16": "BF16"}
+"""OpenVINO's name for the arithmetic behind each inference precision."""
 
 
 def usable_threads() -> int:
@@ -36,7 +34,7 @@ def usable_threads() -> int:
 
 def supports(inference_precision: str) -> bool:
     """Whether this processor has arithmetic for "f32" or "bf16"."""
-    return _CAPABILITY[inference_precision] in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return CAPABILITY[inference_precision] in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _openvino() -> OpenVino:
@@ -84,10 +82,12 @@ class OpenVinoEngine:
         self.threads = threads
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in inputs}
         self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in outputs}
-        settings = _settings(inference_precision, threads, _writable(cache_folder))
-        compiled = self._compile(xml, settings)
+        folder = None if cache_folder is None else usable_folder(cache_folder)
+        compiled = self._compile(xml, _settings(inference_precision, threads, folder))
         self._check_settings(xml, compiled, inference_precision)
         self.from_cache = bool(compiled.get_property("LOADED_FROM_CACHE"))
+        if folder is not None:
+            vouch(folder)
         self._request: Any = compiled.create_infer_request()
         self._lock = threading.Lock()
 
@@ -133,7 +133,7 @@ class OpenVinoEngine:
         """Run one picture, reading from the caller's memory and writing into `results`."""
         tensor = self._openvino.Tensor
         for name, array in feed.items():
-            self._request.set_tensor(name, tensor(array, shared_memory=True))
+            self._request.set_tensor(name, tensor(array, shared_memory=array.flags.writeable))
         for name, array in results.items():
             self._request.set_tensor(name, tensor(array[index : index + 1], shared_memory=True))
         self._request.infer(share_outputs=True)
@@ -160,16 +160,3 @@ def _batch_of_one(spec: TensorSpec) -> list[int]:
 
 def _with_batch(spec: TensorSpec, batch: int) -> tuple[int, ...]:
     return tuple(batch if size is None else size for size in spec.shape)
-
-
-def _writable(folder: Path | None) -> Path | None:
-    """The folder if a file can be made in it; otherwise None, said in the log."""
-    if folder is None:
-        return None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        logger.warning("compiled networks are not kept, every start compiles them: %s (%s)", folder, error.strerror)
-        return None

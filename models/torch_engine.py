@@ -45,7 +45,7 @@ class TorchEngine:
         check_feed(self.inputs, feed)
         if self._generator is None:
             raise EngineError("the engine was closed; load it again")
-        face, mel = torch.from_numpy(feed["face"]), torch.from_numpy(feed["mel"])
+        face, mel = (torch.from_numpy(np.require(feed[name], requirements="W")) for name in ("face", "mel"))
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
             picture = self._generator(face, mel)
         return {"picture": np.ascontiguousarray(picture.float().numpy())}

@@ -24,7 +24,7 @@ from models.checkpoint import load_generator, save_generator
 from models.engine import Engine, TensorSpec
 from models.lipgan import LipGanConfig, LipGanGenerator
 from models.manifest import SCHEMA, Checkpoint, EngineFiles, EngineManifest, Licence, Parity, sha256_of
-from models.openvino_engine import OpenVinoEngine, usable_threads
+from models.openvino_engine import OpenVinoEngine
 from models.torch_engine import GENERATOR_OUTPUT, TorchEngine, generator_inputs
 from training.checkpoint import load_checkpoint
 from training.data.cache import MARGIN_PX, CachedClip, load_clips
@@ -101,7 +101,7 @@ def _export_into(
     generator = load_generator(staging / CHECKPOINT_FILE)
     inputs = generator_inputs(generator)
     write_graphs(generator, staging, precisions, calibration)
-    expected = run_all(TorchEngine(generator, threads=usable_threads()), gate)
+    expected = run_all(TorchEngine(generator), gate)
     engines = {each: _gated(staging, each, inputs, gate, expected) for each in precisions}
     return EngineManifest(
         schema=SCHEMA,
@@ -139,7 +139,7 @@ def _gated(
         outputs=(GENERATOR_OUTPUT,),
         precision=precision,
         inference_precision=INFERENCE_PRECISION[precision],
-        threads=usable_threads(),
+        threads=1,
     )
     parity = measure_parity(expected, run_all(engine, gate), LIMIT_DB[precision])
     engine.close()
