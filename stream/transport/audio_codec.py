@@ -37,7 +37,7 @@ class AudioDecoder:
 
     def __init__(self, codec: str) -> None:
         name = codec.lower()
-        self._context = cast(Any, av.CodecContext.create(_NAMES[name], "r"))
+        self._context = cast("Any", av.CodecContext.create(_NAMES[name], "r"))
         self._context.format, self._context.layout = "s16", "mono"
         self._context.sample_rate = _SOURCE_RATE_HZ[name]
         self._resampler = None
@@ -67,7 +67,7 @@ class OpusEncoder:
     """
 
     def __init__(self, bitrate_bps: int = 64_000) -> None:
-        self._context = cast(Any, av.CodecContext.create("libopus", "w"))
+        self._context = cast("Any", av.CodecContext.create("libopus", "w"))
         self._context.format, self._context.layout = "s16", "mono"
         self._context.sample_rate = RATE_HZ
         self._context.bit_rate = bitrate_bps

@@ -25,29 +25,32 @@ class Concealer:
 
     def __init__(self) -> None:
         self._history: Samples = np.zeros(_HISTORY, np.float32)
-        self._tail: Samples | None = None
+        self._period: Samples = np.zeros(0, np.float32)
+        self._made = 0
 
     def heard(self, samples: Samples) -> Samples:
         """Take real samples; those after a concealed stretch are blended with its continuation."""
-        if self._tail is not None and len(samples) >= _CROSSFADE:
+        if self._made and len(samples) >= _CROSSFADE:
             rise = np.linspace(0.0, 1.0, _CROSSFADE, dtype=np.float32)
             samples = samples.copy()
-            samples[:_CROSSFADE] = samples[:_CROSSFADE] * rise + self._tail * (1 - rise)
-        self._tail = None
+            samples[:_CROSSFADE] = samples[:_CROSSFADE] * rise + self._continuation(_CROSSFADE) * (1 - rise)
+        self._made = 0
         self._history = np.concatenate([self._history, samples])[-_HISTORY:]
         return samples
 
     def conceal(self, count: int) -> Samples:
-        """float32 [count]: what might have followed."""
-        lag = self._pitch_lag()
-        period = self._history[-lag:]
-        wanted = count + _CROSSFADE
-        made = np.tile(period, -(-wanted // lag))[:wanted]
-        fade = np.clip(1 - np.arange(wanted, dtype=np.float32) / _FADED_AFTER, 0, 1)
-        made = (made * fade).astype(np.float32)
-        self._tail = made[count:]
-        self._history = np.concatenate([self._history, made[:count]])[-_HISTORY:]
-        return made[:count]
+        """float32 [count]: what might have followed; calls in a row go on fading."""
+        if not self._made:
+            self._period = self._history[-self._pitch_lag() :]
+        made = self._continuation(count)
+        self._made += count
+        return made
+
+    def _continuation(self, count: int) -> Samples:
+        """The last period, repeated from where it was left, and faded."""
+        at = self._made + np.arange(count)
+        fade = np.clip(1 - at / _FADED_AFTER, 0, 1)
+        return (self._period[at % len(self._period)] * fade).astype(np.float32)
 
     def _pitch_lag(self) -> int:
         """Lag at which the last 10 ms best resemble what came before (normalised correlation)."""

@@ -31,9 +31,10 @@ __all__ = ["OfferError", "Peer", "PeerConfig", "PeerStats", "Spread"]
 
 log = logging.getLogger(__name__)
 
-# What a browser should send at once: enough for a clean 1280x720, with room to grow.
-_ASK_START_BPS = 3_000_000
-_ASK_MIN_BPS = 1_500_000
+# What a browser should send at once, enough for a clean 1280x720, and what it should not go below
+# on a false alarm, so that it keeps that size.
+_ASK_START_BPS = 2_500_000
+_ASK_MIN_BPS = 1_000_000
 _CLOSE_WITHIN_S = 2.5
 # What aiortc raises for SDP that passes our checks and is bad all the same.
 _SDP_FAULTS = (
@@ -150,7 +151,6 @@ class Peer:
             connection.localDescription.sdp,
             self.config.start_bitrate_bps or _ASK_START_BPS,
             min(_ASK_MIN_BPS, self.config.max_bitrate_bps),
-            self.config.max_bitrate_bps,
         )
 
     def _prepare(self, transceiver: Any, kind: str) -> None:  # noqa: ANN401 - untyped aiortc

@@ -65,12 +65,14 @@ def _check_section(section: list[str], session: list[str]) -> None:
         raise OfferError(f'the offer\'s section "{head[:40]}" has no "a=rtcp-mux". Use rtcpMuxPolicy "require"')
 
 
-def ask_for_bitrate(answer_sdp: str, start_bps: int, min_bps: int, max_bps: int) -> str:
+def ask_for_bitrate(answer_sdp: str, start_bps: int, min_bps: int) -> str:
     """Let a browser start at `start_bps` instead of at 300 kbit/s, and so at 1280x720 instead of 640x360.
 
-    Chromium reads `x-google-*` from the answer's fmtp lines of the video codecs.
+    Chromium reads `x-google-*` from the answer's fmtp lines of the video codecs. Its own maximum by
+    resolution (1.7 Mbit/s at 640x480, 2.5 at 1280x720) is left alone: more only costs both sides time.
     """
-    wish = f"x-google-start-bitrate={start_bps // 1000};x-google-min-bitrate={min_bps // 1000};x-google-max-bitrate={max_bps // 1000}"
+    rates = {"start": start_bps, "min": min_bps}
+    wish = ";".join(f"x-google-{name}-bitrate={rate // 1000}" for name, rate in rates.items())
     session, sections = _split(answer_sdp.splitlines())
     lines = list(session)
     for section in sections:

@@ -53,7 +53,7 @@ class VideoDecoder:
     """
 
     def __init__(self, codec: Codec) -> None:
-        self._context = cast(Any, av.CodecContext.create("h264" if codec == "H264" else "libvpx", "r"))
+        self._context = cast("Any", av.CodecContext.create("h264" if codec == "H264" else "libvpx", "r"))
         # Frame threads would hold back one frame each.
         self._context.thread_count = 1
         if codec == "H264":
@@ -80,7 +80,7 @@ def copy_frame(frame: Any) -> VideoFrame:  # noqa: ANN401 - av's classes differ 
     shapes = [(height, width), ((height + 1) // 2, (width + 1) // 2), ((height + 1) // 2, (width + 1) // 2)]
     planes = tuple(_read_plane(plane, *shape) for plane, shape in zip(frame.planes, shapes, strict=True))
     colour = Colour("bt709" if frame.colorspace == 1 else "bt601", full_range)
-    return VideoFrame(frame.pts, 0, "yuv420p", cast(Planes, planes), colour)
+    return VideoFrame(frame.pts, 0, "yuv420p", cast("Planes", planes), colour)
 
 
 def _read_plane(plane: Any, height: int, width: int) -> NDArray[np.uint8]:  # noqa: ANN401 - see copy_frame
@@ -178,7 +178,7 @@ class VideoEncoder:
         return self._bitrate_bps
 
     def _open(self, frame: VideoFrame, bitrate_bps: int, now_ns: int) -> None:
-        context = cast(Any, av.CodecContext.create("libx264" if self.codec == "H264" else "libvpx", "w"))
+        context = cast("Any", av.CodecContext.create("libx264" if self.codec == "H264" else "libvpx", "w"))
         context.width, context.height = frame.width + frame.width % 2, frame.height + frame.height % 2
         context.pix_fmt = "yuv420p"
         context.bit_rate = bitrate_bps
@@ -198,7 +198,7 @@ class VideoEncoder:
         self._context, self._bitrate_bps, self._begun_ns = context, bitrate_bps, now_ns
 
     def _picture(self, frame: VideoFrame, *, keyframe: bool) -> Any:  # noqa: ANN401 - see copy_frame
-        picture = cast(Any, av.VideoFrame(self._context.width, self._context.height, "yuv420p"))
+        picture = cast("Any", av.VideoFrame(self._context.width, self._context.height, "yuv420p"))
         for plane, samples in zip(picture.planes, frame.planes, strict=True):
             _write_plane(plane, samples)
         picture.pict_type = PictureType.I if keyframe else PictureType.NONE
