@@ -56,9 +56,10 @@ def decode_sound(source: Path | bytes, name: str, *, rate_hz: int = 48_000, long
 
 
 def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
-    """Change the rate of a mono sound; length is ceil(n * to / from) within a sample."""
+    """Change the rate of a mono sound, float32 [n], to float32 [ceil(n * to / from)]."""
     if from_hz == to_hz or not len(samples):
         return samples
+    changed = np.zeros(-(-len(samples) * to_hz // from_hz), np.float32)
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=to_hz, options=_FILTER)
     pieces = []
     for start in range(0, len(samples), _BLOCK):
@@ -68,7 +69,10 @@ def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
         frame.time_base = Fraction(1, from_hz)
         pieces += [each.to_ndarray()[0] for each in resampler.resample(frame)]
     pieces += [each.to_ndarray()[0] for each in resampler.resample(None)]
-    return np.concatenate(pieces).astype(np.float32)
+    # The filter's delay may swallow a last sample that is not on the new grid; a sound of one sample is all last.
+    joined = np.concatenate([changed[:0], *pieces])[: len(changed)]
+    changed[: len(joined)] = joined
+    return changed
 
 
 def _pieces(

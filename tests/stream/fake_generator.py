@@ -1,20 +1,22 @@
-"""An engine without a network: it paints the lower half of the crop in a colour that says how loud the mel is."""
+"""An engine without a network: it paints a mouth in a colour that says how loud the mel is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from kernels.mel import MAX_ABS
 from models.engine import EngineError, TensorSpec, check_feed
 
 SIZE = 96
+MOUTH = (slice(54, 70), slice(36, 60))
 
 
 @dataclass
 class FakeGenerator:
-    """Keeps the upper half of the target; the lower half is red where the mel's centre is loud, blue in silence."""
+    """The identity picture with a patch for a mouth: red where the mel's centre is loud, blue in silence."""
 
     backend: str = "fake"
     precision: str = "fp32"
@@ -34,11 +36,10 @@ class FakeGenerator:
         self.batches.append(check_feed(self.inputs, feed))
         if self.fails:
             raise EngineError("the fake was told to fail")
-        picture = feed["face"][:, 3:].copy()
+        picture = feed["face"][:, :3].copy()
         loud = (feed["mel"][:, 0, :, 13].mean(axis=1) + MAX_ABS) / (2 * MAX_ABS)
-        picture[:, 0, SIZE // 2 :] = loud[:, None, None]
-        picture[:, 1, SIZE // 2 :] = 0.3
-        picture[:, 2, SIZE // 2 :] = 1.0 - loud[:, None, None]
+        for channel, value in enumerate((loud, 0.3 * np.ones_like(loud), 1.0 - loud)):
+            picture[:, channel, MOUTH[0], MOUTH[1]] = value[:, None, None]
         return {"picture": picture}
 
     def close(self) -> None:
