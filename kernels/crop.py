@@ -123,9 +123,9 @@ def generator_input(identity: Rgb, target: Rgb) -> NDArray[np.float32]:
     side = identity.shape[0]
     stacked = np.zeros((6, side, side), np.float32)
     upper = side // 2
-    for i in range(3):
-        np.multiply(identity[..., i], _TO_UNIT, out=stacked[i], dtype=np.float32)
-        np.multiply(target[:upper, :, i], _TO_UNIT, out=stacked[3 + i, :upper], dtype=np.float32)
+    for i, (whole, hidden) in enumerate(zip(cv2.split(identity), cv2.split(target), strict=True)):
+        np.multiply(whole, _TO_UNIT, out=stacked[i])
+        np.multiply(hidden[:upper], _TO_UNIT, out=stacked[3 + i, :upper])
     return stacked
 
 

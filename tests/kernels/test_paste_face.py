@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.pictures import SHAPES, WIDE_OPEN, copied, face, in_crop, noise_planes, smooth_planes
 from kernels.crop import crop_face, crop_transform
 from kernels.light import match_light, match_light_definition
 from kernels.paste import mouth_mask, paste_face, paste_face_definition
 from kernels.warp import apply, rescaled, shrink_factors, warp_definition
 from kernels.yuv import BT601_LIMITED, Colour, Planes, Region
-from tests.kernels.pictures import SHAPES, WIDE_OPEN, copied, face, in_crop, noise_planes, smooth_planes
 
 pytestmark = pytest.mark.unit
 
@@ -132,7 +132,7 @@ def test_where_the_mask_is_zero_every_byte_stays(shape: tuple[int, int], eyes_px
         assert plane.any()
         assert not plane[~all_four].any()
     outside = np.ones(shape, bool)
-    region.of(outside)[...] = False  # type: ignore[arg-type]
+    region.of(outside)[...] = False
     assert not changed[0][outside].any()
 
 
@@ -229,7 +229,8 @@ def test_a_different_mouth_does_not_change_the_light() -> None:
 
 
 def test_the_mouth_lands_where_the_face_is() -> None:
-    planes: Planes = (np.zeros((240, 320), np.uint8), *(np.full((120, 160), 128, np.uint8) for _ in range(2)))
+    grey = np.full((120, 160), 128, np.uint8)
+    planes: Planes = (np.zeros((240, 320), np.uint8), grey, grey.copy())
     landmarks = face(160.0, 100.0, 60.0, roll=0.6)
     to_crop, mask = _mask_of(landmarks)
     generated = np.zeros((SIZE, SIZE, 3), np.uint8)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from benchmarks.pictures import SHAPES
 from kernels.warp import apply, invert, rescaled, shrink_factors, warp, warp_definition
-from tests.kernels.pictures import SHAPES
 
 pytestmark = pytest.mark.unit
 

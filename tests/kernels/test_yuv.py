@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.pictures import SHAPES, noise_planes
 from kernels.yuv import (
     BT601_LIMITED,
     Colour,
@@ -12,7 +13,6 @@ from kernels.yuv import (
     rgb_to_i420,
     rgb_to_i420_definition,
 )
-from tests.kernels.pictures import SHAPES, noise_planes
 
 pytestmark = pytest.mark.unit
 

@@ -1,4 +1,4 @@
-"""Pictures and faces that the kernels' tests are made of."""
+"""Pictures and faces that the kernels are tested and measured with."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +73,7 @@ def face(
         points[index] = place
     points[list(_BELOW_THE_UPPER_LIP), 1] += jaw_drop
     turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-    return (points @ turn.T * eyes_px + (centre_x, centre_y)).astype(np.float32)
+    return np.asarray(points @ turn.T * eyes_px + (centre_x, centre_y), np.float32)
 
 
 def in_crop(landmarks: NDArray[np.float32], to_crop: NDArray[np.float32]) -> NDArray[np.float32]:

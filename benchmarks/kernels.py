@@ -1,0 +1,203 @@
+"""Pixels and sound around the networks, per operation, on one core.
+
+Each output is held against its NumPy definition before it is timed. Beside
+them, in the same run: the route that takes the whole frame through RGB.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write_result
+from benchmarks.pictures import copied, face, in_crop, smooth_planes
+from kernels.crop import crop_face, crop_face_definition, crop_transform, generator_input
+from kernels.mel import StreamingMel, mel_spectrogram, mel_spectrogram_definition, window_at
+from kernels.paste import mouth_mask, paste_face, paste_face_definition
+from kernels.yuv import Planes, Rgb, i420_to_rgb, rgb_to_i420
+
+_CROP = 96
+# The mean face is 2.36 distances between the eyes wide, from ear to ear.
+_WIDTH_IN_EYES = 2.36
+_STEP_SAMPLES = 640
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A frame with one face, and what all operations before and after the generator may cost there."""
+
+    height: int
+    width: int
+    face_px: int
+    budget_ms: float
+
+    @property
+    def name(self) -> str:
+        """Size of the picture and width of the face."""
+        return f"{self.width}x{self.height} face {self.face_px}"
+
+
+SCENES = (
+    Scene(480, 640, 160, 1.5),
+    Scene(480, 640, 200, 1.5),
+    Scene(720, 1280, 320, 3.0),
+    Scene(720, 1280, 400, 3.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the operations of one scene are given."""
+
+    planes: Planes
+    landmarks: NDArray[np.float32]
+    to_crop: NDArray[np.float32]
+    crop: Rgb
+    generated: Rgb
+    in_crop: NDArray[np.float32]
+    mask: NDArray[np.float32]
+
+
+def prepare(scene: Scene) -> Inputs:
+    """Make a frame, a head that is slightly turned, and a mouth that differs."""
+    planes = smooth_planes(scene.height, scene.width)
+    landmarks = face(scene.width / 2, scene.height / 2, scene.face_px / _WIDTH_IN_EYES, roll=0.1)
+    to_crop = crop_transform(landmarks, _CROP)
+    crop = crop_face(planes, to_crop, _CROP)
+    points = in_crop(landmarks, to_crop)
+    generated = np.clip(crop[::-1].astype(np.int16) + 9, 0, 255).astype(np.uint8)
+    return Inputs(planes, landmarks, to_crop, crop, generated, points, mouth_mask(points, _CROP))
+
+
+def check(given: Inputs) -> None:
+    """Hold the operations against their definitions; the tests say why the tolerances are what they are."""
+    expected = crop_face_definition(given.planes, given.to_crop, _CROP)
+    np.testing.assert_allclose(given.crop, expected, atol=6.0)
+    pasted = copied(given.planes)
+    paste_face(pasted, given.generated, given.crop, given.to_crop, given.mask)
+    wanted = paste_face_definition(given.planes, given.generated, given.crop, given.to_crop, given.mask)
+    for plane, floats in zip(pasted, wanted, strict=True):
+        np.testing.assert_allclose(plane, floats, atol=3.0)
+    sound = _sound(4 * _STEP_SAMPLES)
+    np.testing.assert_allclose(mel_spectrogram(sound), mel_spectrogram_definition(sound), atol=1e-4)
+
+
+def _sound(count: int) -> NDArray[np.float32]:
+    return (np.random.default_rng(0).standard_normal(count) * 0.1).astype(np.float32)
+
+
+def operations(given: Inputs) -> dict[str, Callable[[], object]]:
+    """Return each operation by name, ready to run again and again."""
+    planes = copied(given.planes)
+    mel = StreamingMel()
+    step = _sound(_STEP_SAMPLES)
+    heard = mel_spectrogram(_sound(16_000))
+
+    def everything() -> None:
+        to_crop = crop_transform(given.landmarks, _CROP)
+        crop = crop_face(planes, to_crop, _CROP)
+        generator_input(crop, crop)
+        mel.push(step)
+        window_at(heard, 480_000_000)
+        paste_face(planes, given.generated, crop, to_crop, mouth_mask(given.in_crop, _CROP))
+
+    return {
+        "crop_transform": partial(crop_transform, given.landmarks, _CROP),
+        "crop_face": partial(crop_face, planes, given.to_crop, _CROP),
+        "generator_input": partial(generator_input, given.crop, given.crop),
+        "mouth_mask": partial(mouth_mask, given.in_crop, _CROP),
+        "paste_face": partial(paste_face, planes, given.generated, given.crop, given.to_crop, given.mask),
+        "mel step": partial(mel.push, step),
+        "mel window": partial(window_at, heard, 480_000_000),
+        "all before and after": everything,
+        "baseline: whole frame in RGB": partial(_through_rgb, planes, given),
+    }
+
+
+def _through_rgb(planes: Planes, given: Inputs) -> Planes:
+    """Do what published inference code does: convert the frame, warp, blend all of it in float, convert back."""
+    rgb = i420_to_rgb(planes)
+    size = (rgb.shape[1], rgb.shape[0])
+    cv2.warpAffine(rgb, given.to_crop, (_CROP, _CROP), flags=cv2.INTER_LINEAR)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    generated = cv2.warpAffine(given.generated, given.to_crop, size, flags=flags)
+    weights = cv2.warpAffine(given.mask, given.to_crop, size, flags=flags)
+    return rgb_to_i420(np.asarray(cv2.blendLinear(generated, rgb, weights, 1.0 - weights), np.uint8))
+
+
+def _copy_floor_ms(scene: Scene, given: Inputs, count: int) -> dict[str, float]:
+    """Time one copy of the frame's bytes that crop and paste cannot avoid touching: no method is faster."""
+    region = paste_face(copied(given.planes), given.generated, given.crop, given.to_crop, given.mask)
+    side = int(_CROP / np.hypot(*given.to_crop[0, :2]))
+    touched = {
+        "crop_face": min(side, scene.height) * min(side, scene.width) * 3 // 2,
+        "paste_face": region.height * region.width * 3,
+    }
+    floors = {}
+    for name, count_bytes in touched.items():
+        source = np.zeros(count_bytes, np.uint8)
+        floors[name] = measure(name, source.copy, count=count).ms.p50
+    return floors
+
+
+def run(scenes: tuple[Scene, ...] = SCENES, count: int = 300) -> tuple[list[Measurement], list[dict[str, Any]]]:
+    """Measure all operations of all scenes on one core.
+
+    Returns:
+        The rows, and for each scene whether everything together keeps its budget at the median.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return _run(scenes, count)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _run(scenes: tuple[Scene, ...], count: int) -> tuple[list[Measurement], list[dict[str, Any]]]:
+    measured, verdicts = [], []
+    for scene in scenes:
+        given = prepare(scene)
+        check(given)
+        floors = _copy_floor_ms(scene, given, count)
+        results = {name: measure(name, call, count=count) for name, call in operations(given).items()}
+        total, baseline = (results[name].ms.p50 for name in ("all before and after", "baseline: whole frame in RGB"))
+        verdicts.append(
+            {
+                "scene": scene.name,
+                "budget_ms": scene.budget_ms,
+                "p50_ms": total,
+                "kept": total <= scene.budget_ms,
+                "baseline_ratio": baseline / total,
+            }
+        )
+        for name, row in results.items():
+            extra = {**row.extra, **({"copy_floor_ms": floors[name]} if name in floors else {})}
+            measured.append(replace(row, name=f"{scene.name}: {name}", extra=extra))
+    return measured, verdicts
+
+
+def main(argv: list[str]) -> int:
+    """Measure, print, write the JSON; 1 when a budget is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks run kernels", description=__doc__)
+    parser.add_argument("--count", type=int, default=300, help="timed calls per operation")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    asked = parser.parse_args(argv)
+    measured, verdicts = run(SCENES, asked.count)
+    body = {"threads": 1, "crop_px": _CROP, "rows": rows(measured), "budgets": verdicts}
+    path = write_result("kernels", body, asked.results)
+    print(table(measured))
+    for verdict in verdicts:
+        word = "keeps" if verdict["kept"] else "MISSES"
+        print(
+            f"{verdict['scene']}: {verdict['p50_ms']:.3f} ms {word} {verdict['budget_ms']} ms,"
+            f" whole frame in RGB {verdict['baseline_ratio']:.1f}x"
+        )
+    print(path)
+    return 0 if all(verdict["kept"] for verdict in verdicts) else 1
