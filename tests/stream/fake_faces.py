@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import pictures
 from kernels.crop import crop_transform
 from stream.frames import FaceCrop, VideoFrame
-from tests.kernels import pictures
 
 SIZE = 96
 # The crop's side is this many times the distance between the eyes; see kernels.crop.
