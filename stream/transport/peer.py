@@ -201,7 +201,8 @@ class Peer:
             await queue.close()
         try:
             await asyncio.wait_for(self._connection.close(), _CLOSE_WITHIN_S)
-        except (TimeoutError, ConnectionError) as error:
+        except (TimeoutError, ConnectionError, AttributeError) as error:
+            # AttributeError: aiortc was left half negotiated by an offer that it choked on.
             log.warning("the connection did not close cleanly: %s", type(error).__name__)
         await self._video_out.queue.close()
         await self._audio_out.queue.close()

@@ -37,6 +37,7 @@ def check_offer(offer_sdp: str) -> list[str]:
         raise OfferError('the offer has no "m=" line. Add an audio or a video track before createOffer()')
     for section in sections:
         _check_section(section, session)
+    _check_bundle(session, sections)
     kinds = [section[0][2:].split(" ", 1)[0] for section in sections]
     if not {"audio", "video"} & set(kinds):
         raise OfferError(f"the offer has only {', '.join(kinds)}. Add an audio or a video track before createOffer()")
@@ -63,6 +64,16 @@ def _check_section(section: list[str], session: list[str]) -> None:
             raise OfferError(f'the offer\'s section "{head[:40]}" has no "a={attribute}" ({meaning}). It is incomplete')
     if head.startswith(("m=audio", "m=video")) and not any(line.strip() == "a=rtcp-mux" for line in section):
         raise OfferError(f'the offer\'s section "{head[:40]}" has no "a=rtcp-mux". Use rtcpMuxPolicy "require"')
+
+
+def _check_bundle(session: list[str], sections: list[list[str]]) -> None:
+    """Aiortc connects bundled sections through the first one named, and breaks where that does not exist."""
+    mids = {line.strip()[6:] for section in sections for line in section if line.startswith("a=mid:")}
+    for line in session:
+        named = line.split()[1:] if line.startswith("a=group:BUNDLE") else []
+        for mid in named:
+            if mid not in mids:
+                raise OfferError(f'the offer bundles the section "{mid}", but no section has "a=mid:{mid}"')
 
 
 def ask_for_bitrate(answer_sdp: str, start_bps: int, min_bps: int) -> str:

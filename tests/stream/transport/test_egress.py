@@ -37,7 +37,7 @@ class OneByteEncoder:
     def __init__(self) -> None:
         self.asked: list[bool] = []
 
-    def encode(self, frame: VideoFrame, now_ns: int, *, keyframe: bool = False) -> EncodedVideo:
+    def encode(self, frame: VideoFrame, _: int, *, keyframe: bool = False) -> EncodedVideo:
         self.asked.append(keyframe)
         return EncodedVideo([b"x"] * int(frame.planes[0][0, 0]), keyframe)
 

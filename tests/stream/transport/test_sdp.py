@@ -46,6 +46,7 @@ def test_credentials_may_stand_once_for_the_whole_session() -> None:
         (lines(*HEAD, *VIDEO[:3], *SECURITY[:2], SECURITY[3]), "fingerprint"),
         (lines(*HEAD, *VIDEO[:3], *SECURITY[:3]), "setup"),
         (lines(*HEAD, *VIDEO[:2], *SECURITY), "rtcp-mux"),
+        (lines(*HEAD, "a=group:BUNDLE 7", *VIDEO), "7"),
         (lines(*HEAD, "m=application 9 UDP/DTLS/SCTP webrtc-datachannel", *SECURITY), "application"),
     ],
 )

@@ -1,3 +1,4 @@
+import itertools
 import random
 
 import pytest
@@ -43,15 +44,14 @@ class Sender:
 
     def run(self, seconds: float, *, begin_s: float = 0.0, reports_from_s: float | None = None) -> None:
         """Feed both tracks in order of arrival, and a report of each every second."""
-        events: list[tuple[int, str, int]] = []
-        for at_ns in range(int(begin_s * NS_PER_S), int((begin_s + seconds) * NS_PER_S), CHUNK_NS):
-            events.append((at_ns + CHUNK_NS + self.audio_path_ns + self._late(), "audio", at_ns))
-        for at_ns in range(int(begin_s * NS_PER_S), int((begin_s + seconds) * NS_PER_S), NS_PER_S // 30):
-            events.append((at_ns + self.video_path_ns + self._late(), "video", at_ns))
+        begin_ns, end_ns = int(begin_s * NS_PER_S), int((begin_s + seconds) * NS_PER_S)
+        chunks, frames = range(begin_ns, end_ns, CHUNK_NS), range(begin_ns, end_ns, NS_PER_S // 30)
+        events = [(at_ns + CHUNK_NS + self.audio_path_ns + self._late(), "audio", at_ns) for at_ns in chunks]
+        events += [(at_ns + self.video_path_ns + self._late(), "video", at_ns) for at_ns in frames]
         if reports_from_s is not None:
-            for second in range(int(begin_s), int(begin_s + seconds)):
-                if second >= reports_from_s:
-                    events.append((second * NS_PER_S + 300 * NS_PER_MS, "report", second * NS_PER_S))
+            seconds_ns = range(begin_ns, end_ns, NS_PER_S)
+            since_ns = int(reports_from_s * NS_PER_S)
+            events += [(at_ns + 300 * NS_PER_MS, "report", at_ns) for at_ns in seconds_ns if at_ns >= since_ns]
         for arrival_ns, kind, at_ns in sorted(events):
             self._feed(kind, at_ns, START_NS + arrival_ns)
 
@@ -76,7 +76,7 @@ def test_pts_of_sound_follow_its_ticks_without_gap_or_overlap() -> None:
     sender.run(20, reports_from_s=3)
     pts = [pts_ns for _, pts_ns in sorted(sender.heard)]
     # Ticks to nanoseconds are rounded down: a step is 20 ms to the nanosecond.
-    assert {later - earlier for earlier, later in zip(pts, pts[1:], strict=False)} == {CHUNK_NS}
+    assert {later - earlier for earlier, later in itertools.pairwise(pts)} == {CHUNK_NS}
 
 
 @pytest.mark.parametrize(("audio_ms", "video_ms"), [(20, 150), (150, 20), (10, 10)])
@@ -110,7 +110,7 @@ def test_pts_never_go_backwards_never_repeat_and_begin_at_zero_or_later() -> Non
     sender.run(12, reports_from_s=1)
     for track in (sender.heard, sender.seen):
         pts = [pts_ns for _, pts_ns in track]
-        assert all(later > earlier for earlier, later in zip(pts, pts[1:], strict=False))
+        assert all(later > earlier for earlier, later in itertools.pairwise(pts))
         assert pts[0] >= 0
 
 
@@ -150,7 +150,7 @@ def test_a_sender_that_restarts_its_clock_goes_on_where_it_was() -> None:
     pts = [timeline.media("audio", n * 960, n * CHUNK_NS, CHUNK_NS) for n in range(50)]
     pts += [timeline.media("audio", 3_000_000_000 + n * 960, (50 + n) * CHUNK_NS, CHUNK_NS) for n in range(50)]
     assert timeline.restarts == 1
-    steps = [later - earlier for earlier, later in zip(pts, pts[1:], strict=False)]
+    steps = [later - earlier for earlier, later in itertools.pairwise(pts)]
     assert all(0 < step <= 2 * CHUNK_NS for step in steps)
 
 
@@ -161,7 +161,7 @@ def test_a_stall_of_the_path_is_no_restart_and_moves_no_pts() -> None:
         stall_ns = 3 * NS_PER_S if 200 <= n < 350 else 0
         pts.append(timeline.media("audio", n * 960, n * CHUNK_NS + stall_ns, CHUNK_NS))
     assert timeline.restarts == 0
-    assert {b - a for a, b in zip(pts, pts[1:], strict=False)} == {CHUNK_NS}
+    assert {b - a for a, b in itertools.pairwise(pts)} == {CHUNK_NS}
 
 
 def test_the_look_ahead_of_the_codec_is_taken_from_the_sound() -> None:
@@ -177,7 +177,7 @@ def test_rtp_timestamps_that_wrap_do_not_show() -> None:
     timeline = Timeline()
     first = (1 << 32) - 45_000
     pts = [timeline.media("video", (first + n * 3000) & 0xFFFFFFFF, n * NS_PER_S // 30) for n in range(60)]
-    assert max(b - a for a, b in zip(pts, pts[1:], strict=False)) < 40 * NS_PER_MS
+    assert max(b - a for a, b in itertools.pairwise(pts)) < 40 * NS_PER_MS
 
 
 def test_min_filter_forgets_after_two_windows() -> None:
