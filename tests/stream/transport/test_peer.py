@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unit
 @pytest.fixture(autouse=True)
 def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stock client leaves 127.0.0.1 out, and would talk to the machine's other addresses."""
-    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: ["127.0.0.1"])
 
 
 def call(scenario: Callable[[Caller], Coroutine[Any, Any, None]], config: PeerConfig = QUICK, **options: Any) -> Peer:
@@ -95,8 +95,8 @@ def test_pictures_that_nobody_reads_are_dropped_not_kept() -> None:
         caller = Caller(Peer(QUICK))
         caller._echo = lambda *_: asyncio.sleep(0)  # type: ignore[method-assign]
         await caller.call()
-        while caller.peer.stats().decoded < 20:
-            await asyncio.sleep(0.02)  # real sockets: there is no virtual time here
+        while caller.peer.stats().decoded < 20:  # noqa: ASYNC110 - real sockets: there is no virtual time here
+            await asyncio.sleep(0.02)
         assert len(caller.peer.video_in) == 2
         assert len(caller.peer._video._waiting) <= 1
         newest = [await caller.peer.video_in.get() for _ in range(2)]
@@ -232,13 +232,15 @@ def test_sound_of_the_wrong_form_is_refused() -> None:
 
 
 def test_twelve_calls_leave_no_thread_no_task_and_no_peer() -> None:
+    async def one_call() -> None:
+        caller = Caller(Peer(QUICK))
+        await caller.call()
+        await caller.until(lambda: len(caller.got["video"]) >= 1)
+        await caller.hang_up()
+
     async def whole() -> None:
         for _ in range(12):
-            caller = Caller(Peer(QUICK))
-            await caller.call()
-            await caller.until(lambda: len(caller.got["video"]) >= 1)  # noqa: B023 - awaited at once
-            await caller.hang_up()
-            del caller
+            await one_call()
         gc.collect()
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("codec")]
         for _ in range(50):

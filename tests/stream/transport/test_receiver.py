@@ -103,7 +103,7 @@ def play(line: Line, pictures: int) -> list[int]:
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.1])
 def test_lost_video_packets_are_repaired_and_every_picture_comes_out(share: float) -> None:
     generator = random.Random(1)
-    line = Line(lambda media: generator.random() < share)
+    line = Line(lambda _: generator.random() < share)
     numbers = play(line, 600)
 
     # The last pictures may wait for a repair that the end of the call leaves out.
@@ -142,7 +142,7 @@ def test_a_call_that_begins_without_a_keyframe_asks_for_one_until_it_comes() -> 
 
 
 def test_an_unread_receiver_keeps_nothing() -> None:
-    line = Line(lambda media: False)
+    line = Line(lambda _: False)
     line.receiver.on_frame = None
     play(line, 100)
     assert line.receiver.video.depth == 0
