@@ -179,7 +179,11 @@ def _publish(staging: Path, out_dir: Path, manifest: EngineManifest) -> None:
 
 LICENCE = Licence(
     weights="Apache-2.0",
-    data=("GRID corpus: CC BY 4.0", "Sailing (video/dubbing): see card.md", "US Congress portraits: public domain"),
+    data=(
+        "GRID corpus (Cooke et al. 2006): CC BY 4.0",
+        "amazon-science/isometric-slt, English clip: CC BY 4.0",
+        "portraits of members of the US Congress: public domain",
+    ),
 )
 CALIBRATION_SAMPLES = 128
 GATE_SAMPLES = 64

@@ -1,0 +1,176 @@
+"""The generator on every runtime, precision and thread count, and how long each takes to load.
+
+Inputs are faces of the bundled clip with the bundled voice. Every engine is held against torch in float32 before it is
+timed; torch, the runtime that trained it, is the baseline of the same run.
+"""
+
+import argparse
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write_result
+from kernels.crop import crop_face, crop_transform, generator_input
+from models.catalogue import WEIGHTS, LoadedEngine, load_engine
+from models.engine import EngineError
+from models.landmarks import LandmarkNetworks
+from models.manifest import load_manifest
+from stream.media.clip import ClipReader
+from stream.voice import VoiceTrack
+from training.export import LIMIT_DB, measure_parity
+
+ASSETS = Path(__file__).parents[1] / "stream" / "assets"
+EVERY = 10
+LOADS = 5
+
+# "Live on two cores": what the generator may cost at the median, by threads.
+BUDGET_MS = {1: 10.0, 2: 6.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One engine to measure."""
+
+    backend: str
+    precision: str
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        return f"{self.backend} {self.precision} T{self.threads}"
+
+    def load(self, network: str, cache_folder: Path | None = None) -> LoadedEngine:
+        """Open it."""
+        return load_engine(network, self.backend, self.precision, self.threads, cache_folder=cache_folder)
+
+
+def bundled_feeds() -> list[dict[str, NDArray[np.float32]]]:
+    """Every tenth face of the bundled clip, as serving would feed it."""
+    networks, voice = LandmarkNetworks(), VoiceTrack.open(ASSETS / "voice.wav")
+    feeds = []
+    for index, frame in enumerate(ClipReader(ASSETS / "sample.mp4").frames()):
+        meshes = networks.find(frame.planes, colour=frame.colour) if index % EVERY == 0 else []
+        for mesh in meshes:
+            to_crop = crop_transform(np.ascontiguousarray(mesh.points[:, :2]), 96)
+            crop = crop_face(frame.planes, to_crop, 96, frame.colour)
+            feeds.append({"face": generator_input(crop, crop)[None], "mel": voice.mel(frame.pts_ns)[None, None]})
+    return feeds
+
+
+def cases(network: str) -> list[Case]:
+    """What can run here: torch first, then every exported precision."""
+    exported = load_manifest(WEIGHTS / network, "").engines
+    wanted = [("torch", "fp32"), ("torch", "bf16"), *(("openvino", each) for each in exported)]
+    found = []
+    for backend, precision in wanted:
+        try:
+            Case(backend, precision, 1).load(network).close()
+        except EngineError as error:
+            print(f"left out: {backend} {precision}: {error}")
+            continue
+        found += [Case(backend, precision, threads) for threads in (1, 2)]
+    return found
+
+
+def check(case: Case, engine: LoadedEngine, feeds: list[dict[str, Any]], expected: NDArray[np.float32]) -> float:
+    """Hold an engine against torch in float32.
+
+    Returns:
+        Decibels.
+
+    Raises:
+        SystemExit: It draws something else; a wrong engine is not timed.
+    """
+    limit_db = LIMIT_DB[case.precision]
+    parity = measure_parity(expected, pictures(engine, feeds), limit_db)
+    if parity.psnr_db < limit_db:
+        raise SystemExit(f"{case.name} is {parity.psnr_db} dB from torch, expected {limit_db}; it is not timed")
+    return parity.psnr_db
+
+
+def pictures(engine: LoadedEngine, feeds: list[dict[str, Any]]) -> NDArray[np.float32]:
+    """All pictures, float32 [K, 3, 96, 96]."""
+    return np.concatenate([engine.infer(feed)["picture"] for feed in feeds])
+
+
+def measure_inference(network: str, count: int) -> list[Measurement]:
+    """One picture at a time on every engine; ratios are against torch fp32 with as many threads."""
+    feeds = bundled_feeds()
+    expected = pictures(Case("torch", "fp32", 1).load(network), feeds)
+    measured: list[Measurement] = []
+    baseline_ms: dict[int, float] = {}
+    for case in cases(network):
+        engine = case.load(network)
+        psnr_db = check(case, engine, feeds, expected)
+        turn = iter(range(10**9))
+        row = measure(case.name, lambda e=engine, t=turn: e.infer(feeds[next(t) % len(feeds)]), count=count)  # type: ignore[misc]
+        engine.close()
+        baseline_ms.setdefault(case.threads, row.ms.p50)
+        extra = {"psnr_db": psnr_db, "torch_ratio": round(baseline_ms[case.threads] / row.ms.p50, 2)}
+        measured.append(replace(row, extra={**row.extra, **extra}))
+    return measured
+
+
+def measure_loading(network: str) -> list[Measurement]:
+    """From files to ready, in a process that has the runtime imported: cold, and from a kept compiled form."""
+    measured = []
+    for case in [each for each in cases(network) if each.threads == 2]:
+        kinds = ("cold", "cached") if case.backend == "openvino" else ("cold",)
+        with tempfile.TemporaryDirectory() as folder:
+            case.load(network, Path(folder)).close()
+            folders = {"cold": None, "cached": Path(folder)}
+            measured += [_measure_load(case, network, kind, folders[kind]) for kind in kinds]
+    return measured
+
+
+def _measure_load(case: Case, network: str, kind: str, cache_folder: Path | None) -> Measurement:
+    def load() -> None:
+        engine = case.load(network, cache_folder)
+        assert engine.from_cache == (kind == "cached")
+        engine.close()
+
+    return measure(f"load {case.name} {kind}", load, warmup=1, count=LOADS)
+
+
+def budgets(measured: list[Measurement], network: str) -> list[dict[str, Any]]:
+    """Whether the default precision is fast enough for live use, by threads."""
+    default = load_manifest(WEIGHTS / network, "").default_precision
+    by_name = {row.name: row.ms.p50 for row in measured}
+    return [
+        {"engine": name, "budget_ms": budget_ms, "p50_ms": by_name[name], "kept": by_name[name] <= budget_ms}
+        for threads, budget_ms in BUDGET_MS.items()
+        if (name := Case("openvino", default, threads).name) in by_name
+    ]
+
+
+def main(argv: list[str]) -> int:
+    """Measure, print, write the JSON; 1 when the default engine misses its budget."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks run engines", description=__doc__)
+    parser.add_argument("--network", default="lipgan")
+    parser.add_argument("--count", type=int, default=200, help="timed pictures per engine")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    asked = parser.parse_args(argv)
+    inference = measure_inference(asked.network, asked.count)
+    loading = measure_loading(asked.network)
+    verdicts = budgets(inference, asked.network)
+    manifest = load_manifest(WEIGHTS / asked.network, "")
+    body = {
+        "network": {**manifest.network, "checkpoint_sha256": manifest.checkpoint.sha256},
+        "rows": rows(inference),
+        "loading": rows(loading),
+        "budgets": verdicts,
+    }
+    path = write_result("engines", body, asked.results)
+    print(table([*inference, *loading]))
+    for row in inference:
+        print(f"{row.name}: {row.extra['torch_ratio']}x torch fp32, {row.extra['psnr_db']} dB")
+    for verdict in verdicts:
+        word = "keeps" if verdict["kept"] else "MISSES"
+        print(f"{verdict['engine']}: {verdict['p50_ms']:.2f} ms {word} {verdict['budget_ms']} ms")
+    print(path)
+    return 0 if all(verdict["kept"] for verdict in verdicts) else 1
