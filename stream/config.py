@@ -87,9 +87,18 @@ class SessionConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """Which generator makes the lips, and on what; see `visavis engines list`."""
+    """Which generator makes the lips, and on what; see `visavis engines list`.
+
+    Attributes:
+        name: The network.
+        folder: Where networks lie, one folder each; "" takes those that came with the product.
+        backend: "auto" takes the first that is installed.
+        precision: "auto" takes the fastest that passed its gate and that this processor can run.
+        threads: Per picture; 0 takes what helps.
+    """
 
     name: str = "lipgan"
+    folder: str = ""
     backend: str = "auto"
     precision: str = "auto"
     threads: Annotated[int, Within(0, 256)] = 0

@@ -1,21 +1,26 @@
 """What the sessions of a process share: the generator, and the one thread that runs it."""
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from models.catalogue import LoadedEngine, load_engine
+from models.catalogue import WEIGHTS, LoadedEngine, load_engine
 from models.engine import Engine
+from models.landmarks import LandmarkNetworks
 from stream.config import Config
 from stream.errors import ConfigError
-from stream.faces import FaceFinder, open_face_finder
+from stream.faces import FaceFinder, load_networks, open_face_finder
 from stream.frames import FaceCrop, SyncedFrame, VideoFrame
 from stream.pipeline import Lane
 from stream.render import RenderStage
 from stream.stages import Stage
 
 log = logging.getLogger(__name__)
+
+# Sets of face networks loaded before the first session; a set is one second and some 30 MB.
+_LOADED_AT_START = 4
 
 
 class RenderStageLike(Stage[SyncedFrame, VideoFrame], Protocol):
@@ -25,6 +30,52 @@ class RenderStageLike(Stage[SyncedFrame, VideoFrame], Protocol):
     def passed(self) -> dict[str, int]:
         """Pictures returned unchanged, by reason."""
         ...
+
+
+class FinderPool:
+    """Face finders whose networks outlive them.
+
+    Networks take a second to load, and loading disturbs the sessions that run,
+    so those of an ended stream serve the next one.
+
+    Args:
+        load: Loads a finder's networks, which keep nothing between pictures.
+        make: Makes a finder for crops of a size around them.
+        loaded: How many sets are loaded now, and kept.
+    """
+
+    def __init__(
+        self, load: Callable[[], LandmarkNetworks], make: Callable[[LandmarkNetworks, int], FaceFinder], loaded: int
+    ) -> None:
+        self._load = load
+        self._make = make
+        self._kept = loaded
+        self._idle = deque(load() for _ in range(loaded))
+
+    def open(self, crop_size: int) -> FaceFinder:
+        """A finder that returns its networks when it is closed."""
+        try:
+            networks = self._idle.pop()
+        except IndexError:
+            networks = self._load()
+        return _Borrowed(self._make(networks, crop_size), lambda: self._take_back(networks))
+
+    def _take_back(self, networks: LandmarkNetworks) -> None:
+        if len(self._idle) < self._kept:
+            self._idle.append(networks)
+
+
+class _Borrowed:
+    """A finder that says when it is closed."""
+
+    def __init__(self, finder: FaceFinder, closed: Callable[[], None]) -> None:
+        self.find = finder.find
+        self._finder = finder
+        self._closed = closed
+
+    def close(self) -> None:
+        self._finder.close()
+        self._closed()
 
 
 class FaceStage:
@@ -40,11 +91,15 @@ class FaceStage:
         self._open_finder = open_finder
         self._finder: FaceFinder | None = None
 
-    def process(self, frame: VideoFrame) -> tuple[FaceCrop, ...]:
-        """The faces in `frame`, possibly none."""
+    def open(self) -> FaceFinder:
+        """Open the finder, if that has not been done."""
         if self._finder is None:
             self._finder = self._open_finder()
-        return tuple(self._finder.find(frame))
+        return self._finder
+
+    def process(self, frame: VideoFrame) -> tuple[FaceCrop, ...]:
+        """The faces in `frame`, possibly none."""
+        return tuple(self.open().find(frame))
 
     def close(self) -> None:
         """Release the finder, if one was opened."""
@@ -122,13 +177,27 @@ def open_engines(config: Config, *, cache_folder: Path | None = None) -> Engines
 
     def open_engine() -> LoadedEngine:
         return load_engine(
-            wanted.name, wanted.backend, wanted.precision, wanted.threads or None, cache_folder=cache_folder
+            wanted.name,
+            wanted.backend,
+            wanted.precision,
+            wanted.threads or None,
+            weights_folder=Path(wanted.folder) if wanted.folder else WEIGHTS,
+            cache_folder=cache_folder,
         )
 
-    def open_finder(crop_size: int) -> FaceFinder:
-        return open_face_finder(config.faces.backend, crop_size=crop_size, max_faces=config.faces.max_faces)
-
-    engines = Engines(open_engine, open_finder, lambda engine: RenderStage(engine, config.render))
+    engines = Engines(open_engine, _finder_opener(config), lambda engine: RenderStage(engine, config.render))
     log.info("generator: %s; faces: %s", engines.engine, config.faces.backend)
-    open_finder(engines.crop_size).close()
     return engines
+
+
+def _finder_opener(config: Config) -> Callable[[int], FaceFinder]:
+    """How face finders are opened; one is tried, so that what is missing shows at start."""
+    wanted = config.faces
+
+    def make(networks: LandmarkNetworks | None, crop_size: int) -> FaceFinder:
+        return open_face_finder(wanted.backend, crop_size=crop_size, max_faces=wanted.max_faces, networks=networks)
+
+    if wanted.backend == "openvino":
+        return FinderPool(load_networks, make, min(config.server.sessions_at_most, _LOADED_AT_START)).open
+    make(None, 96).close()
+    return lambda crop_size: make(None, crop_size)

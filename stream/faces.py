@@ -32,13 +32,20 @@ class FaceFinder(Protocol):
         ...
 
 
-def open_face_finder(backend: Backend = "openvino", *, crop_size: int = 96, max_faces: int = 2) -> FaceFinder:
+def open_face_finder(
+    backend: Backend = "openvino",
+    *,
+    crop_size: int = 96,
+    max_faces: int = 2,
+    networks: LandmarkNetworks | None = None,
+) -> FaceFinder:
     """Open a finder for one stream.
 
     Args:
         backend: Who measures the points.
         crop_size: Side of the square that the generator takes, in pixels.
         max_faces: How many faces are followed; each costs about the same again.
+        networks: Of the "openvino" back end, where they are loaded already; no other finder may use them meanwhile.
 
     Raises:
         ConfigError: No such back end, or it is not installed, or the task file is missing or damaged.
@@ -46,7 +53,7 @@ def open_face_finder(backend: Backend = "openvino", *, crop_size: int = 96, max_
     if max_faces < 1:
         raise ConfigError(f"max_faces is {max_faces}, expected at least 1")
     if backend == "openvino":
-        return TrackedFaceFinder(_open_following(max_faces), crop_size)
+        return TrackedFaceFinder(FollowingReader(networks or load_networks(), max_faces), crop_size)
     if backend == "mediapipe":
         return TrackedFaceFinder(MediapipeReader(max_faces), crop_size)
     raise ConfigError(f"face back end is {backend!r}, expected 'openvino' or 'mediapipe'")
@@ -73,9 +80,14 @@ class TrackedFaceFinder:
         self._reader.close()
 
 
-def _open_following(max_faces: int) -> FaceReader:
+def load_networks() -> LandmarkNetworks:
+    """Load the networks of the "openvino" back end.
+
+    Raises:
+        ConfigError: The task file is missing or damaged.
+    """
     try:
-        return FollowingReader(LandmarkNetworks(), max_faces)
+        return LandmarkNetworks()
     except (FileNotFoundError, ValueError) as error:
         raise ConfigError(f"face networks: {error}") from error
 

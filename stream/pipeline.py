@@ -51,6 +51,18 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """A piece of work without input as a stage, so that its failure is counted in the same place."""
+
+    name: str
+    work: Callable[[], T]
+
+    def process(self, _: None) -> T:
+        """Do it."""
+        return self.work()
+
+
+@dataclass(frozen=True, slots=True)
 class _Raised:
     """What a stage raised instead of returning."""
 
@@ -164,20 +176,8 @@ class StageRunner(Generic[In, Out]):
 
     async def _rebuilt(self, rebuild: Callable[[], Stage[In, Out]]) -> bool:
         """Replace the stage by a new one; False when that fails too."""
-        builder = StageRunner(_Builder(self.name, rebuild), self._lane, self._clock)
-        stage = await builder.apply(None)
+        stage = await StageRunner(Call(self.name, rebuild), self._lane, self._clock).apply(None)
         if stage is None:
             return False
         self._stage = stage
         return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Builder(Generic[In, Out]):
-    """Making a stage, as a stage: so that a failure of it is counted in the same place."""
-
-    name: str
-    build: Callable[[], Stage[In, Out]]
-
-    def process(self, _: None) -> Stage[In, Out]:
-        return self.build()

@@ -17,7 +17,7 @@ from stream.errors import SessionClosed
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk, FaceCrop, SyncedFrame, VideoFrame
 from stream.health import Health
 from stream.passage import LoopedVoice, Mode, Passage, Voice
-from stream.pipeline import Lane, StageRunner
+from stream.pipeline import Call, Lane, StageRunner
 from stream.playout import PeerLike, Playout
 from stream.queues import BoundedQueue, Leaky
 
@@ -65,6 +65,8 @@ class Session:
         self._clock = clock
         self._health = health or Health()
         self._passages = [Passage(-NS_PER_S, Mode.PASS_THROUGH, None)]
+        self._tasks, self._running = asyncio.TaskGroup(), False
+        self._opening: asyncio.Task[object] | None = None
         self._begun, self._changed = asyncio.Event(), asyncio.Event()
         self._to_render: BoundedQueue[SyncedFrame] = BoundedQueue(2, Leaky.DOWNSTREAM)
         self._passed: Counter[str] = Counter()
@@ -104,6 +106,7 @@ class Session:
         self._health.recover(self.name)
         self.playout.aim(self._delay_ns(mode))
         self._changed.set()
+        self._prepare()
 
     @property
     def _pause_ns(self) -> int:
@@ -131,9 +134,11 @@ class Session:
     async def run(self) -> None:
         """Carry media until the peer is gone, then end every task within three seconds."""
         try:
-            async with asyncio.TaskGroup() as group:
-                media = [group.create_task(loop()) for loop in (self._find_faces, self._draw, self._hear)]
-                speaking = group.create_task(self._speak())
+            async with self._tasks:
+                media = [self._tasks.create_task(loop()) for loop in (self._find_faces, self._draw, self._hear)]
+                speaking = self._tasks.create_task(self._speak())
+                self._running = True
+                self._prepare()
                 await self.peer.closed.wait()
                 await self.peer.video_in.close()
                 await self.peer.audio_in.close()
@@ -169,10 +174,19 @@ class Session:
             return self._passes(frame, "pass_through")
         if self.render.off:
             return self._passes(frame, "render_off")
+        # What could not be opened is left to the stage, which tries again and is counted.
+        if self._opening is None or not self._opening.done():
+            return self._passes(frame, "faces_opening")
         faces = await self.faces.apply(frame)
         if faces is None:
             return self._passes(frame, "faces_off" if self.faces.off else "faces_failed")
         return meet(frame, faces, passage.voice)
+
+    def _prepare(self) -> None:
+        """Open the face finder when it will be needed; until it is there, pictures pass."""
+        if self._running and self._opening is None and self.mode is Mode.RE_VOICE:
+            opener = StageRunner(Call("opening the face finder", self._face_stage.open), self.face_lane, self._clock)
+            self._opening = self._tasks.create_task(opener.apply(None))
 
     def _passes(self, frame: VideoFrame, reason: str) -> SyncedFrame:
         self._passed[reason] += 1

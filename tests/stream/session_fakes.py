@@ -1,6 +1,7 @@
 """A peer, a voice and stages that a test holds in its hand: no network, no network weights, no threads of aiortc."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -186,6 +187,7 @@ class Rig:
         self.peer = FakePeer(self.clock)
         self.health = Health()
         self.finders: list[FakeFinder] = []
+        self.open_gate: threading.Event | None = None
         self.engines_opened = 0
         self.engines = Engines(self._open_engine, lambda _: self._open_finder(find), lambda _: FakeRender(draw))
         self.session = Session(
@@ -197,6 +199,8 @@ class Rig:
         return FakeEngine()
 
     def _open_finder(self, find: Callable[[VideoFrame], list[FaceCrop]]) -> FakeFinder:
+        if self.open_gate is not None:
+            self.open_gate.wait(5)
         self.finders.append(FakeFinder(find))
         return self.finders[-1]
 
@@ -210,6 +214,7 @@ class Rig:
 
     async def feed(self, begin_ns: int, end_ns: int, *, with_sound: bool = True) -> None:
         """Let media of this stretch of session time arrive as it happens: 25 pictures and 50 chunks a second."""
+        await self.settle()
         for now_ns in range(begin_ns, end_ns, CHUNK_NS):
             await self.clock.advance_to(now_ns)
             if self.peer.epoch_ns is None:

@@ -216,6 +216,25 @@ def test_a_picture_without_a_face_passes_and_is_counted() -> None:
     assert rig.session.passed == {"no_face": 10}
 
 
+def test_pictures_pass_until_the_face_finder_is_open() -> None:
+    gate = threading.Event()
+
+    async def act(rig: Rig) -> None:
+        rig.open_gate = gate
+        rig.session.switch(Mode.RE_VOICE, Ramp())
+        for index in range(5):
+            await rig.clock.advance_to(index * FRAME_NS)
+            await rig.peer.video_in.put(picture(index * FRAME_NS))
+            await rig.clock.advance_to(index * FRAME_NS)
+        assert first_pixels(rig.peer.pictures) == [255] * 5
+        gate.set()
+        await rig.feed(200 * MS, 400 * MS)
+
+    rig = play(Rig, act)
+    assert rig.session.passed == {"faces_opening": 5}
+    assert first_pixels(rig.peer.pictures)[5] == 200
+
+
 def test_a_picture_ready_after_its_deadline_is_counted_as_late() -> None:
     async def act(rig: Rig) -> None:
         rig.session.switch(Mode.RE_VOICE, Ramp())
