@@ -125,7 +125,8 @@ def _version() -> str:
 
 
 def _command(commands: "argparse._SubParsersAction[_Parser]", name: str, about: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    description = about[0].upper() + about[1:] + "."
+    parser = commands.add_parser(name, help=about, description=description, allow_abbrev=False)
     parser.add_argument("--debug", action="store_true", help="show tracebacks and more log lines")
     return parser
 

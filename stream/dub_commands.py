@@ -16,8 +16,10 @@ from stream.dub_job import DubFigures, DubJob, check_paths
 from stream.errors import ConfigError
 from stream.faces import FaceFinder, open_face_finder
 from stream.media import Encoding
+from stream.offset import file_offset_ms
 from stream.progress import ProgressLine
 from stream.side_by_side import write_side_by_side
+from stream.voice import VoiceTrack
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -70,7 +72,7 @@ def _demo(arguments: argparse.Namespace, cache_folder: Path | None) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> Config:
-    """The configuration file, with what the command line says on top."""
+    """Read the configuration file and put what the command line says on top."""
     config = load_config(arguments.config)
     render = config.render
     if arguments.no_badge or arguments.badge is not None:
@@ -148,5 +150,6 @@ def _report(job: DubJob, figures: DubFigures, engine: LoadedEngine) -> dict[str,
         "media_s": figures.media_s,
         "wall_s": figures.wall_s,
         "times_real_time": figures.times_real_time,
+        "av_offset_ms": file_offset_ms(job.source, VoiceTrack.open(job.voice), job.output),
         "warnings": list(figures.warnings),
     }

@@ -4,7 +4,7 @@ Ticks of a `time_base` end at this door; behind it times are integer
 nanoseconds after the first instant of the file.
 """
 
-from stream.media.clip import ClipFormat, ClipReader, Survey, survey
+from stream.media.clip import ClipFormat, ClipReader, Survey, picture_times_ns, survey
 from stream.media.sound import SoundReader, decode_sound, resample
 from stream.media.writer import ClipWriter, Encoding
 
@@ -16,6 +16,7 @@ __all__ = [
     "SoundReader",
     "Survey",
     "decode_sound",
+    "picture_times_ns",
     "resample",
     "survey",
 ]

@@ -168,6 +168,20 @@ def survey(path: Path) -> Survey:
         )
 
 
+def picture_times_ns(path: Path) -> list[int]:
+    """Times of all pictures after the file's own start, in order, without decoding them.
+
+    Raises:
+        MediaError: The file cannot be read, or has no video stream.
+    """
+    with open_media(path, path.name) as container:
+        stream = _video_stream(container, path)
+        origin = start_of(container)
+        ticks = (packet.pts for packet in _packets(container, [stream]))
+        base = stream.time_base or Fraction(1)
+        return sorted(round((tick * base - origin) * NS_PER_S) for tick in ticks if tick is not None)
+
+
 def _extent_ns(spans: list[tuple[Fraction, Fraction]]) -> int:
     """Time from the earliest start to the latest end; 0 for none."""
     if not spans:

@@ -30,11 +30,13 @@ class FakeGenerator:
         default_factory=lambda: {"picture": TensorSpec("picture", (None, 3, SIZE, SIZE))}
     )
     fails: bool = False
+    fails_at: int = -1
+    threads: int = 1
     batches: list[int] = field(default_factory=list)
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         self.batches.append(check_feed(self.inputs, feed))
-        if self.fails:
+        if self.fails or len(self.batches) == self.fails_at:
             raise EngineError("the fake was told to fail")
         picture = feed["face"][:, :3].copy()
         loud = (feed["mel"][:, 0, :, 13].mean(axis=1) + MAX_ABS) / (2 * MAX_ABS)
