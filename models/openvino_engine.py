@@ -150,6 +150,9 @@ def _settings(inference_precision: str, threads: int, cache_folder: Path | None)
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
+        # A pinned thread waits for its own core while another is free: with encoders beside it, median 8.2 ms
+        # pinned against 5.8 ms (int8, two threads, two busy cores).
+        "ENABLE_CPU_PINNING": False,
     }
     return settings if cache_folder is None else {**settings, "CACHE_DIR": str(cache_folder)}
 

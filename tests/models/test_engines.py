@@ -1,12 +1,12 @@
 """Engines: they agree with each other, say what runs, and refuse what does not fit."""
 
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from models import catalogue
 from models.catalogue import LoadedEngine, load_engine
 from models.engine import EngineError
 from models.openvino_engine import supports
@@ -175,5 +175,9 @@ def test_a_kept_network_is_never_run_in_another_precision(exported: Path, tmp_pa
     assert not np.array_equal(pictures["cold", "fp32"], pictures["cold", "bf16"])
 
 
-def test_the_default_thread_count_is_what_this_process_may_use(exported: Path) -> None:
-    assert load_engine(weights_folder=exported).threads == min(len(os.sched_getaffinity(0)), 4)
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 2), (64, 4)])
+def test_half_of_the_cores_are_left_to_the_rest_of_the_pipeline(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
+) -> None:
+    monkeypatch.setattr(catalogue, "usable_threads", lambda: cores)
+    assert load_engine(weights_folder=exported).threads == threads
