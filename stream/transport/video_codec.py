@@ -102,7 +102,7 @@ def _write_plane(plane: Any, samples: NDArray[np.uint8]) -> None:  # noqa: ANN40
 class VideoEncoder:
     """Encodes one stream; starts anew only when it must, because that costs a keyframe.
 
-    Answers aiortc's encoders: x264 at preset medium with all threads (8 times
+    Answers aiortc's encoders: x264 at preset medium with all threads (6 times
     the time of ultrafast), VP8 at half the speed it can have, a new encoder and
     so a keyframe at every 10 % of bitrate, a decoder's keyframe flag that is
     passed on as a wish for another keyframe, and odd sizes that x264 refuses.
@@ -218,9 +218,14 @@ class VideoEncoder:
 
 
 def _x264_options(bitrate_bps: int, pixels: int) -> dict[str, str]:
-    """Superfast: 1.7 ms at 640x480 and a picture that ultrafast needs half as much rate again for."""
+    """Ultrafast with its deblocking filter left on: 0.7 of superfast's time at the same rate and SSIM.
+
+    Measured on 1280x720 of a talking head at 2.7 Mbit/s: 4.7 against 6.7 ms of processor time, SSIM
+    0.966 against 0.970; without the filter 0.927.
+    """
     return {
-        "preset": "superfast",
+        "preset": "ultrafast",
+        "deblock": "0:0",
         "tune": "zerolatency",
         "level": "31" if pixels <= 1280 * 720 else "42",
         "forced-idr": "1",
