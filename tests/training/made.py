@@ -1,0 +1,61 @@
+"""Clips that need no material: a drawn face whose mouth opens with the loudness of its sound."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.mel import SAMPLE_RATE_HZ
+from training.data.cache import MARGIN_PX, CachedClip
+
+FRAME_NS = 40_000_000
+SIDE = 96 + 2 * MARGIN_PX
+
+
+def made_clip(name: str, person: str, split: str = "train", frames: int = 30, seed: int = 0) -> CachedClip:
+    """A clip in the cache's form: skin, eyes, and a dark mouth as tall as the mel is loud."""
+    rng = np.random.default_rng(seed)
+    opening = np.abs(np.sin(np.arange(frames) * 0.7 + rng.uniform(0, 3))).astype(np.float32) * 0.2
+    mel = (-3 + 25 * np.interp(np.arange(frames * 16 // 5) * 12.5, np.arange(frames) * 40.0, opening))[None]
+    skin = rng.uniform(120, 220, 3)
+    return CachedClip(
+        name=name,
+        person=person,
+        split=split,
+        crops=np.stack([_face(float(each), skin) for each in opening]),
+        pts_ns=np.arange(frames, dtype=np.int64) * FRAME_NS,
+        mel=np.repeat(mel, 80, 0).astype(np.float32),
+        opening=opening,
+        width=np.full(frames, 0.55, np.float32),
+        landmarks=np.zeros((frames, 478, 2), np.float32),
+    )
+
+
+def _face(opening: float, skin: NDArray[np.float64]) -> NDArray[np.uint8]:
+    picture = np.broadcast_to(skin.astype(np.uint8), (SIDE, SIDE, 3)).copy()
+    picture[36:42, 34:44] = picture[36:42, 68:78] = 20
+    half = round(opening * 50)
+    picture[80 - half : 81 + half, 44:68] = (60, 10, 10)
+    return picture
+
+
+def write_clip(path: Path, frames: int = 25, flash: int | None = None, *, sound: bool = True) -> Path:
+    """A grey 64 x 48 film at 25 fps; picture `flash` is white and a click sounds at its time."""
+    samples = np.zeros(frames * SAMPLE_RATE_HZ // 25, np.int16)
+    if flash is not None:
+        samples[flash * SAMPLE_RATE_HZ // 25] = 30_000
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = container.add_stream("pcm_s16le", rate=SAMPLE_RATE_HZ, layout="mono") if sound else None
+        for number in range(frames):
+            picture = np.full((48, 64, 3), 255 if number == flash else 90, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode(None))
+        if audio is not None:
+            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+            frame.sample_rate = SAMPLE_RATE_HZ
+            container.mux(audio.encode(frame))
+            container.mux(audio.encode(None))
+    return path

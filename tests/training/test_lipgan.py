@@ -1,0 +1,86 @@
+"""The recipe: it learns, it resumes to the same bits, and it refuses to overwrite a run."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.made import made_clip
+from training import lipgan
+from training.checkpoint import load_checkpoint
+from training.config import ConfigError, LipganConfig, load_config
+from training.lipgan import learning_rate_at, train_on
+
+pytestmark = pytest.mark.unit
+
+CLIPS = [made_clip("a", "anna", seed=1), made_clip("b", "bert", seed=2)]
+
+
+def _config(steps: int, **changes: int) -> LipganConfig:
+    quick = load_config("quick")
+    return replace(quick, run=replace(quick.run, steps=steps, decay_from_step=steps // 2, **changes))
+
+
+def _log(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_quick_run_reduces_the_loss(tmp_path: Path) -> None:
+    config = _config(30)
+    plain = replace(config.mix, picture_augment=False, mel_augment=False)
+    train_on(replace(config, mix=plain), CLIPS, None, tmp_path, held=[])
+    losses = [row["l1"] for row in _log(tmp_path) if "l1" in row]
+    assert len(losses) == 6
+    assert sum(losses[-2:]) < 0.8 * sum(losses[:2])
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _config(6, checkpoint_every=2, gauge_steps=2)
+    whole = load_checkpoint(train_on(config, CLIPS, None, tmp_path / "whole", held=[]))
+    step = lipgan.train_step
+
+    def dies_at_5(trainer: lipgan.Trainer, batch: Any) -> dict[str, float]:
+        if trainer.step == 5:
+            raise KeyboardInterrupt
+        return step(trainer, batch)
+
+    monkeypatch.setattr(lipgan, "train_step", dies_at_5)
+    with pytest.raises(KeyboardInterrupt):
+        train_on(config, CLIPS, None, tmp_path / "cut", held=[])
+    monkeypatch.setattr(lipgan, "train_step", step)
+    resumed = load_checkpoint(train_on(config, CLIPS, None, tmp_path / "cut", held=[], resume=True))
+    assert resumed["step"] == whole["step"] == 6
+    for part in ("generator", "averaged", "discriminator", "gauge"):
+        for name, tensor in whole[part].items():
+            assert torch.equal(tensor, resumed[part][name]), f"{part}.{name}"
+
+
+def test_a_run_folder_is_not_overwritten(tmp_path: Path) -> None:
+    config = _config(1, gauge_steps=1)
+    train_on(config, CLIPS, None, tmp_path, held=[])
+    with pytest.raises(ConfigError, match="--resume"):
+        train_on(config, CLIPS, None, tmp_path, held=[])
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    config = _config(1, gauge_steps=1)
+    train_on(config, CLIPS, None, tmp_path, held=[])
+    wider = replace(config, network=replace(config.network, width=0.125))
+    with pytest.raises(ConfigError, match="start a new run folder"):
+        train_on(wider, CLIPS, None, tmp_path, held=[], resume=True)
+
+
+def test_half_a_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt is no whole checkpoint"):
+        load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def test_the_learning_rate_warms_up_stays_and_falls_to_its_end() -> None:
+    run = replace(load_config("quick").run, steps=100, warm_up_steps=10, decay_from_step=50)
+    assert learning_rate_at(0, run) == pytest.approx(run.learning_rate / 10)
+    assert learning_rate_at(30, run) == run.learning_rate
+    assert learning_rate_at(100, run) == pytest.approx(run.final_learning_rate)

@@ -1,0 +1,105 @@
+"""`python -m training prepare | lipgan | evaluate | export`: the offline side, one command per step."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from training.config import ConfigError
+from training.data.clips import MaterialError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; errors that the operator can mend end in one line and exit code 2."""
+    parsed = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = parsed.command
+    try:
+        command(parsed)
+    except _mendable() as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _mendable() -> tuple[type[Exception], ...]:
+    from models.engine import EngineError
+    from training.export import ExportError
+
+    return ConfigError, MaterialError, ExportError, EngineError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_prepare(commands.add_parser("prepare", help="clips and portraits to a cache of crops and mel"))
+    _add_lipgan(commands.add_parser("lipgan", help="train a generator from a cache"))
+    _add_evaluate(commands.add_parser("evaluate", help="measure a generator on held-back clips"))
+    _add_export(commands.add_parser("export", help="turn a checkpoint into gated engines"))
+    return parser
+
+
+def _add_prepare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--material", type=Path, required=True, help="folder that configs/clips.toml is relative to")
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.set_defaults(command=_prepare)
+
+
+def _prepare(parsed: argparse.Namespace) -> None:
+    from models.landmarks import LandmarkNetworks
+    from training.data.faces import FaceFollower
+    from training.data.prepare import prepare
+
+    networks = LandmarkNetworks(threads=2)
+    prepare(parsed.material, parsed.cache, lambda: FaceFollower(networks), _say)
+
+
+def _add_lipgan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", default="lipgan", help="name in training/configs or path of a .toml")
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoints and contact sheets")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.set_defaults(command=_lipgan)
+
+
+def _lipgan(parsed: argparse.Namespace) -> None:
+    from training.config import load_config
+    from training.lipgan import train
+
+    checkpoint = train(load_config(parsed.config), parsed.cache, parsed.run, resume=parsed.resume)
+    _say(f"wrote {checkpoint}")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.pt of a run")
+    parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json, .md and .png")
+    parser.set_defaults(command=_evaluate)
+
+
+def _evaluate(parsed: argparse.Namespace) -> None:
+    from training.evaluate import evaluate
+
+    evaluate(parsed.cache, parsed.checkpoint, parsed.out, _say)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    from training import export
+
+    export.add_arguments(parser)
+    parser.set_defaults(command=_export)
+
+
+def _export(parsed: argparse.Namespace) -> None:
+    from training import export
+
+    export.run(parsed, _say)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

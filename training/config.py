@@ -1,0 +1,176 @@
+"""What a training run is asked to do: TOML files read into frozen dataclasses.
+
+Defaults live in the dataclasses and nowhere else; a key that no dataclass knows is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+T = typing.TypeVar("T")
+CONFIG_FOLDER = Path(__file__).parent / "configs"
+
+
+class ConfigError(Exception):
+    """The operator asked for something that cannot be: the message says what, and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """The generator and its judges.
+
+    Attributes:
+        variant: "basic" or "residual" (LipGAN's two generators).
+        front_end: "mel" (80 x 27); the MFCC front end has no training data path.
+        width: Channel multiplier of the generator; 1 is the published size.
+        discriminator_width: Channel multiplier of the sync discriminator.
+    """
+
+    variant: str = "basic"
+    front_end: str = "mel"
+    width: float = 0.5
+    discriminator_width: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class MixConfig:
+    """Which share of a batch comes from where; what is left over is real clips.
+
+    Attributes:
+        portrait_share: Moving portraits with the sound of a real clip.
+        silence_share: Closed mouths with silence or room noise.
+        picture_augment: Flip, colour, blur, shift and JPEG on the pictures.
+        mel_augment: Gain, equaliser, noise, formant shift, tempo and masks on the mel windows.
+        min_identity_distance: Frames between identity and target in one clip (LipGAN: 6).
+    """
+
+    portrait_share: float = 0.35
+    silence_share: float = 0.12
+    picture_augment: bool = True
+    mel_augment: bool = True
+    min_identity_distance: int = 6
+
+
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    """Weights of the generator's losses.
+
+    Attributes:
+        l1: Mean absolute error over the whole picture (LipGAN: 1).
+        mouth_l1: Extra mean absolute error over the mouth box.
+        sync: Contrastive loss of the sync discriminator on generated pictures (LipGAN: 0.01).
+        sync_from_step: Before it, no discriminator: LipGAN's `train_unet.py` comes before its `train.py`.
+        gauge: Error of the mouth gauge's reading (opening, width) of the generated picture.
+    """
+
+    l1: float = 1.0
+    mouth_l1: float = 1.0
+    sync: float = 0.01
+    sync_from_step: int = 0
+    gauge: float = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """How long and how fast.
+
+    Attributes:
+        seed: Decides weights and batches.
+        steps: Optimiser steps of the generator.
+        batch: Samples per step.
+        learning_rate: Adam's, for generator and discriminator.
+        final_learning_rate: Reached at the last step, by cosine from `decay_from_step` on.
+        warm_up_steps: Linear ramp at the start.
+        decay_from_step: First step of the cosine.
+        ema_decay: Of the averaged weights, which are the ones that ship.
+        gauge_steps: Steps that train the mouth gauge before the generator starts.
+        checkpoint_every: Steps between checkpoints.
+        log_every: Steps between log lines.
+        look_every: Steps between held-back measurements and contact sheets.
+        threads: Torch threads.
+        bf16: Autocast the convolutions to bfloat16.
+    """
+
+    seed: int = 2019
+    steps: int = 20_000
+    batch: int = 32
+    learning_rate: float = 5e-4
+    final_learning_rate: float = 5e-5
+    warm_up_steps: int = 100
+    decay_from_step: int = 10_000
+    ema_decay: float = 0.998
+    gauge_steps: int = 800
+    checkpoint_every: int = 500
+    log_every: int = 50
+    look_every: int = 500
+    threads: int = 2
+    bf16: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LipganConfig:
+    """One LipGAN run."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    mix: MixConfig = field(default_factory=MixConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+def load_config(name_or_path: str) -> LipganConfig:
+    """Read a config by name (`training/configs/<name>.toml`) or by path.
+
+    Raises:
+        ConfigError: No such file, not TOML, an unknown key, or a value of the wrong type.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = CONFIG_FOLDER / f"{name_or_path}.toml"
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(each.stem for each in CONFIG_FOLDER.glob("*.toml") if each.stem != "clips"))
+        raise ConfigError(f"no config {path}; known by name: {known}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    return build(LipganConfig, tables, str(path))
+
+
+def build(kind: type[T], table: Mapping[str, object], where: str) -> T:
+    """Make a config dataclass from a TOML table, refusing what it does not know.
+
+    Raises:
+        ConfigError: Unknown key (names the nearest known one) or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(kind)
+    values: dict[str, object] = {}
+    for key, value in table.items():
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{where}: unknown key {key!r}; did you mean {near!r}?")
+        values[key] = _checked(hints[key], value, f"{where}: {key}")
+    return kind(**values)
+
+
+def as_dict(config: LipganConfig) -> dict[str, Any]:
+    """The whole config as plain tables, for logs, checkpoints and cards."""
+    return dataclasses.asdict(config)
+
+
+def _checked(hint: type, value: object, where: str) -> object:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} must be a table, found {value!r}")
+        return build(hint, value, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{where} must be {hint.__name__}, found {value!r}")
+    return value

@@ -1,0 +1,1 @@
+"""Training material: clips and portraits in, cached crops with their mel and mouth tracks out."""

@@ -1,0 +1,119 @@
+"""The cache folder: one .npz per clip, one pair of .npy for the portraits, one split.json.
+
+Crops carry a margin around the product's own crop, so that shifts and turns can be drawn later
+from real pixels; the middle `size` pixels are exactly what the live path would cut out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.clips import MaterialError
+
+SPLIT_FILE = "split.json"
+MARGIN_PX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class CachedClip:
+    """One stretch of a clip, ready to be drawn from.
+
+    Attributes:
+        name: As in `ClipEntry`.
+        person: As in `ClipEntry`.
+        split: As in `ClipEntry`.
+        crops: uint8 RGB [T, M, M, 3], M = size + 2 margins.
+        pts_ns: int64 [T], on the sound's time line.
+        mel: float32 [80, columns] of the whole file.
+        opening: float32 [T], `mouth_opening` of the unsmoothed landmarks.
+        width: float32 [T], `mouth_width` likewise.
+        landmarks: float32 [T, 478, 2] smoothed, in pixels of the product's crop (without margin).
+    """
+
+    name: str
+    person: str
+    split: str
+    crops: NDArray[np.uint8]
+    pts_ns: NDArray[np.int64]
+    mel: NDArray[np.float32]
+    opening: NDArray[np.float32]
+    width: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+
+    @property
+    def loud(self) -> float:
+        """The level that loud columns reach, in mel units: the 95th percentile of their means."""
+        return float(np.percentile(self.mel.mean(0), 95))
+
+    @property
+    def rest(self) -> float:
+        """The opening at which this person's mouth counts as closed: the 5th percentile."""
+        return float(np.percentile(self.opening, 5))
+
+
+@dataclass(frozen=True, slots=True)
+class CachedPortraits:
+    """Every portrait in every mouth pose.
+
+    Attributes:
+        names: One per person.
+        crops: uint8 RGB [P, V, M, M, 3], memory-mapped.
+        openings: float32 [V], the pose's opening.
+        width_scales: float32 [V], the pose's width over the portrait's own.
+    """
+
+    names: list[str]
+    crops: NDArray[np.uint8]
+    openings: NDArray[np.float32]
+    width_scales: NDArray[np.float32]
+
+
+def save_clip(folder: Path, clip: CachedClip) -> None:
+    """Write one clip; the file appears under its name only when it is whole."""
+    fields = {key: value for key, value in asdict(clip).items() if isinstance(value, np.ndarray)}
+    partial = folder / f".{clip.name}.partial.npz"
+    np.savez(partial, allow_pickle=False, **fields)
+    partial.replace(folder / f"{clip.name}.npz")
+
+
+def save_split(folder: Path, clips: list[dict[str, object]]) -> None:
+    """Write which clip belongs to whom and what it may be used for."""
+    text = json.dumps({"clips": clips}, indent=1)
+    (folder / SPLIT_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def load_clips(folder: Path, splits: set[str]) -> list[CachedClip]:
+    """Read the clips of some splits.
+
+    Raises:
+        MaterialError: The folder holds no cache, or none of these splits.
+    """
+    index = folder / SPLIT_FILE
+    if not index.is_file():
+        raise MaterialError(f"no {index}; build the cache first: python -m training prepare --cache {folder}")
+    rows = json.loads(index.read_text(encoding="utf-8"))["clips"]
+    clips = [_load(folder, row) for row in rows if row["split"] in splits]
+    if not clips:
+        raise MaterialError(f"{folder} has no clip in {', '.join(sorted(splits))}")
+    return clips
+
+
+def _load(folder: Path, row: dict[str, str]) -> CachedClip:
+    with np.load(folder / f"{row['name']}.npz") as fields:
+        arrays = {key: fields[key] for key in fields.files}
+    return CachedClip(row["name"], row["person"], row["split"], **arrays)
+
+
+def load_portraits(folder: Path) -> CachedPortraits | None:
+    """Read the moving portraits, or None where the cache has none."""
+    if not (folder / "portraits.json").is_file():
+        return None
+    index = json.loads((folder / "portraits.json").read_text(encoding="utf-8"))
+    crops = np.load(folder / "portraits.npy", mmap_mode="r")
+    openings, scales = (np.array(index[key], np.float32) for key in ("openings", "width_scales"))
+    return CachedPortraits(index["names"], crops, openings, scales)

@@ -1,0 +1,165 @@
+"""Clips and portraits in, cache out, through the product's own landmarks, smoothing, crop and mel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.crop import crop_face, crop_transform
+from kernels.mel import mel_spectrogram
+from kernels.yuv import BT601_LIMITED, rgb_to_i420
+from training.data.cache import MARGIN_PX, CachedClip, save_clip, save_split
+from training.data.clips import NS_PER_S, MaterialError, Planes, read_pictures, read_sound
+from training.data.mouth import mouth_opening, mouth_width
+from training.data.portraits import MouthPose, move_mouth
+from training.data.split import ClipEntry, portrait_paths, read_clips
+
+Points = NDArray[np.float32]
+
+
+class Follower(Protocol):
+    """Reads one face through a clip; `training.data.faces.FaceFollower` is the real one."""
+
+    def find(self, planes: Planes, /) -> Points | None:
+        """Landmarks [478, 2] x, y in pixels, or None without a face; called in order of time."""
+
+    def smooth(self, pts_ns: int, landmarks: Points, /) -> Points:
+        """The landmarks that crop and paste see."""
+
+
+SIZE_PX = 96
+OPENINGS = (0.0, 0.012, 0.025, 0.04, 0.055, 0.07, 0.09, 0.11, 0.13, 0.16, 0.19, 0.23, 0.28)
+WIDTH_SCALES = (0.84, 0.95, 1.03)
+# Warped at twice the final size, then averaged down: no jagged lips.
+PORTRAIT_OVERSAMPLING = 2
+
+
+def prepare(
+    material: Path,
+    cache: Path,
+    follower: Callable[[], Follower],
+    say: Callable[[str], None],
+) -> None:
+    """Build the cache.
+
+    Args:
+        material: Folder that `configs/clips.toml` is relative to.
+        cache: Folder to write to.
+        follower: Makes a fresh follower; called once per clip.
+        say: Takes one line of progress.
+
+    Raises:
+        MaterialError, ConfigError: A clip is missing or unusable.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, object]] = []
+    for entry in read_clips(material):
+        clip = prepare_clip(entry, follower())
+        save_clip(cache, clip)
+        rows.append({"name": entry.name, "person": entry.person, "split": entry.split, "frames": len(clip.crops)})
+        say(f"{entry.name}: {len(clip.crops)} frames, opening {clip.opening.mean():.3f} +- {clip.opening.std():.3f}")
+    save_split(cache, rows)
+    prepare_portraits(portrait_paths(material), cache, follower, say)
+
+
+def prepare_clip(entry: ClipEntry, follower: Follower) -> CachedClip:
+    """Cut every face out of one stretch.
+
+    Raises:
+        MaterialError: No sound, no picture, or no face in any frame.
+    """
+    sound, zero_ns = read_sound(entry.path)
+    crops: list[NDArray[np.uint8]] = []
+    tracks: list[tuple[int, float, float, Points]] = []
+    for pts_ns, planes in read_pictures(entry.path, zero_ns):
+        if not entry.start_s <= pts_ns / NS_PER_S < entry.end_s:
+            continue
+        landmarks = follower.find(planes)
+        if landmarks is None:
+            continue
+        crop, inside = margin_crop(planes, follower.smooth(pts_ns, landmarks))
+        crops.append(crop)
+        tracks.append((pts_ns, mouth_opening(landmarks), mouth_width(landmarks), inside))
+    if not crops:
+        raise MaterialError(f"{entry.path} shows no face; remove it from clips.toml")
+    pts, opening, width, points = zip(*tracks, strict=True)
+    return CachedClip(
+        name=entry.name,
+        person=entry.person,
+        split=entry.split,
+        crops=np.stack(crops),
+        pts_ns=np.array(pts, np.int64),
+        mel=mel_spectrogram(sound),
+        opening=np.array(opening, np.float32),
+        width=np.array(width, np.float32),
+        landmarks=np.stack(points),
+    )
+
+
+def margin_crop(planes: Planes, landmarks: Points, scale: int = 1) -> tuple[NDArray[np.uint8], Points]:
+    """The product's crop with a margin, and the landmarks in the crop without it.
+
+    Args:
+        planes: Y, U, V.
+        landmarks: [478, 2] in pixels of the picture.
+        scale: 1, or an oversampling factor for crop and margin alike.
+
+    Returns:
+        uint8 RGB [M, M, 3] with M = scale * (96 + 2 * margin), and [478, 2] in crop pixels without margin.
+    """
+    to_crop = crop_transform(landmarks, SIZE_PX * scale)
+    inside = landmarks @ to_crop[:, :2].T + to_crop[:, 2]
+    wide = to_crop.copy()
+    wide[:, 2] += MARGIN_PX * scale
+    size = scale * (SIZE_PX + 2 * MARGIN_PX)
+    return crop_face(planes, wide, size, BT601_LIMITED), inside.astype(np.float32)
+
+
+def prepare_portraits(
+    paths: list[Path], cache: Path, follower: Callable[[], Follower], say: Callable[[str], None]
+) -> None:
+    """Write every portrait in every pose; portraits without a face are left out and counted."""
+    poses = [MouthPose(opening, scale) for scale in WIDTH_SCALES for opening in OPENINGS]
+    names: list[str] = []
+    pictures: list[NDArray[np.uint8]] = []
+    for number, path in enumerate(paths):
+        moved = portrait_poses(path, follower(), poses, np.random.default_rng(number))
+        if moved is not None:
+            names.append(path.stem)
+            pictures.append(moved)
+    if not pictures:
+        return
+    np.save(cache / "portraits.npy", np.stack(pictures))
+    index = {
+        "names": names,
+        "openings": [each.opening for each in poses],
+        "width_scales": [each.width_scale for each in poses],
+    }
+    (cache / "portraits.json").write_text(json.dumps(index) + "\n", encoding="utf-8")
+    say(f"portraits: {len(names)} of {len(paths)} with a face, {len(poses)} mouth poses each")
+
+
+def portrait_poses(
+    path: Path, follower: Follower, poses: list[MouthPose], rng: np.random.Generator
+) -> NDArray[np.uint8] | None:
+    """One portrait in all poses, uint8 RGB [V, M, M, 3], or None without a face."""
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise MaterialError(f"{path} cannot be read as a picture")
+    picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    planes = rgb_to_i420(picture, BT601_LIMITED)
+    landmarks = follower.find(planes)
+    if landmarks is None:
+        return None
+    crop, inside = margin_crop(planes, landmarks, PORTRAIT_OVERSAMPLING)
+    teeth = float(rng.uniform(0.0, 0.06))
+    points = inside + MARGIN_PX * PORTRAIT_OVERSAMPLING
+    size = (SIZE_PX + 2 * MARGIN_PX,) * 2
+    moved = (move_mouth(crop, points, pose, teeth) for pose in poses)
+    return np.stack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in moved])

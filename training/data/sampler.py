@@ -1,0 +1,158 @@
+"""Batches as a function of (seed, step): a resumed run draws exactly what the first one would have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.crop import generator_input
+from kernels.mel import MelWindow, window_at
+from training.config import MixConfig
+from training.data.augment import Look, Mel, apply_look, augment_mel, draw_look, jitter, silence_mel
+from training.data.cache import CachedClip, CachedPortraits
+
+WINDOW = MelWindow()
+# Room for a tempo change of a tenth on both sides of the window.
+WIDE_WINDOW = MelWindow(columns=33, look_ahead=16)
+CLOSED_MARGIN = 0.012
+_FULL = np.float32(255)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step sees.
+
+    Attributes:
+        face: float32 [N, 6, S, S] in [0, 1], identity RGB then masked target RGB.
+        target: float32 [N, 3, S, S] in [0, 1].
+        mel: float32 [N, 1, 80, 27].
+        mouth: float32 [N, 2], the target's opening above the closed mouth and its width, as shares of the
+            eye distance; NaN where not known.
+    """
+
+    face: NDArray[np.float32]
+    target: NDArray[np.float32]
+    mel: NDArray[np.float32]
+    mouth: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    identity: NDArray[np.uint8]
+    target: NDArray[np.uint8]
+    mel: Mel
+    mouth: tuple[float, float]
+
+
+class Sampler:
+    """Draws batches from clips and moving portraits.
+
+    A person's share of the real clips grows with the square root of their frames, so that one man
+    with thirty clips does not crowd out ten persons with one.
+    """
+
+    def __init__(
+        self, clips: list[CachedClip], portraits: CachedPortraits | None, mix: MixConfig, seed: int, size: int = 96
+    ) -> None:
+        self._clips, self._portraits, self._mix = clips, portraits, mix
+        self._seed, self._size = seed, size
+        frames: dict[str, int] = {}
+        for clip in clips:
+            frames[clip.person] = frames.get(clip.person, 0) + len(clip.crops)
+        weights = np.array([len(clip.crops) / np.sqrt(frames[clip.person]) for clip in clips])
+        self._weights = weights / weights.sum()
+        self._rest = [clip.rest for clip in clips]
+        self._loud = [clip.loud for clip in clips]
+        self._closed = [np.flatnonzero(clip.opening < clip.rest + CLOSED_MARGIN) for clip in clips]
+
+    def batch(self, step: int, count: int) -> Batch:
+        """The batch of one step."""
+        rng = np.random.default_rng([self._seed, step])
+        samples = [self._sample(rng) for _ in range(count)]
+        return Batch(
+            face=np.stack([generator_input(each.identity, each.target) for each in samples]),
+            target=np.stack([each.target for each in samples]).transpose(0, 3, 1, 2).astype(np.float32) / _FULL,
+            mel=np.stack([each.mel for each in samples])[:, None].astype(np.float32),
+            mouth=np.array([each.mouth for each in samples], np.float32),
+        )
+
+    def _sample(self, rng: np.random.Generator) -> _Sample:
+        kind = rng.random()
+        portrait_share = self._mix.portrait_share if self._portraits is not None else 0.0
+        if kind < self._mix.silence_share:
+            return self._silence(rng, from_portrait=portrait_share > 0 and rng.random() < 0.5)
+        if kind < self._mix.silence_share + portrait_share:
+            return self._portrait(rng)
+        return self._real(rng)
+
+    def _real(self, rng: np.random.Generator) -> _Sample:
+        index = int(rng.choice(len(self._clips), p=self._weights))
+        clip = self._clips[index]
+        frame = int(rng.integers(len(clip.crops)))
+        other = self._other_frame(clip, frame, rng)
+        mouth = self._mouth(index, frame)
+        return self._dress(clip.crops[other], clip.crops[frame], self._mel(index, frame, rng), mouth, rng)
+
+    def _portrait(self, rng: np.random.Generator) -> _Sample:
+        assert self._portraits is not None
+        index = int(rng.choice(len(self._clips), p=self._weights))
+        clip = self._clips[index]
+        frame = int(rng.integers(len(clip.crops)))
+        wanted = max(0.0, float(clip.opening[frame]) - self._rest[index])
+        scale = float(clip.width[frame] / np.median(clip.width))
+        person = int(rng.integers(len(self._portraits.names)))
+        target = self._nearest_pose(wanted, scale)
+        identity = int(rng.integers(len(self._portraits.openings)))
+        crops = self._portraits.crops[person]
+        # The portrait's own mouth width is not the speaker's; the gauge learns only the opening here.
+        mouth = (float(self._portraits.openings[target]), np.nan)
+        return self._dress(crops[identity], crops[target], self._mel(index, frame, rng), mouth, rng)
+
+    def _silence(self, rng: np.random.Generator, *, from_portrait: bool) -> _Sample:
+        mel = silence_mel(WINDOW.columns, rng)
+        if from_portrait and self._portraits is not None:
+            crops = self._portraits.crops[int(rng.integers(len(self._portraits.names)))]
+            target = self._nearest_pose(0.0, float(rng.uniform(0.93, 1.04)))
+            mouth = (float(self._portraits.openings[target]), np.nan)
+            return self._dress(crops[int(rng.integers(len(crops)))], crops[target], mel, mouth, rng)
+        index = int(rng.choice(len(self._clips), p=self._weights))
+        clip = self._clips[index]
+        frame = int(rng.choice(self._closed[index]))
+        mouth = self._mouth(index, frame)
+        return self._dress(clip.crops[int(rng.integers(len(clip.crops)))], clip.crops[frame], mel, mouth, rng)
+
+    def _mouth(self, index: int, frame: int) -> tuple[float, float]:
+        """Opening above this person's closed mouth, and width."""
+        clip = self._clips[index]
+        return max(0.0, float(clip.opening[frame]) - self._rest[index]), float(clip.width[frame])
+
+    def _other_frame(self, clip: CachedClip, frame: int, rng: np.random.Generator) -> int:
+        far = np.abs(np.arange(len(clip.crops)) - frame) >= self._mix.min_identity_distance
+        return int(rng.choice(np.flatnonzero(far))) if far.any() else frame
+
+    def _nearest_pose(self, opening: float, width_scale: float) -> int:
+        assert self._portraits is not None
+        away = (self._portraits.openings - opening) ** 2 / 0.02**2
+        return int(np.argmin(away + (self._portraits.width_scales - width_scale) ** 2 / 0.06**2))
+
+    def _mel(self, index: int, frame: int, rng: np.random.Generator) -> Mel:
+        clip = self._clips[index]
+        pts_ns = int(clip.pts_ns[frame])
+        if not self._mix.mel_augment:
+            return window_at(clip.mel, pts_ns, WINDOW)
+        wide = window_at(clip.mel, pts_ns, WIDE_WINDOW)
+        return augment_mel(wide, WINDOW.columns, self._loud[index], rng)
+
+    def _dress(
+        self,
+        identity: NDArray[np.uint8],
+        target: NDArray[np.uint8],
+        mel: Mel,
+        mouth: tuple[float, float],
+        rng: np.random.Generator,
+    ) -> _Sample:
+        look = draw_look(rng) if self._mix.picture_augment else Look()
+        moved = jitter(look, rng) if self._mix.picture_augment else look
+        return _Sample(apply_look(identity, moved, self._size), apply_look(target, look, self._size), mel, mouth)

@@ -1,0 +1,188 @@
+"""Does the mouth follow the voice? Held-back clips, own voice, foreign voices, silence, and baselines.
+
+Every clip is drawn with its own sound, with the sound of two other persons, with silence and with its own windows
+in random order. Openings come from the landmark networks; HDTF clips are only ever measured here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.mel import SILENCE
+from models.landmarks import LandmarkNetworks
+from models.lipgan import LipGanGenerator
+from training.data.cache import CachedClip, load_clips
+from training.glance import centre, draw, windows
+from training.mouths import Pictures, Track, correlation, lower_psnr_db, lower_ssim, offset_ms, read_openings
+from training.report import write_report, write_sheet
+
+HELD_SPLITS = ("held_clip", "held_person", "measured")
+FOREIGN_VOICES = 2
+SILENT_PICTURES = 12
+MIN_FRAMES = 25
+SHEET_COLUMNS = 12
+SEED = 7
+IDENTITIES = ("current", "reference")
+"""Which picture the generator takes the face from: the frame being drawn, or one earlier frame with a closed mouth."""
+
+Row = dict[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One clip drawn one way.
+
+    Attributes:
+        pictures: uint8 [T, S, S, 3].
+        opening: [T], read by the landmark networks.
+    """
+
+    pictures: Pictures
+    opening: Track
+
+
+def evaluate(cache: Path, checkpoint: Path, out: Path, say: Callable[[str], None]) -> list[Row]:
+    """Measure one generator and write evaluation.json, evaluation.md and evaluation.png.
+
+    Args:
+        cache: Folder by `prepare`.
+        checkpoint: checkpoint.pt of a run, or a .safetensors.
+        out: Folder to write to.
+        say: Takes one line of progress.
+
+    Returns:
+        One row per clip and identity policy; "clip" and "split" are text, the rest numbers.
+    """
+    clips = [clip for clip in load_clips(cache, set(HELD_SPLITS)) if len(clip.crops) >= MIN_FRAMES]
+    generator, networks = _generator(checkpoint), LandmarkNetworks(threads=1)
+    rows: list[Row] = []
+    strips: list[Pictures] = []
+    for clip in clips:
+        for identity in IDENTITIES:
+            row, strip = measure(generator, networks, clip, _others(clips, clip), identity)
+            rows.append(row)
+            strips += strip if identity == IDENTITIES[0] else []
+        say(f"{clip.name}: own voice r {rows[-2]['own_r']:.2f}, foreign voice r {rows[-2]['swap_r']:.2f}")
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"checkpoint": checkpoint.name, "rows": rows, "mean": summarise(rows)}, indent=1)
+    (out / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+    write_report(out / "evaluation.md", summarise(rows), rows)
+    write_sheet(out / "evaluation.png", strips)
+    return rows
+
+
+def measure(
+    generator: LipGanGenerator,
+    networks: LandmarkNetworks,
+    clip: CachedClip,
+    others: list[CachedClip],
+    identity: str,
+) -> tuple[Row, list[Pictures]]:
+    """All figures of one clip under one identity policy, and strips of pictures to look at."""
+    crops = np.ascontiguousarray(centre(clip))
+    faces = crops if identity == "current" else np.broadcast_to(_closed_picture(clip), crops.shape)
+
+    def drawn(mel: NDArray[np.float32]) -> Drawn:
+        pictures = draw(generator, faces[: len(mel)], crops[: len(mel)], mel)
+        return Drawn(pictures, read_openings(networks, pictures, clip.landmarks[: len(mel)]))
+
+    mel = windows(clip, clip.pts_ns)
+    truth = read_openings(networks, crops, clip.landmarks)
+    own = drawn(mel)
+    shuffled = drawn(np.random.default_rng(SEED).permutation(mel))
+    silent = drawn(np.full_like(mel[:SILENT_PICTURES], SILENCE))
+    swaps = [_swap(drawn, clip, other, truth) for other in others]
+    static = _static(crops, _closed_picture(clip))
+    row: Row = {
+        "clip": clip.name,
+        "split": clip.split,
+        "identity": identity,
+        "own_r": correlation(own.opening, truth),
+        "swap_r": _mean(each["r"] for each, _ in swaps),
+        "swap_leak_r": _mean(each["leak"] for each, _ in swaps),
+        "shuffled_r": correlation(shuffled.opening, truth),
+        "spread_ratio": float(own.opening.std() / max(truth.std(), 1e-6)),
+        "opening_speech": float(own.opening.mean()),
+        "opening_truth": float(truth.mean()),
+        "opening_silence": float(silent.opening.mean()),
+        "rest_truth": float(np.percentile(truth, 5)),
+        "offset_ms": offset_ms(own.opening, truth, clip.pts_ns),
+        "psnr_db": lower_psnr_db(own.pictures, crops),
+        "static_psnr_db": lower_psnr_db(static, crops),
+        "shuffled_psnr_db": lower_psnr_db(shuffled.pictures, crops),
+        "ssim": lower_ssim(own.pictures, crops),
+        "static_ssim": lower_ssim(static, crops),
+    }
+    return row, _strips(crops, own.pictures, swaps[0][1].pictures, silent.pictures)
+
+
+def summarise(rows: list[Row]) -> list[Row]:
+    """Means over the clips of each split and identity policy; clips that a figure does not exist for are left out."""
+    groups = sorted({(str(row["identity"]), str(row["split"])) for row in rows})
+    return [_group([row for row in rows if (row["identity"], row["split"]) == group], *group) for group in groups]
+
+
+def _group(rows: list[Row], identity: str, split: str) -> Row:
+    numbers = [key for key, value in rows[0].items() if not isinstance(value, str)]
+    means: Row = {key: _mean(float(row[key]) for row in rows) for key in numbers}
+    return {"identity": identity, "split": split, "clips": float(len(rows)), **means}
+
+
+def _swap(
+    drawn: Callable[[NDArray[np.float32]], Drawn], clip: CachedClip, other: CachedClip, truth: Track
+) -> tuple[dict[str, float], Drawn]:
+    """Drive a clip with another clip's voice, for as long as both last."""
+    times_ns = clip.pts_ns - clip.pts_ns[0] + other.pts_ns[0]
+    times_ns = times_ns[times_ns <= other.pts_ns[-1]]
+    result = drawn(windows(other, times_ns))
+    driving = np.interp(times_ns, other.pts_ns, other.opening)
+    return {
+        "r": correlation(result.opening, driving),
+        "leak": correlation(result.opening, truth[: len(times_ns)]),
+    }, result
+
+
+def _others(clips: list[CachedClip], clip: CachedClip) -> list[CachedClip]:
+    """Clips of other persons in the same kind of material, the next ones in the list."""
+    measured = clip.split == "measured"
+    start = clips.index(clip)
+    ring = clips[start + 1 :] + clips[:start]
+    foreign = [each for each in ring if each.person != clip.person and (each.split == "measured") == measured]
+    return foreign[:FOREIGN_VOICES]
+
+
+def _closed_picture(clip: CachedClip) -> Pictures:
+    return np.asarray(centre(clip)[int(np.argmin(clip.opening))])
+
+
+def _static(crops: Pictures, closed: Pictures) -> Pictures:
+    """The clip with the mouth of one closed frame: what a generator that ignores the voice could do."""
+    still = crops.copy()
+    half = crops.shape[1] // 2
+    still[:, half:] = closed[half:]
+    return still
+
+
+def _strips(*rows: Pictures) -> list[Pictures]:
+    return [np.hstack(row[np.linspace(0, len(row) - 1, SHEET_COLUMNS).astype(int)]) for row in rows]
+
+
+def _mean(values: Iterable[float]) -> float:
+    finite = [each for each in values if np.isfinite(each)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def _generator(checkpoint: Path) -> LipGanGenerator:
+    if checkpoint.suffix == ".safetensors":
+        from models.checkpoint import load_generator
+
+        return load_generator(checkpoint)
+    from training.export import generator_of_run
+
+    return generator_of_run(checkpoint)[0]

@@ -1,0 +1,118 @@
+"""A quick look at a generator while it trains: the gauge's reading on held-back clips, and pictures.
+
+The numbers that are published come from `training.evaluate`, which reads mouths with the landmark networks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kernels.crop import generator_input
+from kernels.mel import SILENCE, MelWindow, window_at
+from models.lipgan import LipGanGenerator
+from training.data.cache import MARGIN_PX, CachedClip
+from training.gauge import MIDDLE, SPREAD, MouthGauge
+
+Pictures = NDArray[np.uint8]
+Track = NDArray[np.floating[Any]]
+EVERY = 6
+SHEET_COLUMNS = 12
+CLIPS_PER_SPLIT = 3
+SILENT_PICTURES = 4
+
+
+def centre(clip: CachedClip) -> Pictures:
+    """The product's own crops, without the margin; uint8 [T, S, S, 3]."""
+    return clip.crops[:, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+
+
+def windows(clip: CachedClip, pts_ns: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Mel windows of a clip's sound at some times; float32 [T, 1, 80, 27]."""
+    return np.stack([window_at(clip.mel, int(each), MelWindow()) for each in pts_ns])[:, None]
+
+
+@torch.no_grad()
+def draw(generator: LipGanGenerator, identity: Pictures, target: Pictures, mel: NDArray[np.float32]) -> Pictures:
+    """Run the generator in eval mode on pictures [T, S, S, 3]; returns uint8 of the same shape."""
+    generator.eval()
+    drawn: list[Pictures] = []
+    for first in range(0, len(target), 32):
+        part = slice(first, first + 32)
+        face = np.stack([generator_input(i, t) for i, t in zip(identity[part], target[part], strict=True)])
+        out = generator(torch.from_numpy(face), torch.from_numpy(mel[part]))
+        drawn.append((out * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
+    return np.concatenate(drawn)
+
+
+def glance(generator: LipGanGenerator, gauge: MouthGauge, clips: list[CachedClip], sheet: Path) -> dict[str, float]:
+    """Read the drawn mouths with the gauge, own voice, swapped voice and silence; write a contact sheet.
+
+    Returns:
+        held_r (own voice, against the true opening), swap_r (against the driving voice's opening),
+        leak_r (against the picture's own opening when another voice drives it), ratio (spread of the drawn opening
+        over the true one), silence (mean opening in silence), speech (mean opening, own voice); means over clips.
+    """
+    clips = _few_of_each_split(clips)
+    rows: list[Pictures] = []
+    numbers: list[dict[str, float]] = []
+    for index, clip in enumerate(clips):
+        other = clips[(index + 1) % len(clips)]
+        measured, pictures = _one(generator, gauge, clip, other)
+        numbers.append(measured)
+        rows += pictures
+    _write_sheet(rows, sheet)
+    return {key: float(np.nanmean([each[key] for each in numbers])) for key in numbers[0]}
+
+
+def _few_of_each_split(clips: list[CachedClip]) -> list[CachedClip]:
+    splits = sorted({each.split for each in clips})
+    return [clip for split in splits for clip in [each for each in clips if each.split == split][:CLIPS_PER_SPLIT]]
+
+
+def _one(
+    generator: LipGanGenerator, gauge: MouthGauge, clip: CachedClip, other: CachedClip
+) -> tuple[dict[str, float], list[Pictures]]:
+    crops = centre(clip)[::EVERY]
+    pts_ns, truth = clip.pts_ns[::EVERY], clip.opening[::EVERY]
+    silent = np.full((SILENT_PICTURES, 1, 80, 27), SILENCE, np.float32)
+    own = draw(generator, crops, crops, windows(clip, pts_ns))
+    other_times = pts_ns - pts_ns[0] + other.pts_ns[0]
+    swapped = draw(generator, crops, crops, windows(other, other_times))
+    still = draw(
+        generator, crops[::SILENT_PICTURES][:SILENT_PICTURES], crops[::SILENT_PICTURES][:SILENT_PICTURES], silent
+    )
+    read_own, read_swap, read_still = (_openings(gauge, each) for each in (own, swapped, still))
+    driving = np.interp(other_times, other.pts_ns, other.opening)
+    inside = other_times <= other.pts_ns[-1]
+    measured = {
+        "held_r": _r(read_own, truth),
+        "swap_r": _r(read_swap[inside], driving[inside]),
+        "leak_r": _r(read_swap[inside], truth[inside]),
+        "ratio": float(read_own.std() / max(truth.std(), 1e-6)),
+        "silence": float(read_still.mean()),
+        "speech": float(read_own.mean()),
+        "gauge_r": _r(_openings(gauge, crops), truth),
+        "l1": float(np.abs(own.astype(np.float32) - crops).mean() / 255),
+    }
+    at = np.linspace(0, len(crops) - 1, SHEET_COLUMNS).astype(int)
+    return measured, [np.hstack(each[at]) for each in (crops, own, swapped)]
+
+
+@torch.no_grad()
+def _openings(gauge: MouthGauge, pictures: Pictures) -> Track:
+    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+    return np.asarray(gauge(tensor)[:, 0].double().numpy()) * SPREAD[0] + MIDDLE[0]
+
+
+def _r(a: Track, b: Track) -> float:
+    return float(np.corrcoef(a, b)[0, 1]) if len(a) > 2 and a.std() > 0 and b.std() > 0 else float("nan")
+
+
+def _write_sheet(rows: list[Pictures], path: Path) -> None:
+    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))

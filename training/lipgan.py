@@ -1,0 +1,265 @@
+"""The LipGAN recipe, top to bottom: data, networks, one step, the loop.
+
+As published: mean absolute error plus 0.01 x the contrastive loss of a sync discriminator that is trained
+along (real pairs; pairs with the sound of another sample; generated pairs), Adam.
+Ours: an extra weight on the mouth box, the frozen mouth gauge (`training.gauge`), averaged weights.
+
+Source: `train.py` of Rudrabha/LipGAN; K R Prajwal et al., ACM MM 2019, section 4.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.lipgan import LipGanConfig, LipGanGenerator, SyncDiscriminator, contrastive_loss
+from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from training.config import ConfigError, LipganConfig, RunConfig, as_dict
+from training.data.cache import CachedClip, CachedPortraits, load_clips, load_portraits
+from training.data.sampler import Batch, Sampler
+from training.gauge import MouthGauge, gauge_loss
+from training.glance import glance
+
+# Rolling the batch pairs every picture with the sound of another sample (LipGAN rolls by 10).
+ROLL = 10
+# Rows and columns of the 96 px crop that hold mouth and chin.
+MOUTH_BOX = (slice(48, 92), slice(22, 74))
+GAUGE_SEED_OFFSET = 1_000_003
+GRADIENT_LIMIT = 5.0
+
+
+@dataclass(slots=True)
+class Trainer:
+    """Everything that changes while training."""
+
+    config: LipganConfig
+    generator: LipGanGenerator
+    averaged: LipGanGenerator
+    discriminator: SyncDiscriminator
+    gauge: MouthGauge
+    generator_adam: torch.optim.Adam
+    discriminator_adam: torch.optim.Adam
+    step: int = 0
+
+    @property
+    def judged(self) -> bool:
+        """Whether the sync discriminator takes part in the current step."""
+        return self.config.loss.sync > 0 and self.step >= self.config.loss.sync_from_step
+
+    def state(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        parts = ("generator", "averaged", "discriminator", "gauge", "generator_adam", "discriminator_adam")
+        tensors = {name: getattr(self, name).state_dict() for name in parts}
+        return {**tensors, "step": self.step, "config": as_dict(self.config)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint stopped.
+
+        Raises:
+            ConfigError: The checkpoint belongs to another network.
+        """
+        if state["config"]["network"] != as_dict(self.config)["network"]:
+            raise ConfigError(f"the checkpoint's network is {state['config']['network']}; start a new run folder")
+        for name in ("generator", "averaged", "discriminator", "gauge", "generator_adam", "discriminator_adam"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step = state["step"]
+        torch.set_rng_state(state["torch_rng"])
+
+
+def train(config: LipganConfig, cache: Path, run: Path, *, resume: bool = False, stop_after: int | None = None) -> Path:
+    """Train from a cache folder.
+
+    Args:
+        config: What to train.
+        cache: Folder written by `training.data.prepare`.
+        run: Folder for log.jsonl, checkpoints and contact sheets.
+        resume: Go on from the run's checkpoint.
+        stop_after: Stop at this step as if interrupted; the schedule stays that of `config`.
+
+    Returns:
+        The last checkpoint.
+
+    Raises:
+        ConfigError: `run` holds a checkpoint and `resume` is false, or the checkpoint does not fit.
+        MaterialError: No usable cache.
+    """
+    held = load_clips(cache, {"held_clip", "held_person"}) if config.run.look_every < config.run.steps else []
+    return train_on(
+        config,
+        load_clips(cache, {"train"}),
+        load_portraits(cache),
+        run,
+        held=held,
+        resume=resume,
+        stop_after=stop_after,
+    )
+
+
+def train_on(
+    config: LipganConfig,
+    clips: list[CachedClip],
+    portraits: CachedPortraits | None,
+    run: Path,
+    *,
+    held: list[CachedClip],
+    resume: bool = False,
+    stop_after: int | None = None,
+) -> Path:
+    """Train from clips in memory; see `train`."""
+    checkpoint = run / CHECKPOINT_FILE
+    if checkpoint.exists() and not resume:
+        raise ConfigError(f"{run} holds a run already; pass --resume, or another --run folder")
+    run.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(config.run.threads)
+    # Denormal gradients cost 20 % of a step.
+    torch.set_flush_denormal(True)
+    sampler = Sampler(clips, portraits, config.mix, config.run.seed)
+    trainer = new_trainer(config)
+    if resume:
+        trainer.restore(load_checkpoint(checkpoint))
+    else:
+        train_gauge(trainer, sampler, run)
+    last = min(config.run.steps, stop_after or config.run.steps)
+    began_s = time.perf_counter()
+    while trainer.step < last:
+        losses = train_step(trainer, sampler.batch(trainer.step, config.run.batch))
+        trainer.step += 1
+        if trainer.step % config.run.log_every == 0:
+            _log(run, {"step": trainer.step, "elapsed_s": time.perf_counter() - began_s, **losses})
+        if held and trainer.step % config.run.look_every == 0:
+            sheet = run / f"look_{trainer.step:06d}.png"
+            _log(run, {"step": trainer.step, **glance(trainer.averaged, trainer.gauge, held, sheet)})
+        if trainer.step % config.run.checkpoint_every == 0 or trainer.step == last:
+            save_checkpoint(checkpoint, trainer.state())
+    return checkpoint
+
+
+def new_trainer(config: LipganConfig) -> Trainer:
+    """Fresh networks, drawn from the run's seed."""
+    torch.manual_seed(config.run.seed)
+    network = config.network
+    generator = LipGanGenerator(LipGanConfig.from_dict(as_dict(config)["network"]))
+    for parameter in generator.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    discriminator = SyncDiscriminator(generator.config.front_end, network.discriminator_width)
+    averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
+    generator_adam = torch.optim.Adam(generator.parameters(), config.run.learning_rate)
+    discriminator_adam = torch.optim.Adam(discriminator.parameters(), config.run.learning_rate)
+    return Trainer(config, generator, averaged, discriminator, MouthGauge(), generator_adam, discriminator_adam)
+
+
+def train_gauge(trainer: Trainer, sampler: Sampler, run: Path) -> None:
+    """Teach the mouth gauge on targets, then freeze it."""
+    config = trainer.config.run
+    adam = torch.optim.Adam(trainer.gauge.parameters(), 1e-3)
+    for step in range(config.gauge_steps):
+        for group in adam.param_groups:
+            group["lr"] = 1e-3 * (1 - step / config.gauge_steps)
+        batch = sampler.batch(step + GAUGE_SEED_OFFSET, config.batch)
+        loss = gauge_loss(trainer.gauge(torch.from_numpy(batch.target)), torch.from_numpy(batch.mouth))
+        adam.zero_grad()
+        torch.autograd.backward(loss)
+        adam.step()
+        if (step + 1) % config.log_every == 0:
+            _log(run, {"gauge_step": step + 1, "gauge_error": loss.item()})
+    trainer.gauge.requires_grad_(requires_grad=False).eval()
+
+
+def train_step(trainer: Trainer, batch: Batch) -> dict[str, float]:
+    """One step of the generator, one of the discriminator; returns the losses."""
+    face, target, mel, mouth = (torch.from_numpy(each) for each in (batch.face, batch.target, batch.mel, batch.mouth))
+    _set_learning_rate(trainer)
+    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
+        picture = trainer.generator(face.to(memory_format=torch.channels_last), mel)
+    picture = picture.float()
+    losses = generator_losses(trainer, picture, target, mel, mouth)
+    weights = trainer.config.loss
+    total = (
+        weights.l1 * losses["l1"]
+        + weights.mouth_l1 * losses["mouth_l1"]
+        + weights.sync * losses["sync"]
+        + weights.gauge * losses["gauge"]
+    )
+    trainer.generator_adam.zero_grad()
+    torch.autograd.backward(total)
+    nn.utils.clip_grad_norm_(trainer.generator.parameters(), GRADIENT_LIMIT)
+    trainer.generator_adam.step()
+    judge = discriminator_step(trainer, picture.detach(), target, mel) if trainer.judged else 0.0
+    _average(trainer)
+    return {name: value.item() for name, value in losses.items()} | {"total": total.item(), "judge": judge}
+
+
+def generator_losses(
+    trainer: Trainer, picture: Tensor, target: Tensor, mel: Tensor, mouth: Tensor
+) -> dict[str, Tensor]:
+    """Each loss before its weight."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
+        distance = trainer.discriminator(picture, mel) if trainer.judged else torch.zeros(len(picture))
+        reading = trainer.gauge(picture)
+    error = (picture - target).abs()
+    return {
+        "l1": error.mean(),
+        "mouth_l1": error[:, :, MOUTH_BOX[0], MOUTH_BOX[1]].mean(),
+        "sync": contrastive_loss(distance.float(), torch.zeros(len(picture))),
+        "gauge": gauge_loss(reading.float(), mouth),
+    }
+
+
+def discriminator_step(trainer: Trainer, picture: Tensor, target: Tensor, mel: Tensor) -> float:
+    """As published: by turns a generated pair or a real picture with foreign sound, then always a real pair."""
+    count = len(target)
+    if trainer.step % 2:
+        foreign_picture, foreign_mel = picture, mel
+    else:
+        foreign_picture, foreign_mel = target, mel.roll(min(ROLL, count // 2), 0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
+        distance = trainer.discriminator(torch.cat([foreign_picture, target]), torch.cat([foreign_mel, mel]))
+    unsynced = torch.cat([torch.ones(count), torch.zeros(count)])
+    loss = contrastive_loss(distance.float(), unsynced)
+    trainer.discriminator_adam.zero_grad()
+    torch.autograd.backward(loss)
+    trainer.discriminator_adam.step()
+    return loss.item()
+
+
+def learning_rate_at(step: int, run: RunConfig) -> float:
+    """Linear warm-up, constant, cosine to the final rate."""
+    ramp = min(1.0, (step + 1) / max(run.warm_up_steps, 1))
+    decay = max(0, step - run.decay_from_step) / max(run.steps - run.decay_from_step, 1)
+    span = run.learning_rate - run.final_learning_rate
+    return ramp * (run.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * min(decay, 1.0))))
+
+
+def _set_learning_rate(trainer: Trainer) -> None:
+    rate = learning_rate_at(trainer.step, trainer.config.run)
+    for adam in (trainer.generator_adam, trainer.discriminator_adam):
+        for group in adam.param_groups:
+            group["lr"] = rate
+
+
+@torch.no_grad()
+def _average(trainer: Trainer) -> None:
+    """Move the averaged weights (and batch-norm statistics) towards the current ones; faster at the start."""
+    keep = min(trainer.config.run.ema_decay, (1 + trainer.step) / (10 + trainer.step))
+    for averaged, current in zip(
+        trainer.averaged.state_dict().values(), trainer.generator.state_dict().values(), strict=True
+    ):
+        if averaged.is_floating_point():
+            averaged.lerp_(current, 1 - keep)
+        else:
+            averaged.copy_(current)
+
+
+def _log(run: Path, row: dict[str, float]) -> None:
+    rounded = {key: round(value, 5) for key, value in row.items()}
+    with (run / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(rounded) + "\n")
