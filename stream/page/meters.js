@@ -56,6 +56,7 @@ export function showFrames(frames) {
     cell.textContent = count === undefined ? "–" : count.toLocaleString("en");
     cell.parentElement.classList.toggle("alert", count > 0 && ["dropped", "late"].includes(cell.dataset.count));
   }
+  $("reasons").classList.toggle("bad", passed.some(([key]) => key.endsWith("_off")));
   $("reasons").textContent = passed.length
     ? `Passed unchanged: ${passed.map(([key, n]) => `${words(key, REASONS)} ${n.toLocaleString("en")}`).join(", ")}.`
     : "Dropped: a newer frame took its place. Late: its moment to be shown had gone. No frame has passed unchanged so far.";
