@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, unknown = parser.parse_known_args(given)
     if unknown:
         return _complain(_about_unknown(parser, arguments.command, unknown))
-    logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.WARNING, format="%(levelname)s %(message)s")
+    _log_as_wanted(arguments)
     try:
         return _run(arguments)
     except (ConfigError, MediaError, EngineError) as error:
@@ -55,6 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"visavis: internal error, {type(error).__name__}: {error}. Please report it, with --debug", file=sys.stderr
         )
         return EXIT_OURS
+
+
+def _log_as_wanted(arguments: argparse.Namespace) -> None:
+    """A server logs what went wrong; a command that ends says it in its last line, and the log is for --debug."""
+    quiet = logging.WARNING if arguments.command == "run" else logging.CRITICAL
+    logging.basicConfig(level=logging.INFO if arguments.debug else quiet, format="%(levelname)s %(message)s")
 
 
 def _run(arguments: argparse.Namespace) -> int:
