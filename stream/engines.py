@@ -8,10 +8,9 @@ from typing import Protocol
 
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine
 from models.engine import Engine
-from models.landmarks import LandmarkNetworks
 from stream.config import Config
 from stream.errors import ConfigError
-from stream.faces import FaceFinder, load_networks, open_face_finder
+from stream.faces import FaceFinder, LoadedNetworks, load_networks, open_face_finder
 from stream.frames import FaceCrop, SyncedFrame, VideoFrame
 from stream.pipeline import Lane
 from stream.render import RenderStage
@@ -45,7 +44,7 @@ class FinderPool:
     """
 
     def __init__(
-        self, load: Callable[[], LandmarkNetworks], make: Callable[[LandmarkNetworks, int], FaceFinder], loaded: int
+        self, load: Callable[[], LoadedNetworks], make: Callable[[LoadedNetworks, int], FaceFinder], loaded: int
     ) -> None:
         self._load = load
         self._make = make
@@ -60,7 +59,7 @@ class FinderPool:
             networks = self._load()
         return _Borrowed(self._make(networks, crop_size), lambda: self._take_back(networks))
 
-    def _take_back(self, networks: LandmarkNetworks) -> None:
+    def _take_back(self, networks: LoadedNetworks) -> None:
         if len(self._idle) < self._kept:
             self._idle.append(networks)
 
@@ -194,7 +193,7 @@ def _finder_opener(config: Config) -> Callable[[int], FaceFinder]:
     """How face finders are opened; one is tried, so that what is missing shows at start."""
     wanted = config.faces
 
-    def make(networks: LandmarkNetworks | None, crop_size: int) -> FaceFinder:
+    def make(networks: LoadedNetworks | None, crop_size: int) -> FaceFinder:
         return open_face_finder(wanted.backend, crop_size=crop_size, max_faces=wanted.max_faces, networks=networks)
 
     if wanted.backend == "openvino":

@@ -5,7 +5,7 @@ lasting number, smooths its points, and says how far its mouth can be trusted.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -119,15 +119,15 @@ def _distinct(meshes: Sequence[FaceMesh]) -> list[FaceMesh]:
     return kept
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Track:
     """One face over time."""
 
     face_id: int
     box: Region
     seen_ns: int
+    watch: MouthWatch
     smoothing: OneEuro = field(default_factory=OneEuro)
-    watch: MouthWatch = field(default_factory=MouthWatch)
 
 
 class FaceTracks:
@@ -135,10 +135,12 @@ class FaceTracks:
 
     Args:
         crop_size: Side of the generator's square, for `FaceCrop.to_crop`.
+        open_watch: Makes the watch over one face's mouth.
     """
 
-    def __init__(self, crop_size: int) -> None:
+    def __init__(self, crop_size: int, open_watch: Callable[[], MouthWatch]) -> None:
         self._crop_size = crop_size
+        self._open_watch = open_watch
         self._tracks: list[_Track] = []
         self._next_id = 0
 
@@ -148,20 +150,33 @@ class FaceTracks:
         if any(now_ns < track.seen_ns for track in self._tracks):
             self._tracks.clear()
         self._tracks = [track for track in self._tracks if now_ns - track.seen_ns <= MEMORY_NS]
-        crops = [self._crop(frame, self._track_of(reading, now_ns), reading) for reading in readings]
+        pairs = self._pairs(readings)
+        crops = []
+        for i, reading in enumerate(readings):
+            track = pairs.get(i) or self._new_track(reading)
+            track.box, track.seen_ns = reading.box, now_ns
+            crops.append(self._crop(frame, track, reading))
         return sorted(crops, key=lambda crop: crop.face_id)
 
-    def _track_of(self, reading: Reading, now_ns: int) -> _Track:
-        """The nearest track that has no reading in this picture yet, or a new one."""
-        box = reading.box
-        free = [track for track in self._tracks if track.seen_ns < now_ns]
-        best = max(free, key=lambda track: overlap(track.box, box), default=None)
-        if best is None or overlap(best.box, box) < BACK_OVERLAP:
-            best = _Track(self._next_id, box, now_ns)
-            self._next_id += 1
-            self._tracks.append(best)
-        best.box, best.seen_ns = box, now_ns
-        return best
+    def _pairs(self, readings: Sequence[Reading]) -> dict[int, _Track]:
+        """The track of each reading that has one: the pairs that overlap most go first."""
+        near = [
+            (shared, i, track)
+            for i, reading in enumerate(readings)
+            for track in self._tracks
+            if (shared := overlap(track.box, reading.box)) >= BACK_OVERLAP
+        ]
+        pairs: dict[int, _Track] = {}
+        for _, i, track in sorted(near, key=lambda pair: -pair[0]):
+            if i not in pairs and track not in pairs.values():
+                pairs[i] = track
+        return pairs
+
+    def _new_track(self, reading: Reading) -> _Track:
+        track = _Track(self._next_id, reading.box, 0, self._open_watch())
+        self._next_id += 1
+        self._tracks.append(track)
+        return track
 
     def _crop(self, frame: VideoFrame, track: _Track, reading: Reading) -> FaceCrop:
         landmarks = track.smoothing(reading.points[:, :2], frame.pts_ns)

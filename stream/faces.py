@@ -1,10 +1,11 @@
 """Finding the faces of a stream: the one place that the session asks.
 
 Two back ends measure the same 478 points: "openvino" runs MediaPipe's networks
-directly and is the default; "mediapipe" is Google's package, three times as
+directly and is the default; "mediapipe" is Google's package, several times as
 slow, kept as the reference that the first is held against.
 """
 
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from kernels.yuv import i420_to_rgb
 from models.face_networks import TASK_PATH
 from models.landmarks import LandmarkNetworks
+from models.mouth_cover import MouthCoverNetwork
 from stream.errors import ConfigError
 from stream.face_tracking import FaceReader, FaceTracks, FollowingReader, Reading
 from stream.frames import NS_PER_MS, FaceCrop, VideoFrame
+from stream.occlusion import MouthWatch
 
 Backend = Literal["openvino", "mediapipe"]
 
@@ -37,7 +40,7 @@ def open_face_finder(
     *,
     crop_size: int = 96,
     max_faces: int = 2,
-    networks: LandmarkNetworks | None = None,
+    networks: "LoadedNetworks | None" = None,
 ) -> FaceFinder:
     """Open a finder for one stream.
 
@@ -45,18 +48,43 @@ def open_face_finder(
         backend: Who measures the points.
         crop_size: Side of the square that the generator takes, in pixels.
         max_faces: How many faces are followed; each costs about the same again.
-        networks: Of the "openvino" back end, where they are loaded already; no other finder may use them meanwhile.
+        networks: What `load_networks()` gave, where that is done already; no other finder may use them meanwhile.
 
     Raises:
         ConfigError: No such back end, or it is not installed, or the task file is missing or damaged.
     """
     if max_faces < 1:
         raise ConfigError(f"max_faces is {max_faces}, expected at least 1")
-    if backend == "openvino":
-        return TrackedFaceFinder(FollowingReader(networks or load_networks(), max_faces), crop_size)
-    if backend == "mediapipe":
-        return TrackedFaceFinder(MediapipeReader(max_faces), crop_size)
-    raise ConfigError(f"face back end is {backend!r}, expected 'openvino' or 'mediapipe'")
+    if backend not in ("openvino", "mediapipe"):
+        raise ConfigError(f"face back end is {backend!r}, expected 'openvino' or 'mediapipe'")
+    loaded = networks or load_networks()
+    reader = MediapipeReader(max_faces) if backend == "mediapipe" else FollowingReader(loaded.landmarks, max_faces)
+    return TrackedFaceFinder(reader, FaceTracks(crop_size, lambda: MouthWatch(loaded.cover)))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedNetworks:
+    """What a finder computes with; it keeps nothing of a stream, so it can pass from one finder to the next.
+
+    Attributes:
+        landmarks: Faces and their points, unused by the "mediapipe" back end.
+        cover: What hides a mouth.
+    """
+
+    landmarks: LandmarkNetworks
+    cover: MouthCoverNetwork
+
+
+def load_networks() -> LoadedNetworks:
+    """Load the networks.
+
+    Raises:
+        ConfigError: A file is missing or damaged.
+    """
+    try:
+        return LoadedNetworks(LandmarkNetworks(), MouthCoverNetwork())
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError(f"face networks: {error}") from error
 
 
 class TrackedFaceFinder:
@@ -64,12 +92,12 @@ class TrackedFaceFinder:
 
     Args:
         reader: Measures faces; closed with the finder.
-        crop_size: Side of the generator's square.
+        tracks: Tells them apart over time.
     """
 
-    def __init__(self, reader: FaceReader, crop_size: int) -> None:
+    def __init__(self, reader: FaceReader, tracks: FaceTracks) -> None:
         self._reader = reader
-        self._tracks = FaceTracks(crop_size)
+        self._tracks = tracks
 
     def find(self, frame: VideoFrame) -> list[FaceCrop]:
         """The faces of one picture, the oldest number first."""
@@ -78,18 +106,6 @@ class TrackedFaceFinder:
     def close(self) -> None:
         """Release the networks."""
         self._reader.close()
-
-
-def load_networks() -> LandmarkNetworks:
-    """Load the networks of the "openvino" back end.
-
-    Raises:
-        ConfigError: The task file is missing or damaged.
-    """
-    try:
-        return LandmarkNetworks()
-    except (FileNotFoundError, ValueError) as error:
-        raise ConfigError(f"face networks: {error}") from error
 
 
 class MediapipeReader:
