@@ -21,6 +21,8 @@ from stream.transport.sender import LiveSender
 # two seconds has lost them anyway. aioice's own queue is unbounded and filled by anyone.
 _DATAGRAMS_HELD = 1024
 _CONSENT_EVERY_S = 0.4
+# Half a second at 4 Mbit/s: what waits longer in our own machine comes too late.
+_UNSENT_BYTES = 256 * 1024
 
 Kind = Literal["audio", "video"]
 
@@ -51,7 +53,7 @@ class LiveConnection(RTCPeerConnection):  # type: ignore[misc] # aiortc is not t
         *,
         ice_servers: tuple[str, ...] = (),
         include_loopback: bool = False,
-        silence_timeout_s: float = 2.5,
+        silence_timeout_s: float = 2.0,
         on_parts: Callable[[Kind, LiveReceiver, LiveSender], None] | None = None,
     ) -> None:
         self._live_clock = clock
@@ -80,7 +82,9 @@ class LiveConnection(RTCPeerConnection):  # type: ignore[misc] # aiortc is not t
 
     def _RTCPeerConnection__createDtlsTransport(self) -> Any:  # noqa: ANN401, N802 - overrides aiortc's private factory
         transport = super()._RTCPeerConnection__createDtlsTransport()
-        self._teach_manners(transport.transport._connection)
+        ice = transport.transport._connection
+        self._teach_manners(ice)
+        transport.transport._send = lambda data: send_or_drop(ice, data)
         return transport
 
     def _teach_manners(self, ice: Any) -> None:  # noqa: ANN401 - untyped aioice
@@ -92,6 +96,18 @@ class LiveConnection(RTCPeerConnection):  # type: ignore[misc] # aiortc is not t
             ice.get_component_candidates = lambda component, addresses, timeout=5: gather(
                 component, [*addresses, "127.0.0.1"], timeout
             )
+
+
+async def send_or_drop(ice: Any, data: bytes) -> None:  # noqa: ANN401 - untyped aioice
+    """Send a datagram, or drop it where the socket takes no more: asyncio would keep it without bound.
+
+    Raises:
+        ConnectionError: There is no connection.
+    """
+    pair = ice._nominated.get(1)
+    held = getattr(pair.protocol.transport, "get_write_buffer_size", None) if pair else None
+    if held is None or held() < _UNSENT_BYTES:
+        await ice.send(data)
 
 
 async def watch_consent(ice: Any, clock: Clock, silence_timeout_s: float) -> None:  # noqa: ANN401 - untyped aioice

@@ -27,6 +27,10 @@ VIDEO_HZ = 90_000
 # Encoding begins this long before a picture is due, so that it leaves on time: the slowest p95 of
 # 1280x720 on one core is 10 ms.
 _ENCODE_LEAD_NS = 15 * NS_PER_MS
+# How far beyond the delay an item may be ahead of its time.
+_AHEAD_AT_MOST_NS = NS_PER_S
+# Sound made before the viewer was there: more than this of it is stale.
+_CHUNKS_BEFORE_START = 2
 # 5 s of sound: more than the largest delay that can be set.
 _CHUNKS_HELD = 256
 
@@ -83,6 +87,11 @@ class Pace:
     def due_ns(self, pts_ns: int) -> int:
         """Clock time at which the item at `pts_ns` leaves."""
         return self.epoch_ns(pts_ns) + pts_ns + self.delay_ns
+
+    async def wait(self, pts_ns: int, lead_ns: int = 0) -> None:
+        """Return `lead_ns` before the item at `pts_ns` is due; pts that make no sense hold nothing up for ever."""
+        latest_ns = self.clock.now_ns() + self.delay_ns + _AHEAD_AT_MOST_NS
+        await self.clock.sleep_until(min(self.due_ns(pts_ns) - lead_ns, latest_ns))
 
     def left(self, kind: str, pts_ns: int) -> None:
         """Note that the item at `pts_ns` has left now."""
@@ -159,7 +168,7 @@ class VideoEgress:
                 frame = await self.queue.get()
             late_ns = clock.now_ns() - frame.arrival_ns if frame.arrival_ns else 0
         else:
-            await clock.sleep_until(pace.due_ns(frame.pts_ns) - _ENCODE_LEAD_NS)
+            await pace.wait(frame.pts_ns, _ENCODE_LEAD_NS)
             late_ns = clock.now_ns() - pace.due_ns(frame.pts_ns)
         if late_ns > self._config.max_lateness_ms * NS_PER_MS:
             self.late += 1
@@ -175,7 +184,7 @@ class VideoEgress:
         if not encoded.payloads:
             return
         if self._pace.delay_ns:
-            await clock.sleep_until(self._pace.due_ns(frame.pts_ns))
+            await self._pace.wait(frame.pts_ns)
         await sender.send_frame(encoded.payloads, self._base + frame.pts_ns * VIDEO_HZ // NS_PER_S)
         self.sent += 1
         self._pace.left("video", frame.pts_ns)
@@ -208,6 +217,8 @@ class AudioEgress:
         assert self._sender is not None
         await self._sender.ready.wait()
         try:
+            while len(self.queue) > _CHUNKS_BEFORE_START:
+                await self.queue.get()
             while True:
                 chunk = await self.queue.get()
                 await self._send(self._sender, chunk)
@@ -219,7 +230,7 @@ class AudioEgress:
         samples = np.zeros(CHUNK_SAMPLES, np.float32)
         samples[: len(chunk.samples)] = chunk.samples[:CHUNK_SAMPLES]
         if self._pace.delay_ns:
-            await clock.sleep_until(self._pace.due_ns(chunk.pts_ns))
+            await self._pace.wait(chunk.pts_ns)
         begun_ns = clock.now_ns()
         payload = self._encoder.encode(samples)
         self.meter.add(clock.now_ns() - begun_ns)

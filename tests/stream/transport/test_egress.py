@@ -262,3 +262,26 @@ def test_lateness_and_offset_have_the_sign_that_they_are_documented_with(rig: Ri
     assert rig.pace.lateness["audio"].spread().now_ms == 30
     assert rig.pace.lateness["video"].spread().now_ms == 10
     assert rig.pace.av_offset.spread().now_ms == 20  # positive: the sound is late
+
+
+def test_pts_far_in_the_future_do_not_stop_the_sound(rig: Rig) -> None:
+    rig.pace.delay_ns = 50 * NS_PER_MS
+
+    async def scenario() -> None:
+        await rig.audio.queue.put(chunk(3600 * NS_PER_S))
+        await rig.audio.queue.put(chunk(0))
+        await rig.at(1)
+        await rig.at(1100)
+
+    play(rig, scenario)
+    assert [(pts, at) for _, pts, at in rig.left] == [(3_600_000, 1050), (0, 1050)]
+
+
+def test_sound_made_before_the_viewer_was_there_is_not_poured_out(rig: Rig) -> None:
+    async def early() -> None:
+        for number in range(100):
+            await rig.audio.queue.put(chunk(number * 20 * NS_PER_MS))
+
+    asyncio.run(early())
+    play(rig, lambda: rig.at(1))
+    assert [pts for _, pts, _ in rig.left] == [98 * 20, 99 * 20]
