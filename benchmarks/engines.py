@@ -26,6 +26,7 @@ from training.export import LIMIT_DB, measure_parity
 ASSETS = Path(__file__).parents[1] / "stream" / "assets"
 EVERY = 10
 LOADS = 5
+THREADS = (1, 2)
 
 # "Live on two cores": what the generator may cost at the median, by threads.
 BUDGET_MS = {1: 10.0, 2: 6.0}
@@ -73,7 +74,7 @@ def cases(network: str) -> list[Case]:
         except EngineError as error:
             print(f"left out: {backend} {precision}: {error}")
             continue
-        found += [Case(backend, precision, threads) for threads in (1, 2)]
+        found += [Case(backend, precision, threads) for threads in THREADS]
     return found
 
 
@@ -119,7 +120,7 @@ def measure_inference(network: str, count: int) -> list[Measurement]:
 def measure_loading(network: str) -> list[Measurement]:
     """From files to ready, in a process that has the runtime imported: cold, and from a kept compiled form."""
     measured = []
-    for case in [each for each in cases(network) if each.threads == 2]:
+    for case in [each for each in cases(network) if each.threads == THREADS[-1]]:
         kinds = ("cold", "cached") if case.backend == "openvino" else ("cold",)
         with tempfile.TemporaryDirectory() as folder:
             case.load(network, Path(folder)).close()

@@ -1,0 +1,49 @@
+"""The engine benchmark measures what it says, and never an engine that draws something else."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import engines
+from benchmarks.engines import Case, budgets, bundled_feeds, measure_inference, pictures
+from models import catalogue
+from tests.models.conftest import exported  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def tiny(exported: Path, monkeypatch: pytest.MonkeyPatch) -> str:  # noqa: F811
+    monkeypatch.setattr(engines, "WEIGHTS", exported)
+    monkeypatch.setattr(
+        engines, "load_engine", lambda *given, **named: catalogue.load_engine(*given, **named, weights_folder=exported)
+    )
+    monkeypatch.setattr(engines, "LIMIT_DB", {"fp32": 40.0, "bf16": 30.0, "int8": 20.0})
+    # Two threads of torch on cores that are busy wait for each other for seconds.
+    monkeypatch.setattr(engines, "THREADS", (1,))
+    return "lipgan"
+
+
+def test_every_engine_is_a_row_with_its_ratio_to_torch(tiny: str) -> None:
+    rows = {row.name: row for row in measure_inference(tiny, count=3)}
+    assert {"torch fp32 T1", "torch bf16 T1", "openvino fp32 T1", "openvino int8 T1"} <= rows.keys()
+    assert rows["torch fp32 T1"].extra["torch_ratio"] == 1.0
+    assert all(row.ms.count == 3 for row in rows.values())
+    (verdict,) = budgets(list(rows.values()), tiny)
+    assert (verdict["engine"], verdict["budget_ms"]) == ("openvino int8 T1", 10.0)
+    assert verdict["kept"] == (rows["openvino int8 T1"].ms.p50 <= 10.0)
+
+
+def test_an_engine_that_draws_something_else_is_not_timed(tiny: str) -> None:
+    case = Case("openvino", "fp32", 1)
+    engine, feeds = case.load(tiny), bundled_feeds()[:2]
+    upside_down = pictures(engine, feeds)[:, :, ::-1]
+    with pytest.raises(SystemExit, match="it is not timed"):
+        engines.check(case, engine, feeds, upside_down)
+
+
+def test_the_bundled_clip_gives_faces_and_sound() -> None:
+    feeds = bundled_feeds()
+    assert len(feeds) >= 10
+    assert all(feed["face"].shape == (1, 6, 96, 96) and feed["mel"].shape == (1, 1, 80, 27) for feed in feeds)
+    assert max(feed["mel"].max() for feed in feeds) > 0, "a voice is louder than silence"
