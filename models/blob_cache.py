@@ -34,8 +34,12 @@ def usable_folder(folder: Path) -> Path | None:
 
 def vouch(folder: Path) -> None:
     """Write the digests of new blobs; a blob that cannot be vouched for is compiled again at the next start."""
+    blobs = list(folder.glob(_BLOBS))
+    if not blobs:
+        # OpenVINO says nothing when the disk is full.
+        logger.warning("a compiled network was not kept: %s has no room for it", folder)
     try:
-        for blob in folder.glob(_BLOBS):
+        for blob in blobs:
             if not _digest(blob).exists():
                 partial = blob.with_suffix(".tmp")
                 partial.write_text(sha256_of(blob))
