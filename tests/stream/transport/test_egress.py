@@ -274,7 +274,7 @@ def test_pts_far_in_the_future_do_not_stop_the_sound(rig: Rig) -> None:
         await rig.at(1100)
 
     play(rig, scenario)
-    assert [(pts, at) for _, pts, at in rig.left] == [(3_600_000, 1050), (0, 1050)]
+    assert [(pts, at) for _, pts, at in rig.left] == [(3_600_000, 1051), (0, 1051)]
 
 
 def test_sound_made_before_the_viewer_was_there_is_not_poured_out(rig: Rig) -> None:
