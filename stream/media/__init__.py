@@ -4,8 +4,9 @@ Ticks of a `time_base` end at this door; behind it times are integer
 nanoseconds after the first instant of the file.
 """
 
-from stream.media.clip import ClipFormat, ClipReader, Survey, picture_times_ns, survey
+from stream.media.clip import ClipFormat, ClipReader
 from stream.media.sound import SoundReader, decode_sound, resample
+from stream.media.survey import Survey, picture_times_ns, survey
 from stream.media.writer import ClipWriter, Encoding
 
 __all__ = [

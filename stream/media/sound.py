@@ -14,7 +14,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from stream.errors import MediaError
-from stream.media.clip import open_media, start_of
+from stream.media.opening import open_media, start_of
 
 Samples = NDArray[np.float32]
 
