@@ -21,6 +21,7 @@ from stream.transport.sender import LiveSender
 # two seconds has lost them anyway. aioice's own queue is unbounded and filled by anyone.
 _DATAGRAMS_HELD = 1024
 _CONSENT_EVERY_S = 0.4
+_CONSENT_ENDS_S = 30.0  # RFC 7675, section 5.1
 # Half a second at 4 Mbit/s: what waits longer in our own machine comes too late.
 _UNSENT_BYTES = 256 * 1024
 
@@ -28,10 +29,20 @@ Kind = Literal["audio", "video"]
 
 
 class DatagramQueue(asyncio.Queue[Any]):
-    """Drops data when full; the end mark (None) always enters."""
+    """Drops data when full; the end mark (None) always enters.
+
+    Attributes:
+        heard_ns: When the peer's last datagram came, also one that was dropped.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.heard_ns = clock.now_ns()
 
     def put_nowait(self, item: Any) -> None:  # noqa: ANN401 - aioice's items
         """Add an item, or drop it where there is no room."""
+        self.heard_ns = self._clock.now_ns()
         if item is None or self.qsize() < _DATAGRAMS_HELD:
             super().put_nowait(item)
 
@@ -89,7 +100,7 @@ class LiveConnection(RTCPeerConnection):  # type: ignore[misc] # aiortc is not t
 
     def _teach_manners(self, ice: Any) -> None:  # noqa: ANN401 - untyped aioice
         """Bound the datagram queue, watch consent closely, and find 127.0.0.1 where asked to."""
-        ice._queue = DatagramQueue()
+        ice._queue = DatagramQueue(self._live_clock)
         ice.query_consent = lambda: watch_consent(ice, self._live_clock, self._silence_timeout_s)
         if self._include_loopback:
             gather = ice.get_component_candidates
@@ -114,7 +125,9 @@ async def watch_consent(ice: Any, clock: Clock, silence_timeout_s: float) -> Non
     """Ask for consent to send (RFC 7675) and close the ICE connection when nobody answers.
 
     aioice asks every 5 s and gives up after 6 failures; here it is every 0.4 s,
-    and the peer is gone after `silence_timeout_s` without an answer.
+    and the peer is gone after `silence_timeout_s` without an answer and without
+    media: a peer that is only too busy to answer within half a second still
+    sends. Without any answer, consent ends after 30 s whatever it sends.
     """
     answered_ns = clock.now_ns()
     while True:
@@ -127,7 +140,9 @@ async def watch_consent(ice: Any, clock: Clock, silence_timeout_s: float) -> Non
                 answered_ns = clock.now_ns()
             except stun.TransactionError:
                 continue
-        if clock.now_ns() - answered_ns >= silence_timeout_s * 1e9:
+        alive_ns = max(answered_ns, ice._queue.heard_ns)
+        silent_s, unanswered_s = (clock.now_ns() - alive_ns) / 1e9, (clock.now_ns() - answered_ns) / 1e9
+        if silent_s >= silence_timeout_s or unanswered_s >= _CONSENT_ENDS_S:
             # Not from inside itself: `close` cancels this task and waits for it.
             ice._query_consent_task = None
             await ice.close()
