@@ -22,6 +22,11 @@ Out = TypeVar("Out")
 T = TypeVar("T")
 
 
+# `expected_ns` follows the last four items; of a stage that is spared it halves in 34.
+_RECENT = 4
+_FORGET = 50
+
+
 class Lane:
     """One thread that does one thing after another, in the order it was asked.
 
@@ -82,6 +87,12 @@ class StageRunner(Generic[In, Out]):
         rebuild: Makes the stage anew, on the lane; None where that makes no sense.
         on_off: Told the reason when the stage is switched off.
         patience_ns: How long a stage may raise without a success between.
+
+    Attributes:
+        off: The stage is switched off.
+        failed: How often it raised.
+        expected_ns: How long an item takes of late, the wait for the lane included.
+        meter: Durations of the stage itself.
     """
 
     def __init__(
@@ -105,6 +116,7 @@ class StageRunner(Generic[In, Out]):
         self._unlogged = 0
         self.off = False
         self.failed = 0
+        self.expected_ns = 0
         self.meter = StageMeter()
 
     @property
@@ -116,12 +128,18 @@ class StageRunner(Generic[In, Out]):
         """What the stage makes of `item`; None when it raised or is switched off."""
         if self.off:
             return None
+        begun_ns = self._clock.now_ns()
         result = await self._lane.run(lambda: self._attempt(item))
+        self.expected_ns += (self._clock.now_ns() - begun_ns - self.expected_ns) // _RECENT
         if isinstance(result, _Raised):
             await self._count(result.error)
             return None
         self._failing_since_ns = None
         return result
+
+    def spare(self) -> None:
+        """Note that the stage was not asked to, for want of time: little by little it is trusted to be quicker."""
+        self.expected_ns -= self.expected_ns // _FORGET
 
     def retry(self) -> None:
         """Trust the stage again."""

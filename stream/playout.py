@@ -92,6 +92,12 @@ class Playout:
         self.late += now_ns > self._deadline_ns(frame) + self._tolerance_ns
         await self._peer.send_video(frame)
 
+    def has_time(self, frame: VideoFrame, needed_ns: int) -> bool:
+        """Whether `needed_ns` of work would have the picture ready in time; without a delay nothing ever is."""
+        if not self._peer.delay_ns:
+            return True
+        return self._clock.now_ns() + needed_ns <= self._deadline_ns(frame)
+
     def _deadline_ns(self, frame: VideoFrame) -> int:
         """When the picture is due; one that the network brought after that is due at once."""
         due_ns = (self._peer.epoch_ns or 0) + frame.pts_ns + self._peer.delay_ns

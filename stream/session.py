@@ -177,6 +177,11 @@ class Session:
         # What could not be opened is left to the stage, which tries again and is counted.
         if self._opening is None or not self._opening.done():
             return self._passes(frame, "faces_opening")
+        if not self.playout.has_time(frame, self.faces.expected_ns + self.render.expected_ns):
+            # Overload: an original picture in time is better than a made one too late, which is no picture.
+            self.faces.spare()
+            self.render.spare()
+            return self._passes(frame, "no_time")
         faces = await self.faces.apply(frame)
         if faces is None:
             return self._passes(frame, "faces_off" if self.faces.off else "faces_failed")

@@ -147,9 +147,13 @@ def two_seconds(query: str, switch: dict[str, str] | None = None) -> tuple[Heard
             heard = await asyncio.wait_for(call(f"http://127.0.0.1:{port}", query, switch), 25)
         engines.close()
         left = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        return heard, left + [thread.name for thread in threading.enumerate() if "faces" in thread.name]
+        return heard, left
 
-    return asyncio.run(scenario())
+    heard, left = asyncio.run(scenario())
+    ending = [thread for thread in threading.enumerate() if "faces" in thread.name]
+    for thread in ending:
+        thread.join(5)
+    return heard, left + [thread.name for thread in ending if thread.is_alive()]
 
 
 def test_a_call_passes_through_a_real_connection_and_leaves_nothing_behind() -> None:

@@ -248,11 +248,28 @@ def test_a_picture_ready_after_its_deadline_is_counted_as_late() -> None:
     assert rig.session.playout.latency.figures().max_ms == pytest.approx(200)
 
 
+def test_pictures_that_could_not_be_made_in_time_pass_and_a_recovered_stage_is_found_again() -> None:
+    async def act(rig: Rig) -> None:
+        rig.session.switch(Mode.RE_VOICE, Ramp(20_000 * MS))
+        await rig.feed(0, 80 * MS)
+        rig.session.faces.expected_ns = 300 * MS
+        await rig.feed(80 * MS, 4000 * MS)
+
+    rig = play(Rig, act)
+    made = [pixel != 255 for pixel in first_pixels(rig.peer.pictures)]
+    assert len(made) == 100
+    assert made[:22] == [True] * 2 + [False] * 20
+    # 300 ms fall below the 80 ms that there are in 66 pictures.
+    assert rig.session.passed == {"no_time": 66}
+    assert made[-30:] == [True] * 30
+
+
 def test_a_slow_stage_makes_newer_pictures_overtake_older_ones_and_every_one_is_accounted_for() -> None:
     gate = threading.Event()
 
     async def act(rig: Rig) -> None:
         rig.session.switch(Mode.RE_VOICE, Ramp())
+        await rig.settle()
         rig.peer.epoch_ns = 0
         for index in range(20):
             await rig.peer.video_in.put(picture(index * FRAME_NS))
