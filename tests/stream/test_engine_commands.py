@@ -1,0 +1,49 @@
+"""`visavis engines`: what is here, and whether it runs."""
+
+from pathlib import Path
+
+import pytest
+
+from models import catalogue
+from stream.cli import main
+
+pytestmark = pytest.mark.unit
+
+
+def test_nothing_here_is_one_line_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(catalogue, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(catalogue, "names", list)
+    assert main(["engines", "list"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert "git checkout -- models/weights" in printed.err
+
+
+def test_the_shipped_engines_are_listed_with_their_parity(capsys: pytest.CaptureFixture[str]) -> None:
+    if "lipgan" not in catalogue.names():
+        pytest.skip("no generator is shipped in this checkout")
+    assert main(["engines", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.startswith("lipgan: 96 px")
+    assert listed.count(", default") == 1
+    assert "dB of torch" in listed
+
+
+def test_an_engine_that_is_damaged_is_found_by_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "lipgan" not in catalogue.names():
+        pytest.skip("no generator is shipped in this checkout")
+    folder = tmp_path / "lipgan"
+    folder.mkdir()
+    for path in (catalogue.WEIGHTS / "lipgan").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes()[:1000] if path.suffix == ".bin" else path.read_bytes())
+    load_engine = catalogue.load_engine
+    monkeypatch.setattr(catalogue, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(
+        catalogue, "load_engine", lambda name, **options: load_engine(name, weights_folder=tmp_path, **options)
+    )
+    assert main(["engines", "check"]) == 2
+    assert "the file is damaged or from another export" in capsys.readouterr().out
