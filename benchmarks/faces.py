@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import RESULTS, Measurement, percentiles, rows, table, write_result
 from benchmarks.mouth_covers import COVERS, come_and_go
-from kernels.smoothing import OneEuro
 from kernels.yuv import rgb_to_i420
 from models.landmarks import LandmarkNetworks
 from stream.errors import ConfigError
@@ -35,8 +34,6 @@ SAMPLE = Path(__file__).parents[1] / "stream" / "assets" / "sample.mp4"
 MATERIAL = Path(__file__).parents[2] / "shared" / "data"
 FRAME_NS = NS_PER_S // 25
 BUDGET_PX = 0.25
-# What MediaPipe smooths with in VIDEO mode with one face: `face_landmarks_detector_graph.cc`.
-_MEDIAPIPE_SMOOTHING = {"min_cutoff_hz": 0.05, "beta": 80.0, "derivative_cutoff_hz": 1.0}
 # From here on a mouth counts as hidden, and its confidence must be below the point where lips are let go.
 _HIDDEN = 0.5
 _TRUSTED = 0.5
@@ -152,6 +149,38 @@ def _frames(scene: Scene) -> Iterator[VideoFrame]:
 # -- agreement -------------------------------------------------------------------------------------
 
 
+class MediapipeSmoothing:
+    """What MediaPipe does to the points in VIDEO mode with one face, at 25 pictures a second.
+
+    Source:
+        `landmarks_smoothing_calculator.cc` and `one_euro_filter.cc` with the values of
+        `face_landmarks_detector_graph.cc`; every coordinate has its own cutoff.
+    """
+
+    _MIN_CUTOFF_HZ, _BETA, _DERIVATIVE_CUTOFF_HZ, _RATE_HZ = 0.05, 80.0, 1.0, 25.0
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.float32] | None = None
+        self._smooth = self._speed = np.zeros(0, np.float32)
+
+    def __call__(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Filter float32 [478, 2]."""
+        if self._last is None:
+            self._last, self._smooth, self._speed = points, points.copy(), np.zeros_like(points)
+            return points
+        size = float(np.ptp(points, axis=0).mean())
+        speed = (points - self._last) * np.float32(self._RATE_HZ / size)
+        self._speed = self._speed + (speed - self._speed) * self._gain(np.float32(self._DERIVATIVE_CUTOFF_HZ))
+        gain = self._gain(np.float32(self._MIN_CUTOFF_HZ) + np.float32(self._BETA) * np.abs(self._speed))
+        self._smooth = self._smooth + (points - self._smooth) * gain
+        self._last = points
+        return self._smooth
+
+    def _gain(self, cutoff_hz: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+        turn = np.asarray(2 * np.pi * cutoff_hz / self._RATE_HZ, np.float32)
+        return np.asarray(turn / (1 + turn), np.float32)
+
+
 def agreement(path: Path, count: int = 150) -> dict[str, Any] | None:
     """Distance of the default back end to MediaPipe's package in VIDEO mode over a clip, one face.
 
@@ -159,16 +188,16 @@ def agreement(path: Path, count: int = 150) -> dict[str, Any] | None:
     """
     ours = FollowingReader(LandmarkNetworks(), 1)
     theirs: FaceReader = MediapipeReader(1)
-    smoothing = OneEuro(**_MEDIAPIPE_SMOOTHING)
+    smoothing = MediapipeSmoothing()
     distances_px, differing = [], 0
     for number, picture in enumerate(_pictures(path, count)):
         frame = _frame(picture, number)
         mine, reference = ours.read(frame), theirs.read(frame)
         differing += len(mine) != len(reference)
         if not mine or not reference:
-            smoothing.reset()
+            smoothing = MediapipeSmoothing()
             continue
-        points = smoothing(mine[0].points[:, :2], frame.pts_ns)
+        points = smoothing(mine[0].points[:, :2])
         apart = np.linalg.norm(points - reference[0].points[:, :2], axis=1).mean()
         distances_px.append(float(apart) * 480 / frame.height)
     theirs.close()
