@@ -1,6 +1,7 @@
 """The page and what it needs: its files, the sample clip, the choices, uploads of voices, health."""
 
 import asyncio
+import gc
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,5 +81,7 @@ class PageApi:
         if self.health.reasons:
             body["reasons"] = self.health.reasons
         if "debug" in request.query:
+            # Of an ended session only garbage may be left; it is not held, so it is not counted.
+            gc.collect()
             body["debug"] = {"threads": threading.active_count(), "tasks": len(asyncio.all_tasks())}
         return web.json_response(body)
