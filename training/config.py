@@ -48,6 +48,8 @@ class MixConfig:
         silence_share: Closed mouths with silence or room noise.
         picture_augment: Flip, colour, blur, shift and JPEG on the pictures.
         mel_augment: Gain, equaliser, noise, formant shift, tempo and masks on the mel windows.
+        contrary_share: Samples whose identity is drawn in proportion to how far its mouth is from the target's:
+            without them the drawn mouth leans on the identity's, which at inference is the one to be replaced.
         min_identity_distance: Frames between identity and target in one clip (LipGAN: 6).
     """
 
@@ -55,6 +57,7 @@ class MixConfig:
     silence_share: float = 0.12
     picture_augment: bool = True
     mel_augment: bool = True
+    contrary_share: float = 0.6
     min_identity_distance: int = 6
 
 
@@ -67,6 +70,8 @@ class LossConfig:
         mouth_l1: Extra mean absolute error over the mouth box.
         sync: Contrastive loss of the sync discriminator on generated pictures (LipGAN: 0.01).
         sync_from_step: Before it, no discriminator: LipGAN's `train_unet.py` comes before its `train.py`.
+        sound: Error of a linear reading of the mouth from the sound embedding, on windows of their own: the sound
+            encoder learns what matters long before pictures are sharp.
         gauge: Error of the mouth gauge's reading (opening, width) of the generated picture.
     """
 
@@ -75,6 +80,7 @@ class LossConfig:
     sync: float = 0.01
     sync_from_step: int = 0
     gauge: float = 0.03
+    sound: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class RunConfig:
         seed: Decides weights and batches.
         steps: Optimiser steps of the generator.
         batch: Samples per step.
+        sound_batch: Mel windows per step for the linear reading.
         learning_rate: Adam's, for generator and discriminator.
         final_learning_rate: Reached at the last step, by cosine from `decay_from_step` on.
         warm_up_steps: Linear ramp at the start.
@@ -101,6 +108,7 @@ class RunConfig:
     seed: int = 2019
     steps: int = 20_000
     batch: int = 32
+    sound_batch: int = 32
     learning_rate: float = 5e-4
     final_learning_rate: float = 5e-5
     warm_up_steps: int = 100

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.mel import SILENCE
+from models.catalogue import load_engine
 from models.landmarks import LandmarkNetworks
-from models.lipgan import LipGanGenerator
 from training.data.cache import CachedClip, load_clips
-from training.glance import centre, draw, windows
+from training.glance import Painter, centre, draw, torch_painter, windows
 from training.mouths import Pictures, Track, correlation, lower_psnr_db, lower_ssim, offset_ms, read_openings
 from training.report import write_report, write_sheet
 
@@ -26,6 +26,7 @@ HELD_SPLITS = ("held_clip", "held_person", "measured")
 FOREIGN_VOICES = 2
 SILENT_PICTURES = 12
 MIN_FRAMES = 25
+MAX_FRAMES = 100
 SHEET_COLUMNS = 12
 SEED = 7
 IDENTITIES = ("current", "reference")
@@ -47,30 +48,31 @@ class Drawn:
     opening: Track
 
 
-def evaluate(cache: Path, checkpoint: Path, out: Path, say: Callable[[str], None]) -> list[Row]:
+def evaluate(cache: Path, paint: Painter, name: str, out: Path, say: Callable[[str], None]) -> list[Row]:
     """Measure one generator and write evaluation.json, evaluation.md and evaluation.png.
 
     Args:
         cache: Folder by `prepare`.
-        checkpoint: checkpoint.pt of a run, or a .safetensors.
+        paint: The generator, from `engine_painter` or `checkpoint_painter`.
+        name: What was measured, for the report.
         out: Folder to write to.
         say: Takes one line of progress.
 
     Returns:
         One row per clip and identity policy; "clip" and "split" are text, the rest numbers.
     """
-    clips = [clip for clip in load_clips(cache, set(HELD_SPLITS)) if len(clip.crops) >= MIN_FRAMES]
-    generator, networks = _generator(checkpoint), LandmarkNetworks(threads=1)
+    clips = [_shortened(clip) for clip in load_clips(cache, set(HELD_SPLITS)) if len(clip.crops) >= MIN_FRAMES]
+    networks = LandmarkNetworks(threads=1)
     rows: list[Row] = []
     strips: list[Pictures] = []
     for clip in clips:
         for identity in IDENTITIES:
-            row, strip = measure(generator, networks, clip, _others(clips, clip), identity)
+            row, strip = measure(paint, networks, clip, _others(clips, clip), identity)
             rows.append(row)
             strips += strip if identity == IDENTITIES[0] else []
         say(f"{clip.name}: own voice r {rows[-2]['own_r']:.2f}, foreign voice r {rows[-2]['swap_r']:.2f}")
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"checkpoint": checkpoint.name, "rows": rows, "mean": summarise(rows)}, indent=1)
+    text = json.dumps({"measured": name, "rows": rows, "mean": summarise(rows)}, indent=1)
     (out / "evaluation.json").write_text(text + "\n", encoding="utf-8")
     write_report(out / "evaluation.md", summarise(rows), rows)
     write_sheet(out / "evaluation.png", strips)
@@ -78,7 +80,7 @@ def evaluate(cache: Path, checkpoint: Path, out: Path, say: Callable[[str], None
 
 
 def measure(
-    generator: LipGanGenerator,
+    paint: Painter,
     networks: LandmarkNetworks,
     clip: CachedClip,
     others: list[CachedClip],
@@ -89,7 +91,7 @@ def measure(
     faces = crops if identity == "current" else np.broadcast_to(_closed_picture(clip), crops.shape)
 
     def drawn(mel: NDArray[np.float32]) -> Drawn:
-        pictures = draw(generator, faces[: len(mel)], crops[: len(mel)], mel)
+        pictures = draw(paint, faces[: len(mel)], crops[: len(mel)], mel)
         return Drawn(pictures, read_openings(networks, pictures, clip.landmarks[: len(mel)]))
 
     mel = windows(clip, clip.pts_ns)
@@ -106,6 +108,7 @@ def measure(
         "own_r": correlation(own.opening, truth),
         "swap_r": _mean(each["r"] for each, _ in swaps),
         "swap_leak_r": _mean(each["leak"] for each, _ in swaps),
+        "swap_chance_r": _mean(each["chance"] for each, _ in swaps),
         "shuffled_r": correlation(shuffled.opening, truth),
         "spread_ratio": float(own.opening.std() / max(truth.std(), 1e-6)),
         "opening_speech": float(own.opening.mean()),
@@ -142,10 +145,9 @@ def _swap(
     times_ns = times_ns[times_ns <= other.pts_ns[-1]]
     result = drawn(windows(other, times_ns))
     driving = np.interp(times_ns, other.pts_ns, other.opening)
-    return {
-        "r": correlation(result.opening, driving),
-        "leak": correlation(result.opening, truth[: len(times_ns)]),
-    }, result
+    own = truth[: len(times_ns)]
+    measured = {"r": correlation(result.opening, driving), "leak": correlation(result.opening, own)}
+    return measured | {"chance": correlation(driving, own)}, result
 
 
 def _others(clips: list[CachedClip], clip: CachedClip) -> list[CachedClip]:
@@ -178,11 +180,33 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(finite)) if finite else float("nan")
 
 
-def _generator(checkpoint: Path) -> LipGanGenerator:
-    if checkpoint.suffix == ".safetensors":
-        from models.checkpoint import load_generator
+def _shortened(clip: CachedClip) -> CachedClip:
+    """The first seconds of a long clip."""
+    per_frame = ("crops", "pts_ns", "opening", "width", "landmarks")
+    return replace(clip, **{name: getattr(clip, name)[:MAX_FRAMES] for name in per_frame})
 
-        return load_generator(checkpoint)
+
+def engine_painter(name: str, precision: str | None) -> tuple[Painter, str]:
+    """A shipped engine, and what it is called.
+
+    Raises:
+        EngineError: No such engine.
+    """
+    engine = load_engine(name, precision=precision, threads=1)
+
+    def paint(face: NDArray[np.float32], mel: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(engine.infer({"face": face, "mel": mel})["picture"], np.float32)
+
+    return paint, f"{name} {engine.precision}"
+
+
+def checkpoint_painter(checkpoint: Path) -> tuple[Painter, str]:
+    """The averaged generator of a run's checkpoint, and what it is called.
+
+    Raises:
+        ConfigError: No such checkpoint.
+    """
     from training.export import generator_of_run
 
-    return generator_of_run(checkpoint)[0]
+    generator, notes = generator_of_run(checkpoint)
+    return torch_painter(generator), f"checkpoint of step {notes['step']}"

@@ -5,6 +5,7 @@ The numbers that are published come from `training.evaluate`, which reads mouths
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from training.gauge import MIDDLE, SPREAD, MouthGauge
 
 Pictures = NDArray[np.uint8]
 Track = NDArray[np.floating[Any]]
+Painter = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
+"""float32 face [N, 6, S, S] and mel [N, 1, 80, 27] to pictures [N, 3, S, S] in [0, 1]."""
+
+BATCH = 16
 EVERY = 6
 SHEET_COLUMNS = 12
 CLIPS_PER_SPLIT = 3
@@ -37,16 +42,25 @@ def windows(clip: CachedClip, pts_ns: NDArray[np.int64]) -> NDArray[np.float32]:
     return np.stack([window_at(clip.mel, int(each), MelWindow()) for each in pts_ns])[:, None]
 
 
-@torch.no_grad()
-def draw(generator: LipGanGenerator, identity: Pictures, target: Pictures, mel: NDArray[np.float32]) -> Pictures:
-    """Run the generator in eval mode on pictures [T, S, S, 3]; returns uint8 of the same shape."""
+def torch_painter(generator: LipGanGenerator) -> Painter:
+    """A generator in eval mode as a function of arrays."""
     generator.eval()
+
+    @torch.no_grad()
+    def paint(face: NDArray[np.float32], mel: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(generator(torch.from_numpy(face), torch.from_numpy(mel)).numpy())
+
+    return paint
+
+
+def draw(paint: Painter, identity: Pictures, target: Pictures, mel: NDArray[np.float32]) -> Pictures:
+    """Draw pictures [T, S, S, 3] from identities and targets; returns uint8 of the same shape."""
     drawn: list[Pictures] = []
-    for first in range(0, len(target), 32):
-        part = slice(first, first + 32)
+    for first in range(0, len(target), BATCH):
+        part = slice(first, first + BATCH)
         face = np.stack([generator_input(i, t) for i, t in zip(identity[part], target[part], strict=True)])
-        out = generator(torch.from_numpy(face), torch.from_numpy(mel[part]))
-        drawn.append((out * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
+        picture = paint(face, mel[part])
+        drawn.append((picture * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
     return np.concatenate(drawn)
 
 
@@ -63,7 +77,7 @@ def glance(generator: LipGanGenerator, gauge: MouthGauge, clips: list[CachedClip
     numbers: list[dict[str, float]] = []
     for index, clip in enumerate(clips):
         other = clips[(index + 1) % len(clips)]
-        measured, pictures = _one(generator, gauge, clip, other)
+        measured, pictures = _one(torch_painter(generator), gauge, clip, other)
         numbers.append(measured)
         rows += pictures
     _write_sheet(rows, sheet)
@@ -76,17 +90,15 @@ def _few_of_each_split(clips: list[CachedClip]) -> list[CachedClip]:
 
 
 def _one(
-    generator: LipGanGenerator, gauge: MouthGauge, clip: CachedClip, other: CachedClip
+    paint: Painter, gauge: MouthGauge, clip: CachedClip, other: CachedClip
 ) -> tuple[dict[str, float], list[Pictures]]:
     crops = centre(clip)[::EVERY]
     pts_ns, truth = clip.pts_ns[::EVERY], clip.opening[::EVERY]
     silent = np.full((SILENT_PICTURES, 1, 80, 27), SILENCE, np.float32)
-    own = draw(generator, crops, crops, windows(clip, pts_ns))
+    own = draw(paint, crops, crops, windows(clip, pts_ns))
     other_times = pts_ns - pts_ns[0] + other.pts_ns[0]
-    swapped = draw(generator, crops, crops, windows(other, other_times))
-    still = draw(
-        generator, crops[::SILENT_PICTURES][:SILENT_PICTURES], crops[::SILENT_PICTURES][:SILENT_PICTURES], silent
-    )
+    swapped = draw(paint, crops, crops, windows(other, other_times))
+    still = draw(paint, crops[::SILENT_PICTURES][:SILENT_PICTURES], crops[::SILENT_PICTURES][:SILENT_PICTURES], silent)
     read_own, read_swap, read_still = (_openings(gauge, each) for each in (own, swapped, still))
     driving = np.interp(other_times, other.pts_ns, other.opening)
     inside = other_times <= other.pts_ns[-1]

@@ -2,7 +2,8 @@
 
 As published: mean absolute error plus 0.01 x the contrastive loss of a sync discriminator that is trained
 along (real pairs; pairs with the sound of another sample; generated pairs), Adam.
-Ours: an extra weight on the mouth box, the frozen mouth gauge (`training.gauge`), averaged weights.
+Ours: an extra weight on the mouth box, the frozen mouth gauge (`training.gauge`), a linear reading of the mouth
+from the sound embedding, averaged weights.
 
 Source: `train.py` of Rudrabha/LipGAN; K R Prajwal et al., ACM MM 2019, section 4.
 """
@@ -32,8 +33,13 @@ from training.glance import glance
 ROLL = 10
 # Rows and columns of the 96 px crop that hold mouth and chin.
 MOUTH_BOX = (slice(48, 92), slice(22, 74))
+PARTS = ("generator", "averaged", "discriminator", "gauge", "listener", "generator_adam", "discriminator_adam")
 GAUGE_SEED_OFFSET = 1_000_003
 GRADIENT_LIMIT = 5.0
+
+
+Sounds = tuple[Tensor, Tensor]
+"""Mel windows [N, 1, 80, 27] and the mouths [N, 2] that belong to them."""
 
 
 @dataclass(slots=True)
@@ -45,6 +51,7 @@ class Trainer:
     averaged: LipGanGenerator
     discriminator: SyncDiscriminator
     gauge: MouthGauge
+    listener: nn.Linear
     generator_adam: torch.optim.Adam
     discriminator_adam: torch.optim.Adam
     step: int = 0
@@ -56,8 +63,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        parts = ("generator", "averaged", "discriminator", "gauge", "generator_adam", "discriminator_adam")
-        tensors = {name: getattr(self, name).state_dict() for name in parts}
+        tensors = {name: getattr(self, name).state_dict() for name in PARTS}
         return {**tensors, "step": self.step, "config": as_dict(self.config)}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -68,7 +74,7 @@ class Trainer:
         """
         if state["config"]["network"] != as_dict(self.config)["network"]:
             raise ConfigError(f"the checkpoint's network is {state['config']['network']}; start a new run folder")
-        for name in ("generator", "averaged", "discriminator", "gauge", "generator_adam", "discriminator_adam"):
+        for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
         self.step = state["step"]
         torch.set_rng_state(state["torch_rng"])
@@ -130,7 +136,7 @@ def train_on(
     last = min(config.run.steps, stop_after or config.run.steps)
     began_s = time.perf_counter()
     while trainer.step < last:
-        losses = train_step(trainer, sampler.batch(trainer.step, config.run.batch))
+        losses = train_step(trainer, sampler.batch(trainer.step, config.run.batch), _sounds(trainer, sampler))
         trainer.step += 1
         if trainer.step % config.run.log_every == 0:
             _log(run, {"step": trainer.step, "elapsed_s": time.perf_counter() - began_s, **losses})
@@ -152,9 +158,11 @@ def new_trainer(config: LipganConfig) -> Trainer:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     discriminator = SyncDiscriminator(generator.config.front_end, network.discriminator_width)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
-    generator_adam = torch.optim.Adam(generator.parameters(), config.run.learning_rate)
+    listener = nn.Linear(generator.sound.out_channels, 2)
+    generator_adam = torch.optim.Adam([*generator.parameters(), *listener.parameters()], config.run.learning_rate)
     discriminator_adam = torch.optim.Adam(discriminator.parameters(), config.run.learning_rate)
-    return Trainer(config, generator, averaged, discriminator, MouthGauge(), generator_adam, discriminator_adam)
+    gauge = MouthGauge()
+    return Trainer(config, generator, averaged, discriminator, gauge, listener, generator_adam, discriminator_adam)
 
 
 def train_gauge(trainer: Trainer, sampler: Sampler, run: Path) -> None:
@@ -174,20 +182,21 @@ def train_gauge(trainer: Trainer, sampler: Sampler, run: Path) -> None:
     trainer.gauge.requires_grad_(requires_grad=False).eval()
 
 
-def train_step(trainer: Trainer, batch: Batch) -> dict[str, float]:
+def train_step(trainer: Trainer, batch: Batch, sounds: Sounds) -> dict[str, float]:
     """One step of the generator, one of the discriminator; returns the losses."""
     face, target, mel, mouth = (torch.from_numpy(each) for each in (batch.face, batch.target, batch.mel, batch.mouth))
     _set_learning_rate(trainer)
     with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
         picture = trainer.generator(face.to(memory_format=torch.channels_last), mel)
     picture = picture.float()
-    losses = generator_losses(trainer, picture, target, mel, mouth)
+    losses = generator_losses(trainer, picture, target, mel, mouth) | {"sound": sound_loss(trainer, *sounds)}
     weights = trainer.config.loss
     total = (
         weights.l1 * losses["l1"]
         + weights.mouth_l1 * losses["mouth_l1"]
         + weights.sync * losses["sync"]
         + weights.gauge * losses["gauge"]
+        + weights.sound * losses["sound"]
     )
     trainer.generator_adam.zero_grad()
     torch.autograd.backward(total)
@@ -212,6 +221,18 @@ def generator_losses(
         "sync": contrastive_loss(distance.float(), torch.zeros(len(picture))),
         "gauge": gauge_loss(reading.float(), mouth),
     }
+
+
+def sound_loss(trainer: Trainer, mel: Tensor, mouth: Tensor) -> Tensor:
+    """Error of opening and width, read linearly from the generator's sound embedding."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
+        embedding = trainer.generator.sound(mel).flatten(1)
+    return gauge_loss(trainer.listener(embedding.float()), mouth)
+
+
+def _sounds(trainer: Trainer, sampler: Sampler) -> Sounds:
+    mel, mouth = sampler.sounds(trainer.step, trainer.config.run.sound_batch)
+    return torch.from_numpy(mel), torch.from_numpy(mouth)
 
 
 def discriminator_step(trainer: Trainer, picture: Tensor, target: Tensor, mel: Tensor) -> float:

@@ -13,6 +13,7 @@ COLUMNS = {
     "own_r": "r, own voice",
     "swap_r": "r, foreign voice",
     "swap_leak_r": "r to own mouth, foreign voice",
+    "swap_chance_r": "r of the two true mouths",
     "shuffled_r": "r, shuffled sound",
     "spread_ratio": "spread / true spread",
     "opening_speech": "opening, speech",

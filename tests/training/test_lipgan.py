@@ -42,10 +42,10 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pyte
     whole = load_checkpoint(train_on(config, CLIPS, None, tmp_path / "whole", held=[]))
     step = lipgan.train_step
 
-    def dies_at_5(trainer: lipgan.Trainer, batch: Any) -> dict[str, float]:
+    def dies_at_5(trainer: lipgan.Trainer, batch: Any, sounds: Any) -> dict[str, float]:
         if trainer.step == 5:
             raise KeyboardInterrupt
-        return step(trainer, batch)
+        return step(trainer, batch, sounds)
 
     monkeypatch.setattr(lipgan, "train_step", dies_at_5)
     with pytest.raises(KeyboardInterrupt):
@@ -53,7 +53,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(lipgan, "train_step", step)
     resumed = load_checkpoint(train_on(config, CLIPS, None, tmp_path / "cut", held=[], resume=True))
     assert resumed["step"] == whole["step"] == 6
-    for part in ("generator", "averaged", "discriminator", "gauge"):
+    for part in ("generator", "averaged", "discriminator", "gauge", "listener"):
         for name, tensor in whole[part].items():
             assert torch.equal(tensor, resumed[part][name]), f"{part}.{name}"
 

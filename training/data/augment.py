@@ -140,11 +140,11 @@ def augment_mel(wide: Mel, columns: int, loud: float, rng: np.random.Generator) 
     """
     mel = _tempo(wide, columns, rng.uniform(0.9, 1.1) if rng.random() < 0.5 else 1.0)
     if rng.random() < 0.8:
-        mel = _formant_shift(mel, float(np.exp(rng.normal(0, 0.12))))
-    gain_db = rng.uniform(-14, 8)
+        mel = _formant_shift(mel, float(np.exp(rng.normal(0, 0.09))))
+    gain_db = rng.uniform(-12, 6)
     if rng.random() < 0.7:
         mel = mel + _equaliser_db(rng)[:, None] * MEL_UNITS_PER_DB
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         mel = _add_noise(mel, loud - rng.uniform(8, 40) * MEL_UNITS_PER_DB, rng)
     mel = mel + gain_db * MEL_UNITS_PER_DB + rng.normal(0, 0.08, mel.shape)
     return _mask(np.clip(mel, -MAX_ABS, MAX_ABS).astype(np.float32), rng)

@@ -78,6 +78,20 @@ class Sampler:
             mouth=np.array([each.mouth for each in samples], np.float32),
         )
 
+    def sounds(self, step: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mel windows [N, 1, 80, 27] of real clips and silence, and the mouths [N, 2] that belong to them."""
+        rng = np.random.default_rng([self._seed, step, 1])
+        drawn = [self._sound(rng) for _ in range(count)]
+        mel, mouth = zip(*drawn, strict=True)
+        return np.stack(mel)[:, None].astype(np.float32), np.array(mouth, np.float32)
+
+    def _sound(self, rng: np.random.Generator) -> tuple[Mel, tuple[float, float]]:
+        if rng.random() < self._mix.silence_share:
+            return silence_mel(WINDOW.columns, rng), (0.0, np.nan)
+        index = int(rng.choice(len(self._clips), p=self._weights))
+        frame = int(rng.integers(len(self._clips[index].crops)))
+        return self._mel(index, frame, rng), self._mouth(index, frame)
+
     def _sample(self, rng: np.random.Generator) -> _Sample:
         kind = rng.random()
         portrait_share = self._mix.portrait_share if self._portraits is not None else 0.0
@@ -104,7 +118,8 @@ class Sampler:
         scale = float(clip.width[frame] / np.median(clip.width))
         person = int(rng.integers(len(self._portraits.names)))
         target = self._nearest_pose(wanted, scale)
-        identity = int(rng.integers(len(self._portraits.openings)))
+        openings = self._portraits.openings
+        identity = self._identity(openings, target, np.arange(len(openings)), rng)
         crops = self._portraits.crops[person]
         # The portrait's own mouth width is not the speaker's; the gauge learns only the opening here.
         mouth = (float(self._portraits.openings[target]), np.nan)
@@ -116,12 +131,14 @@ class Sampler:
             crops = self._portraits.crops[int(rng.integers(len(self._portraits.names)))]
             target = self._nearest_pose(0.0, float(rng.uniform(0.93, 1.04)))
             mouth = (float(self._portraits.openings[target]), np.nan)
-            return self._dress(crops[int(rng.integers(len(crops)))], crops[target], mel, mouth, rng)
+            identity = self._identity(self._portraits.openings, target, np.arange(len(crops)), rng)
+            return self._dress(crops[identity], crops[target], mel, mouth, rng)
         index = int(rng.choice(len(self._clips), p=self._weights))
         clip = self._clips[index]
         frame = int(rng.choice(self._closed[index]))
         mouth = self._mouth(index, frame)
-        return self._dress(clip.crops[int(rng.integers(len(clip.crops)))], clip.crops[frame], mel, mouth, rng)
+        identity = self._identity(clip.opening, frame, np.arange(len(clip.crops)), rng)
+        return self._dress(clip.crops[identity], clip.crops[frame], mel, mouth, rng)
 
     def _mouth(self, index: int, frame: int) -> tuple[float, float]:
         """Opening above this person's closed mouth, and width."""
@@ -129,8 +146,17 @@ class Sampler:
         return max(0.0, float(clip.opening[frame]) - self._rest[index]), float(clip.width[frame])
 
     def _other_frame(self, clip: CachedClip, frame: int, rng: np.random.Generator) -> int:
-        far = np.abs(np.arange(len(clip.crops)) - frame) >= self._mix.min_identity_distance
-        return int(rng.choice(np.flatnonzero(far))) if far.any() else frame
+        far = np.flatnonzero(np.abs(np.arange(len(clip.crops)) - frame) >= self._mix.min_identity_distance)
+        return self._identity(clip.opening, frame, far, rng) if len(far) else frame
+
+    def _identity(
+        self, openings: NDArray[np.float32], target: int, candidates: NDArray[np.intp], rng: np.random.Generator
+    ) -> int:
+        """One of the candidates; for a share of the samples rather one whose mouth is another."""
+        if rng.random() >= self._mix.contrary_share:
+            return int(rng.choice(candidates))
+        away = np.abs(openings[candidates] - openings[target]).astype(np.float64) + 1e-3
+        return int(rng.choice(candidates, p=away / away.sum()))
 
     def _nearest_pose(self, opening: float, width_scale: float) -> int:
         assert self._portraits is not None
