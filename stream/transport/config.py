@@ -88,8 +88,8 @@ class PeerStats:
             positive = sound late. The viewer aligns both by our sender reports.
         bitrate_bps: What the video encoder is set to.
         round_trip_ms: From receiver reports; 0 before the first.
-        stages: "decode", "encode", "audio_decode", "audio_encode" and "egress"
-            (a picture's time between `send_video` and its due time not counted).
+        stages: "decode_wait" (a picture's last packet to the start of its decoding), "decode",
+            "encode", "send" (its first to its last packet), "audio_decode", "audio_encode".
     """
 
     connection: str

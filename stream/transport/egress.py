@@ -120,7 +120,7 @@ class VideoEgress:
 
     def __init__(self, pace: Pace, threads: CodecThreads, config: PeerConfig) -> None:
         self.queue: BoundedQueue[VideoFrame] = BoundedQueue(config.egress_frames, Leaky.DOWNSTREAM)
-        self.meter = StageMeter()
+        self.meter, self.send_meter = StageMeter(), StageMeter()
         self.encoder: VideoEncoder | None = None
         self.sent = self.late = self.replaced = 0
         self._pace, self._threads, self._config = pace, threads, config
@@ -185,7 +185,9 @@ class VideoEgress:
             return
         if self._pace.delay_ns:
             await self._pace.wait(frame.pts_ns)
+        begun_ns = clock.now_ns()
         await sender.send_frame(encoded.payloads, self._base + frame.pts_ns * VIDEO_HZ // NS_PER_S)
+        self.send_meter.add(clock.now_ns() - begun_ns)
         self.sent += 1
         self._pace.left("video", frame.pts_ns)
 

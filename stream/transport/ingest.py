@@ -58,7 +58,7 @@ class VideoIngest:
     def __init__(self, timeline: Timeline, threads: CodecThreads, clock: Clock) -> None:
         self.queue: BoundedQueue[VideoFrame] = BoundedQueue(2, Leaky.DOWNSTREAM)
         self.counts = IngestCounts()
-        self.meter = StageMeter()
+        self.meter, self.wait_meter = StageMeter(), StageMeter()
         self._timeline, self._threads, self._clock = timeline, threads, clock
         self._waiting: deque[tuple[str, EncodedFrame, int]] = deque()
         self._arrived = asyncio.Event()
@@ -101,6 +101,7 @@ class VideoIngest:
         if self._decoder is None or codec != self._decoder_codec:
             self._decoder, self._decoder_codec = VideoDecoder("H264" if codec.upper() == "H264" else "VP8"), codec
         begun_ns = self._clock.now_ns()
+        self.wait_meter.add(begun_ns - frame.arrival_ns)
         try:
             pictures = await self._threads.run(self._decoder.decode, frame.data, pts_ns)
         except (av.FFmpegError, ValueError) as error:

@@ -290,8 +290,10 @@ class Peer:
             bitrate_bps=encoder.bitrate_bps if encoder else 0,
             round_trip_ms=sender.round_trip_ns / NS_PER_MS if sender else 0.0,
             stages={
+                "decode_wait": self._video.wait_meter.figures(),
                 "decode": self._video.meter.figures(),
                 "encode": video_out.meter.figures(),
+                "send": video_out.send_meter.figures(),
                 "audio_decode": self._audio.meter.figures(),
                 "audio_encode": self._audio_out.meter.figures(),
             },

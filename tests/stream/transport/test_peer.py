@@ -50,7 +50,7 @@ def test_both_tracks_go_through_and_come_back(codec: Any, name: str) -> None:
     assert stats.keyframes_sent == 1
     assert stats.packets_lost == {"video": 0, "audio": 0}
     assert stats.jitter_depth == {"video": 0, "audio": 0}
-    assert {stats.stages[stage].count > 0 for stage in ("decode", "encode", "audio_decode", "audio_encode")} == {True}
+    assert {stats.stages[stage].count > 0 for stage in stats.stages} == {True}
 
 
 @pytest.mark.parametrize("kind", ["video", "audio"])
