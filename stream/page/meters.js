@@ -3,7 +3,8 @@
 const $ = (id) => document.getElementById(id);
 // In the order of a frame's journey; what is not listed comes last, under its own name.
 const NAMES = {
-  decode: "Decode", faces: "Find the face", render: "Draw the mouth", encode: "Encode",
+  decode_wait: "Wait for the decoder", decode: "Decode", faces: "Find the face", render: "Draw the mouth",
+  encode: "Encode", send: "Send",
   audio_decode: "Decode sound", audio_encode: "Encode sound",
 };
 const ORDER = Object.keys(NAMES);
