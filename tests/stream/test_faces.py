@@ -146,9 +146,15 @@ def test_a_face_that_leaves_the_picture_loses_confidence_before_it_is_lost(finde
     found = _find(finder, [on_canvas(340, 480, (face, top, 120)) for top in tops])
     confidences = [crops[0].confidence if crops else 0.0 for crops in found]
     assert confidences[0] == pytest.approx(1)
-    # The chin is out of the picture, the eyes are still in it.
-    chin_out = next(i for i, top in enumerate(tops) if top + face.shape[0] > 340 + 40)
-    assert max(confidences[chin_out + 2 :]) < 0.4
+    # The lips are about three quarters down the face.
+    lips_out = next(i for i, top in enumerate(tops) if top + 0.7 * face.shape[0] > 340)
+    assert max(confidences[lips_out + 2 :]) < 0.4
+
+
+def test_a_chin_below_the_picture_does_not_matter(finder: FaceFinder, face: Rgb) -> None:
+    top = 340 - int(0.88 * face.shape[0])
+    found = _find(finder, [on_canvas(340, 480, (face, top, 120))] * 3)
+    assert found[-1][0].confidence == pytest.approx(1)
 
 
 def _turned(degrees: float) -> Reading:
