@@ -14,6 +14,7 @@ from benchmarks.chromium import Observation, Sighting, Sound
 from benchmarks.clips import CHIRP_PERIOD_S, chirp
 
 _LONGEST_S = 1.0  # chirps alternate every 500 ms, so a delay of up to 1 s is unambiguous
+_LONGEST_PICTURE_MS = 9000.0  # numbers come again after 10 s; a frame that the page missed on its way out has no match
 _LEAST_LIKENESS = 0.6  # normalised correlation; a chirp with one packet of six missing still has 0.8
 
 
@@ -30,7 +31,8 @@ def frame_delays(sent: list[Sighting], received: list[Sighting]) -> NDArray[np.f
             out.setdefault(sighting.number, []).append(sighting.at_ms)
     delays: dict[float, float] = {}
     for sighting in received:
-        starts = [at_ms for at_ms in out.get(sighting.number, []) if at_ms <= sighting.at_ms]
+        earliest_ms = sighting.at_ms - _LONGEST_PICTURE_MS
+        starts = [at_ms for at_ms in out.get(sighting.number, []) if earliest_ms <= at_ms <= sighting.at_ms]
         if starts:
             delays.setdefault(max(starts), sighting.at_ms - max(starts))
     return np.array(sorted(delays.items()), np.float64).reshape(-1, 2)
