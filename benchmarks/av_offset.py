@@ -1,23 +1,26 @@
 """Signed A/V offset of dubbed files, on clips whose truth is known.
 
-`python -m benchmarks run av_offset [--suite flash|lips|all] [--clips FOLDER]`.
+`python -m benchmarks run av_offset [--suite flash|gauge|lips|all] [--clips FOLDER]`.
 Offset = time of the sound minus time of the picture that belongs to it:
-positive, the sound is late. Two truths:
+positive, the sound is late. Three truths:
 
 flash   A made clip flashes when its voice beeps. What `visavis dub` writes is
         decoded, and every flash is held against its beep: clocks, containers,
-        resampling and codecs, to a fraction of a millisecond.
-lips    Clip A is dubbed with the sound of clip B. The mouth in the output must
-        move as B's own mouth did, at the same time: the lag between the two
-        openings is the error of the lips, voice, mel window, generator and all.
+        resampling and codecs.
+gauge   A real clip is dubbed by a generator that paints the mouth as bright as
+        the voice is loud. The brightness read off the written file must beat
+        with the file's own sound: all of the above, and faces, align, mel
+        window, crop and paste.
+lips    Clip A is dubbed with the sound of clip B by the trained generator. The
+        mouth in the output must move as B's own mouth did: all of the above,
+        and what the generator has learned.
 """
 
 import argparse
-import asyncio
 import tempfile
 import wave
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,15 +29,14 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.av_lag import REACH_S, NoFaces, dub, peak_of
+from benchmarks.av_lips import ALIKE, gauge_offsets_ms, lips_offsets, meter_errors_ms
 from benchmarks.harness import percentiles, write_result
 from models.catalogue import load_engine
 from models.engine import Engine
-from stream.dub import Dub
-from stream.dub_job import DubJob
-from stream.faces import FaceFinder, open_face_finder
+from stream.dub_commands import ASSETS
 from stream.frames import NS_PER_S
-from stream.media import ClipReader, Encoding, decode_sound
-from stream.render import RenderOptions
+from stream.media import ClipReader, decode_sound
 from stream.voice import EAR_RATE_HZ
 
 Samples = NDArray[np.float32]
@@ -43,14 +45,8 @@ SECONDS = 20
 BEEP_S = 0.02
 BEEP_HZ = 1000.0
 VOICE_RATES_HZ = (48_000, 44_100, 22_050, 8_000)
-# The same event may be this far off and still be found.
-REACH_S = 0.3
-# Openings are compared every 5 ms, from -300 to 300 ms.
-GRID_S = 0.005
-# Below this correlation two mouths do not say the same, and their lag means nothing.
-ALIKE = 0.4
-
 _DRAW_SEED = 20
+_CLIPS = (".mp4", ".mpg", ".mov", ".mkv")
 
 
 def clocks() -> dict[str, tuple[Fraction, list[int]]]:
@@ -122,43 +118,8 @@ def find_beeps(path: Path, near_s: Sequence[float]) -> list[float]:
         start = max(0, round((second - REACH_S) * EAR_RATE_HZ))
         piece = sound[start : round((second + REACH_S) * EAR_RATE_HZ) + len(template)]
         score = np.correlate(piece, template, "valid")
-        found.append((start + _peak(score)) / EAR_RATE_HZ)
+        found.append((start + peak_of(score)) / EAR_RATE_HZ)
     return found
-
-
-def _peak(values: NDArray[np.floating[Any]]) -> float:
-    """Index of the maximum, between the samples by a parabola."""
-    at = int(np.argmax(values))
-    if not 0 < at < len(values) - 1:
-        return float(at)
-    before, here, after = (float(value) for value in values[at - 1 : at + 2])
-    bend = before - 2 * here + after
-    return at + (0.5 * (before - after) / bend if bend else 0.0)
-
-
-class NoFaces:
-    """A finder that finds nothing: the pictures pass, and the work is that of clocks and codecs."""
-
-    def find(self, _frame: object) -> list[Any]:
-        """Find nothing."""
-        return []
-
-    def close(self) -> None:
-        """Hold nothing."""
-
-
-def dub(source: Path, voice: Path, output: Path, engine: Engine, finder: FaceFinder) -> None:
-    """Dub as the command does, without a mark and at a quality that hides nothing."""
-    job = DubJob(
-        source=source,
-        voice=voice,
-        output=output,
-        overwrite=True,
-        keep_going=True,
-        render=RenderOptions(badge=""),
-        encoding=Encoding(quality=14),
-    )
-    asyncio.run(Dub(job, engine, lambda: finder).run())
 
 
 def flash_offsets_ms(folder: Path, engine: Engine) -> dict[str, list[float]]:
@@ -175,105 +136,53 @@ def flash_offsets_ms(folder: Path, engine: Engine) -> dict[str, list[float]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class LipsResult:
-    """One clip dubbed with another one's sound.
-
-    Attributes:
-        picture: The clip whose face speaks.
-        sound: The clip whose voice it speaks with, and whose own mouth is the truth.
-        alike: Correlation of the two openings at the best lag.
-        own: The same between the output and the picture clip's own mouth: what has leaked.
-        offset_ms: Signed A/V offset.
-    """
-
-    picture: str
-    sound: str
-    alike: float
-    own: float
-    offset_ms: float
-
-
-def opening(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Times in seconds, and how far the lips are apart in distances between the eyes' outer corners."""
-    finder = open_face_finder()
-    times, gaps = [], []
-    for frame in ClipReader(path).frames():
-        faces = finder.find(frame)
-        if faces:
-            points = faces[0].landmarks.astype(np.float64)
-            times.append(frame.pts_ns / NS_PER_S)
-            gaps.append(np.linalg.norm(points[13] - points[14]) / np.linalg.norm(points[33] - points[263]))
-    finder.close()
-    return np.array(times), np.array(gaps)
-
-
-def best_lag(
-    truth: tuple[NDArray[np.float64], NDArray[np.float64]], found: tuple[NDArray[np.float64], NDArray[np.float64]]
-) -> tuple[float, float]:
-    """How late `found` is behind `truth` in seconds, and how alike the two are then."""
-    end_s = min(truth[0][-1], found[0][-1])
-    grid = np.arange(REACH_S, end_s - REACH_S, GRID_S)
-    lags = np.arange(-REACH_S, REACH_S + GRID_S / 2, GRID_S)
-    fixed = np.interp(grid, *truth)
-    score = np.array([np.corrcoef(fixed, np.interp(grid + lag, *found))[0, 1] for lag in lags])
-    return -REACH_S + _peak(score) * GRID_S, float(score.max())
-
-
-def lips_offsets(clips: Sequence[Path], folder: Path, engine: Engine) -> Iterator[LipsResult]:
-    """Dub each clip with the sound of the next one."""
-    truth = {clip: opening(clip) for clip in clips}
-    for picture, sound in zip(clips, [*clips[1:], clips[0]], strict=True):
-        output = folder / "dubbed.mp4"
-        dub(picture, sound, output, engine, open_face_finder())
-        found = opening(output)
-        late_s, alike = best_lag(truth[sound], found)
-        _, own = best_lag(truth[picture], found)
-        # A mouth that is late makes the sound early.
-        yield LipsResult(picture.name, sound.name, round(alike, 3), round(own, 3), round(-late_s * 1000, 1))
-
-
-def meter_errors_ms(clip: Path) -> dict[str, float]:
-    """What the lips' meter reads, beyond the truth, for a mouth shifted by known times."""
-    times, gaps = opening(clip)
-    return {
-        f"{shift_ms:+d} ms": round(best_lag((times, gaps), (times + shift_ms / 1000, gaps))[0] * 1000 - shift_ms, 2)
-        for shift_ms in (-120, -40, 0, 40, 120)
-    }
-
-
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and write one JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks run av_offset", description=__doc__)
-    parser.add_argument("--suite", choices=("flash", "lips", "all"), default="all")
-    parser.add_argument("--clips", type=Path, help="folder of talking clips with their own sound, for the lips")
+    parser.add_argument("--suite", choices=("flash", "gauge", "lips", "all"), default="all")
+    parser.add_argument("--clips", type=Path, help="folder of talking clips with their own sound, for gauge and lips")
     arguments = parser.parse_args(list(argv))
+    folder: Path | None = arguments.clips
+    clips = sorted(path for path in folder.iterdir() if path.suffix in _CLIPS) if folder else []
     body: dict[str, Any] = {}
     engine = load_engine()
-    with tempfile.TemporaryDirectory() as folder:
-        if arguments.suite in ("flash", "all"):
-            body["flash"] = _flash(Path(folder), engine)
-        if arguments.suite in ("lips", "all") and arguments.clips:
-            body["lips"] = _lips(arguments.clips, Path(folder), engine)
+    if arguments.suite in ("flash", "all"):
+        body["flash"] = _flash(engine)
+    if arguments.suite in ("gauge", "all"):
+        body["gauge"] = _gauge(clips)
+    if arguments.suite in ("lips", "all") and len(clips) > 1:
+        body["lips"] = _lips(clips, engine)
     body["engine"] = str(engine)
     engine.close()
     print(write_result("av_offset", body))
     return 0
 
 
-def _flash(folder: Path, engine: Engine) -> dict[str, Any]:
-    found = {}
-    for name, offsets in flash_offsets_ms(folder, engine).items():
-        figures = percentiles(offsets)
-        found[name] = asdict(figures)
-        print(f"flash, {name}: median {figures.p50:+.2f} ms, {figures.min:+.2f} to {figures.max:+.2f}, {len(offsets)}")
-    return found
+def _gauge(clips: Sequence[Path]) -> dict[str, Any]:
+    offsets = gauge_offsets_ms(ASSETS / "sample.mp4", ASSETS / "voice.wav")
+    for clip in clips:
+        offsets += gauge_offsets_ms(clip, clip)
+    return {"clips": 1 + len(clips), **_said("gauge", offsets)}
 
 
-def _lips(clips: Path, folder: Path, engine: Engine) -> dict[str, Any]:
-    paths = sorted(path for path in clips.iterdir() if path.suffix in (".mp4", ".mpg", ".mov", ".mkv"))
+def _said(name: str, offsets: Sequence[float]) -> dict[str, Any]:
+    """Print and return the percentiles of signed offsets, and of their sizes."""
+    signed, sizes = percentiles(offsets), percentiles([abs(offset) for offset in offsets])
+    print(
+        f"{name}: median {signed.p50:+.2f} ms, {signed.min:+.2f} to {signed.max:+.2f}, p99 of the size {sizes.p99:.2f}"
+    )
+    return {"offset_ms": asdict(signed), "absolute_ms": asdict(sizes)}
+
+
+def _flash(engine: Engine) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = flash_offsets_ms(Path(folder), engine)
+    return {name: _said(f"flash, {name}", offsets) for name, offsets in found.items()}
+
+
+def _lips(clips: Sequence[Path], engine: Engine) -> dict[str, Any]:
     results = []
-    for result in lips_offsets(paths, folder, engine):
+    for result in lips_offsets(clips, engine):
         results.append(result)
         print(
             f"lips, {result.picture} with the sound of {result.sound}: {result.offset_ms:+.0f} ms, "
@@ -281,11 +190,10 @@ def _lips(clips: Path, folder: Path, engine: Engine) -> dict[str, Any]:
             flush=True,
         )
     alike = [result.offset_ms for result in results if result.alike >= ALIKE]
-    body = {
+    return {
         "clips": [asdict(result) for result in results],
         "alike_at_least": ALIKE,
-        "offset_ms": asdict(percentiles(alike)) if alike else None,
-        "meter_errors_ms": meter_errors_ms(paths[0]),
+        "alike": len(alike),
+        **(_said("lips", alike) if alike else {}),
+        "meter_errors_ms": meter_errors_ms(clips[0]),
     }
-    print(f"lips: {len(alike)} of {len(results)} alike; offset {body['offset_ms']}")
-    return body

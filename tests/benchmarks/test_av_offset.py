@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import av_offset
+from benchmarks import av_lag, av_lips, av_offset
+from tests.stream.clip_maker import SAMPLE, VOICE
 from tests.stream.fake_generator import FakeGenerator
 
 pytestmark = pytest.mark.unit
@@ -19,7 +20,7 @@ def test_flashes_meet_their_beeps_after_dubbing(tmp_path: Path, rate_hz: int, mo
     source, voice, output = tmp_path / "flash.mp4", tmp_path / "beep.wav", tmp_path / "dubbed.mp4"
     times = av_offset.write_flashes(source, time_base, pts)
     av_offset.write_beeps(voice, times, rate_hz)
-    av_offset.dub(source, voice, output, FakeGenerator(), av_offset.NoFaces())
+    av_lag.dub(source, voice, output, FakeGenerator(), av_lag.NoFaces())
     flashes = av_offset.find_flashes(output)
     assert flashes == pytest.approx(times, abs=1e-6)
     assert np.abs(np.subtract(av_offset.find_beeps(output, flashes), flashes)).max() < 0.001
@@ -38,7 +39,14 @@ def test_the_beep_meter_reads_a_known_shift(tmp_path: Path, late_s: float, monke
 def test_the_lips_meter_reads_a_known_shift_with_its_sign(late_s: float) -> None:
     times = np.arange(75) / 25
     gaps = np.interp(times, np.linspace(0, 3, 20), np.random.default_rng(1).random(20))
-    measured_s, alike = av_offset.best_lag((times, gaps), (times + late_s, 2 * gaps + 0.1))
+    measured_s, alike = av_lag.best_lag((times, gaps), (times + late_s, 2 * gaps + 0.1))
     # A fifth of the grid's step: the parabola through three points of a smooth peak.
     assert measured_s == pytest.approx(late_s, abs=0.001)
     assert alike > 0.99
+
+
+def test_the_gauge_on_a_real_face_beats_with_the_sound() -> None:
+    offsets = av_lips.gauge_offsets_ms(SAMPLE, VOICE)
+    assert len(offsets) >= 3
+    # A mel column is 12.5 ms, a picture 41.7 ms, and both are read between their samples.
+    assert abs(np.median(offsets)) < 10
