@@ -150,7 +150,9 @@ class AudioIngest:
         self._timeline.set_audio_codec(codec.clockRate, look_ahead_ns)
 
     def _take(self, codec: Any, frame: EncodedFrame) -> None:  # noqa: ANN401, ARG002 - the sink's signature
-        assert self._decoder is not None
+        # No data would tell the decoder that the stream has ended.
+        if self._decoder is None or not frame.data:
+            return
         begun_ns = self._clock.now_ns()
         try:
             samples = self._decoder.decode(frame.data)

@@ -46,7 +46,7 @@ _SDP_FAULTS = (
     InvalidStateError,
     KeyError,
     OperationError,
-    StopIteration,
+    RuntimeError,  # what a coroutine makes of StopIteration
     TypeError,
     ValueError,
 )

@@ -40,6 +40,9 @@ from stream.transport.nack import LossTracker
 # A keyframe takes a round trip and an encode: asking more often only makes more of them.
 _KEYFRAME_RETRY_NS = 300 * NS_PER_MS
 
+# A stream and its repair; a few more after the sender restarted.
+_SOURCES_AT_MOST = 16
+
 FrameSink = Callable[[RTCRtpCodecParameters, EncodedFrame], None]
 ReportSink = Callable[[int, int], None]
 
@@ -153,6 +156,8 @@ class LiveReceiver:
             return
         await self._estimate_rate(packet, arrival_time_ms)
         if packet.ssrc not in self._streams:
+            if len(self._streams) >= _SOURCES_AT_MOST:
+                return
             self._streams[packet.ssrc] = StreamStatistics(codec.clockRate)
         self._streams[packet.ssrc].add(packet)
         if is_rtx(codec):

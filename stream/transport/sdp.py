@@ -7,7 +7,7 @@ each becomes one line that names the field and what to do.
 import re
 
 from aiortc import RTCIceCandidate
-from aiortc.sdp import candidate_from_sdp
+from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 _REQUIRED = {
     "ice-ufrag": "ICE user fragment",
@@ -37,7 +37,7 @@ def check_offer(offer_sdp: str) -> list[str]:
         raise OfferError('the offer has no "m=" line. Add an audio or a video track before createOffer()')
     for section in sections:
         _check_section(section, session)
-    _check_bundle(session, sections)
+    _check_names(_parse(offer_sdp))
     kinds = [section[0][2:].split(" ", 1)[0] for section in sections]
     if not {"audio", "video"} & set(kinds):
         raise OfferError(f"the offer has only {', '.join(kinds)}. Add an audio or a video track before createOffer()")
@@ -66,14 +66,24 @@ def _check_section(section: list[str], session: list[str]) -> None:
         raise OfferError(f'the offer\'s section "{head[:40]}" has no "a=rtcp-mux". Use rtcpMuxPolicy "require"')
 
 
-def _check_bundle(session: list[str], sections: list[list[str]]) -> None:
-    """Aiortc connects bundled sections through the first one named, and breaks where that does not exist."""
-    mids = {line.strip()[6:] for section in sections for line in section if line.startswith("a=mid:")}
-    for line in session:
-        named = line.split()[1:] if line.startswith("a=group:BUNDLE") else []
-        for mid in named:
-            if mid not in mids:
-                raise OfferError(f'the offer bundles the section "{mid}", but no section has "a=mid:{mid}"')
+def _parse(offer_sdp: str) -> SessionDescription:
+    """What aiortc will make of it, tried before anything depends on it."""
+    try:
+        return SessionDescription.parse(offer_sdp)
+    except (AssertionError, AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "a line that contradicts the others"
+        raise OfferError(f"the offer is no valid SDP: {reason}. Send the SDP of createOffer() unchanged") from error
+
+
+def _check_names(description: SessionDescription) -> None:
+    """Bundled sections are connected through the first one named: aiortc breaks where that is not one section."""
+    mids = [media.rtp.muxId for media in description.media]
+    for mid in mids:
+        if mids.count(mid) > 1:
+            raise OfferError(f'the offer has {mids.count(mid)} sections with "a=mid:{mid}", each needs its own')
+    for mid in (item for group in description.group if group.semantic == "BUNDLE" for item in group.items):
+        if mid not in mids:
+            raise OfferError(f'the offer bundles the section "{mid}", but no section has "a=mid:{mid}"')
 
 
 def ask_for_bitrate(answer_sdp: str, start_bps: int, min_bps: int) -> str:

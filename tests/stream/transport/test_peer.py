@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import random
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -219,6 +220,47 @@ def test_a_malformed_offer_is_refused_in_one_line_and_leaves_nothing_behind(old:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(whole())
+
+
+def mangled(sdp: str, generator: random.Random) -> str:
+    """`sdp` with one to four lines lost, doubled, cut short, altered, or all after one lost."""
+    lines = sdp.splitlines()
+    for _ in range(generator.randint(1, 4)):
+        at = generator.randrange(len(lines))
+        line = lines[at]
+        cut = generator.randrange(len(line) + 1)
+        lines[at : at + 1] = generator.choice(
+            [
+                [],
+                [line, generator.choice(lines)],
+                [line[:cut]],
+                [line[:cut] + chr(generator.randrange(32, 300)) + line[cut + 1 :]],
+            ]
+        )
+        lines = lines or ["v=0"]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def test_an_offer_mangled_in_any_way_is_answered_or_refused_and_nothing_else() -> None:
+    async def whole() -> list[bool]:
+        sdp, generator = await offer_sdp(), random.Random(1)
+        failures: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        answered = []
+        for _ in range(60):
+            peer = Peer(QUICK)
+            try:
+                await peer.answer(mangled(sdp, generator))
+                answered.append(True)
+            except OfferError as error:
+                assert "\n" not in str(error)  # noqa: PT017 - both ends are right
+                answered.append(False)
+            await peer.close()
+        gc.collect()
+        assert failures == []
+        return answered
+
+    assert set(asyncio.run(whole())) == {True, False}
 
 
 def test_sound_of_the_wrong_form_is_refused() -> None:

@@ -25,7 +25,7 @@ from stream.transport.jitter import EncodedFrame
 from stream.transport.receiver import LiveReceiver, SeededRate
 from stream.transport.sender import LiveSender
 from stream.transport.timeline import Timeline
-from tests.stream.transport.packets import DELTA, KEY, OPUS, VP8, FakeTransport, HandClock, packet
+from tests.stream.transport.packets import DELTA, H264, KEY, OPUS, VP8, FakeTransport, HandClock, packet
 
 pytestmark = pytest.mark.unit
 
@@ -236,3 +236,47 @@ def test_a_small_sender_is_not_told_to_stay_small() -> None:
     assert rate._clamp_bitrate(2_700_000, estimated_throughput=100_000) == 2_700_000
     assert rate._clamp_bitrate(200_000, estimated_throughput=100_000) == 1_000_000
     assert rate._clamp_bitrate(9_000_000, estimated_throughput=100_000) == 6_000_000
+
+
+def test_an_empty_packet_does_not_end_the_sound() -> None:
+    ingest = AudioIngest(Timeline(), HandClock())
+    ingest._set_codec(OPUS)
+    for number, payload in enumerate(sound(10)):
+        ingest._take(OPUS, EncodedFrame(b"" if number == 3 else payload, number * CHUNK_SAMPLES, number * CHUNK_NS))
+    assert ingest.counts.decode_errors == 0
+    assert ingest.counts.chunks == 10
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("audio", OPUS), ("video", VP8), ("video", H264)])
+def test_no_packet_whatever_is_in_it_can_end_the_call(kind: Any, codec: RTCRtpCodecParameters) -> None:
+    """An exception here would end aiortc's loop that reads the socket."""
+    generator = random.Random(0)
+    clock = HandClock(NS_PER_S)
+    receiver = LiveReceiver(kind, FakeTransport(), clock)
+    receiver._set_rtcp_ssrc(99)
+    timeline = Timeline()
+
+    async def whole() -> None:
+        if kind == "audio":
+            AudioIngest(timeline, clock).attach(receiver)
+        else:
+            receiver.on_frame = lambda _, frame: timeline.media("video", frame.rtp_timestamp, frame.arrival_ns) and None
+        await receiver.receive(RTCRtpReceiveParameters(codecs=[codec], encodings=[]))
+        for number in range(3000):
+            clock.ns += generator.randrange(40 * NS_PER_MS)
+            wild = generator.random() < 0.2
+            media = packet(
+                generator.getrandbits(16) if wild else number,
+                generator.getrandbits(32) if wild else number * 960,
+                generator.randbytes(generator.choice([0, 1, 2, 3, 40, 1100])),
+                marker=generator.getrandbits(1),
+                payload_type=codec.payloadType,
+                ssrc=generator.getrandbits(32) if wild else 7,
+            )
+            await receiver._handle_rtp_packet(media, arrival_time_ms=clock.ns // NS_PER_MS)
+        await receiver.stop()
+
+    asyncio.run(whole())
+    assert receiver.video.depth <= 1024
+    assert receiver.audio.depth <= 250
+    assert len(receiver._streams) <= 16

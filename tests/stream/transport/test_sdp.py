@@ -25,7 +25,7 @@ def lines(*parts: str) -> str:
 
 
 def test_an_offer_names_its_kinds_in_order() -> None:
-    audio = [VIDEO[0].replace("video", "audio"), *VIDEO[1:]]
+    audio = [VIDEO[0].replace("video", "audio"), "a=mid:1", *VIDEO[2:]]
     assert check_offer(lines(*HEAD, *audio, *VIDEO)) == ["audio", "video"]
 
 
@@ -47,6 +47,8 @@ def test_credentials_may_stand_once_for_the_whole_session() -> None:
         (lines(*HEAD, *VIDEO[:3], *SECURITY[:3]), "setup"),
         (lines(*HEAD, *VIDEO[:2], *SECURITY), "rtcp-mux"),
         (lines(*HEAD, "a=group:BUNDLE 7", *VIDEO), "7"),
+        (lines(*HEAD, *VIDEO, *VIDEO), "a=mid:0"),
+        (lines(*HEAD, *VIDEO, "a=fmtp:96 x=1"), "contradicts"),
         (lines(*HEAD, "m=application 9 UDP/DTLS/SCTP webrtc-datachannel", *SECURITY), "application"),
     ],
 )
