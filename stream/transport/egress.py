@@ -6,7 +6,6 @@ them by when they were captured, not by when they were sent.
 """
 
 import random
-from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +15,7 @@ from stream.clock import Clock
 from stream.errors import SessionClosed
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk, VideoFrame
 from stream.queues import BoundedQueue, Leaky
-from stream.stages import StageMeter
+from stream.stages import Recent, StageMeter
 from stream.transport.audio_codec import CHUNK_SAMPLES, OPUS_LOOK_AHEAD_SAMPLES, RATE_HZ, OpusEncoder, level_dbov
 from stream.transport.codec_threads import CodecThreads
 from stream.transport.config import PeerConfig, Spread
@@ -39,21 +38,16 @@ class SpreadMeter:
     """Percentiles of a signed quantity over its last samples."""
 
     def __init__(self, window: int = 1500) -> None:
-        self._values_ns: deque[int] = deque(maxlen=window)
-        self._count = 0
+        self._values_ns = Recent(window)
 
     def add(self, value_ns: int) -> None:
         """Record one sample."""
-        self._values_ns.append(value_ns)
-        self._count += 1
+        self._values_ns.add(value_ns)
 
     def spread(self) -> Spread:
         """Figures of the window; zeros before the first sample."""
-        if not self._values_ns:
-            return Spread()
-        values_ms = np.array(self._values_ns, np.float64) / NS_PER_MS
-        p50, p95, p99 = np.percentile(values_ms, [50, 95, 99])
-        return Spread(self._count, float(values_ms[-1]), float(p50), float(p95), float(p99))
+        ns = [self._values_ns.last, *self._values_ns.percentiles(50, 95, 99)]
+        return Spread(self._values_ns.count, *(value / NS_PER_MS for value in ns))
 
 
 class Pace:
