@@ -35,10 +35,11 @@ def make_clip(
     hflip: bool = False,
     aspect: Fraction | None = None,
     sound_s: float | None = None,
+    sound_at_s: float = 0.0,
     colour: dict[str, int] | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Path:
-    """Write a clip; `sound_s` seconds of a 440 Hz tone at 44.1 kHz stereo go with it."""
+    """Write a clip; `sound_s` seconds of a 440 Hz tone at 44.1 kHz stereo go with it from `sound_at_s` on."""
     with av.open(str(path), "w") as container:
         container.metadata.update(metadata or {})
         options = {"crf": "10"} if codec == "libx264" else {}
@@ -58,16 +59,16 @@ def make_clip(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if tone is not None and sound_s:
-            _write_tone(container, tone, sound_s)
+            _write_tone(container, tone, sound_s, round(sound_at_s * 44_100))
     return path
 
 
-def _write_tone(container: Any, stream: Any, seconds: float) -> None:
+def _write_tone(container: Any, stream: Any, seconds: float, first: int) -> None:
     samples = 0.3 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * 44_100)) / 44_100)
     for start in range(0, len(samples), 1024):
         block = np.ascontiguousarray(np.tile(samples[start : start + 1024], (2, 1)), np.float32)
         frame = av.AudioFrame.from_ndarray(block, "fltp", "stereo")
-        frame.sample_rate, frame.pts, frame.time_base = 44_100, start, Fraction(1, 44_100)
+        frame.sample_rate, frame.pts, frame.time_base = 44_100, first + start, Fraction(1, 44_100)
         container.mux(stream.encode(frame))
     container.mux(stream.encode())
 
