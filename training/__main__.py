@@ -76,16 +76,18 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run; without it, the shipped engine")
     parser.add_argument("--name", default="lipgan", help="the shipped engine's name")
     parser.add_argument("--precision", help="fp32, bf16 or int8; default: the engine's own")
+    parser.add_argument("--identity", choices=["current", "reference"], help="default: both")
     parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json, .md and .png")
     parser.set_defaults(command=_evaluate)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
-    from training.evaluate import checkpoint_painter, engine_painter, evaluate
+    from training.evaluate import IDENTITIES, checkpoint_painter, engine_painter, evaluate
 
     given: Path | None = parsed.checkpoint
     paint, name = checkpoint_painter(given) if given else engine_painter(parsed.name, parsed.precision)
-    evaluate(parsed.cache, paint, name, parsed.out, _say)
+    identities = [parsed.identity] if parsed.identity else IDENTITIES
+    evaluate(parsed.cache, paint, name, parsed.out, _say, identities)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

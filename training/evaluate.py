@@ -7,7 +7,7 @@ in random order. Openings come from the landmark networks; HDTF clips are only e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ HELD_SPLITS = ("held_clip", "held_person", "measured")
 FOREIGN_VOICES = 2
 SILENT_PICTURES = 12
 MIN_FRAMES = 25
-MAX_FRAMES = 100
+MAX_FRAMES = 75
 SHEET_COLUMNS = 12
 SEED = 7
 IDENTITIES = ("current", "reference")
@@ -48,7 +48,14 @@ class Drawn:
     opening: Track
 
 
-def evaluate(cache: Path, paint: Painter, name: str, out: Path, say: Callable[[str], None]) -> list[Row]:
+def evaluate(
+    cache: Path,
+    paint: Painter,
+    name: str,
+    out: Path,
+    say: Callable[[str], None],
+    identities: Sequence[str] = IDENTITIES,
+) -> list[Row]:
     """Measure one generator and write evaluation.json, evaluation.md and evaluation.png.
 
     Args:
@@ -57,6 +64,7 @@ def evaluate(cache: Path, paint: Painter, name: str, out: Path, say: Callable[[s
         name: What was measured, for the report.
         out: Folder to write to.
         say: Takes one line of progress.
+        identities: Which of `IDENTITIES` to measure.
 
     Returns:
         One row per clip and identity policy; "clip" and "split" are text, the rest numbers.
@@ -66,11 +74,11 @@ def evaluate(cache: Path, paint: Painter, name: str, out: Path, say: Callable[[s
     rows: list[Row] = []
     strips: list[Pictures] = []
     for clip in clips:
-        for identity in IDENTITIES:
+        for identity in identities:
             row, strip = measure(paint, networks, clip, _others(clips, clip), identity)
             rows.append(row)
-            strips += strip if identity == IDENTITIES[0] else []
-        say(f"{clip.name}: own voice r {rows[-2]['own_r']:.2f}, foreign voice r {rows[-2]['swap_r']:.2f}")
+            strips += strip if identity == identities[0] else []
+        say(f"{clip.name}: own voice r {rows[-1]['own_r']:.2f}, foreign voice r {rows[-1]['swap_r']:.2f}")
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"measured": name, "rows": rows, "mean": summarise(rows)}, indent=1)
     (out / "evaluation.json").write_text(text + "\n", encoding="utf-8")
