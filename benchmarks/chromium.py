@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
+from benchmarks.processor import descendants, used_s
+
 _PROBE = Path(__file__).with_name("probe.js")
 _FLAGS = (
     "--use-fake-ui-for-media-stream",
@@ -84,24 +86,15 @@ def open_browser(
 
 def processes_with(argument: str, *, parent: int) -> list[int]:
     """Descendants of `parent` whose command line contains `argument`: the processes of one browser."""
-    parents, commands = {}, {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
+    found = []
+    for process in descendants(parent):
         try:
-            parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            commands[int(entry.name)] = (entry / "cmdline").read_bytes().decode(errors="replace")
+            command = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-
-    def descends(process: int) -> bool:
-        while process in parents:
-            process = parents[process]
-            if process == parent:
-                return True
-        return False
-
-    return [process for process, command in commands.items() if argument in command and descends(process)]
+        if argument in command:
+            found.append(process)
+    return found
 
 
 def free_port() -> int:
@@ -121,8 +114,7 @@ class ServerProcess:
 
     def cpu_s(self) -> float:
         """User and system time so far, all threads."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+        return used_s(self.process.pid)
 
     def rss_mb(self) -> float:
         """Resident memory."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import chromium, clips
 from benchmarks.harness import RESULTS, write_result
+from benchmarks.processor import usage
 from benchmarks.serve import command
 from benchmarks.transport import parse_size
 
@@ -122,9 +123,10 @@ def run(load: Load, folder: Path, config: Path | None = None) -> dict[str, Any]:
             events = Events(f"{server.url}{location}/events")
             events.start()
             time.sleep(_WARMUP_S)
-            start, cpu_s = time.perf_counter(), server.cpu_s()
+            start, before = time.perf_counter(), usage(server.process.pid)
             time.sleep(load.seconds)
-            wall_s, cpu_s = time.perf_counter() - start, server.cpu_s() - cpu_s
+            wall_s = time.perf_counter() - start
+            used = usage(server.process.pid).since(before, wall_s)
             figures = list(events.seen)
             rss_mb = server.rss_mb()
         complaints = [line for line in server.log.read_text(errors="replace").splitlines() if "ERROR" in line]
@@ -138,7 +140,8 @@ def run(load: Load, folder: Path, config: Path | None = None) -> dict[str, Any]:
         "mode": load.mode,
         "seconds": round(wall_s, 1),
         **account(measured),
-        "server": {"cpu_percent_of_one_core": round(100 * cpu_s / wall_s, 1), "rss_mb": round(rss_mb, 1)},
+        "cpu_percent_of_one_core": used,
+        "server_rss_mb": round(rss_mb, 1),
         "client": seen,
         "errors_logged": complaints[:5],
     }
@@ -158,6 +161,7 @@ def account(events: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
     return {
         "frames": {**frames, "passed": {reason: count for reason, count in passed.items() if count}},
         "past_deadline_share": round(missed / max(frames["received"], 1), 6),
+        "no_time_share": round(passed.get("no_time", 0) / max(frames["received"], 1), 6),
         "received_fps": round(frames["received"] / (events[-1][0] - events[0][0]), 2),
         "latency_ms": _windows(events, "latency_ms", _LATENCY_WINDOW_S),
         "loop_lag_ms": _windows(events, "loop_lag_ms", _LAG_WINDOW_S),
@@ -188,7 +192,7 @@ def _windows(events: list[tuple[float, dict[str, Any]]], name: str, window_s: fl
 def report(body: dict[str, Any]) -> str:
     """The result as text, targets beside it."""
     load, frames, latency, lag = body["load"], body["frames"], body["latency_ms"], body["loop_lag_ms"]
-    offset, server = body["av_offset_ms"], body["server"]
+    offset, used = body["av_offset_ms"], body["cpu_percent_of_one_core"]
     spread = ", ".join(
         f"{key} {latency[key]['middle']:.1f} (worst 10 s: {latency[key]['worst']:.1f})" for key in _SHOWN
     )
@@ -197,10 +201,12 @@ def report(body: dict[str, Any]) -> str:
         f"  frames received       {frames['received']} ({body['received_fps']} a second), sent {frames['sent']}",
         f"  dropped {frames['dropped']}, late {frames['late']}, passed unchanged {frames['passed']}",
         f"  past their deadline   {body['past_deadline_share']:8.3%}   (target < 0.1 %)",
+        f"  left as they were     {body['no_time_share']:8.3%}   for want of time",
         f"  latency in the engine {spread} ms   (target p95 <= 40)",
         f"  loop lag              p99 {lag['p99']['worst']:.2f} ms   (target <= 5)",
         f"  sound against picture p50 {offset['p50']:+.1f}  p95 {offset['p95']:+.1f} ms, leaving the engine",
-        f"  server                {server['cpu_percent_of_one_core']:.0f} % of one core, {server['rss_mb']:.0f} MB",
+        f"  percent of one core   {', '.join(f'{who} {share:.0f}' for who, share in used.items())}",
+        f"  server's memory       {body['server_rss_mb']:.0f} MB",
         f"  {'stage':12} {'count':>6} {'p50':>8} {'p95':>8} {'p99':>8} ms",
     ]
     lines += [

@@ -1,5 +1,9 @@
 """How measured events become a result: differences, windows, losses."""
 
+import os
+import subprocess
+import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -7,6 +11,7 @@ import pytest
 from aiortc.rtcdtlstransport import RtpRouter
 
 from benchmarks.pipeline import account, report
+from benchmarks.processor import descendants, usage
 from benchmarks.serve import command, drop_audio
 from benchmarks.transport import Seen, add, cases, summarise_offsets
 from tests.benchmarks.test_sightings import _frames
@@ -44,6 +49,14 @@ def test_dropped_and_late_frames_both_miss_their_deadline() -> None:
     )  # kept to six digits
 
 
+def test_pictures_left_alone_for_want_of_time_are_told_apart() -> None:
+    hurried = {"no_face": 7, "no_time": 15}
+    last = (EVENTS[-1][0], {**EVENTS[-1][1], "frames": {**EVENTS[-1][1]["frames"], "passed": hurried}})
+    body = account([*EVENTS[:-1], last])
+    assert body["no_time_share"] == pytest.approx(0.01)
+    assert body["past_deadline_share"] == 0.0
+
+
 def test_the_worst_window_is_not_averaged_away() -> None:
     latency = account(EVENTS)["latency_ms"]
     assert latency["windows"] == 6
@@ -56,11 +69,26 @@ def test_the_report_shows_the_share_and_every_stage() -> None:
         "load": {"by": "chromium", "size": "640x480", "fps": 25, "clip": "sample.mp4"},
         "mode": "re-voice",
         "seconds": 60.0,
-        "server": {"cpu_percent_of_one_core": 61.0, "rss_mb": 500.0},
+        "cpu_percent_of_one_core": {"server": 61.0, "client": 70.0, "others": 2.0},
+        "server_rss_mb": 500.0,
     }
     text = report(body)
     assert "0.000%" in text
     assert "render" in text
+
+
+def test_processor_time_is_told_apart_by_who_used_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as server:
+        before = usage(server.pid)
+        wait_until = time.monotonic() + 20
+        while usage(server.pid).server_s - before.server_s < 0.3 and time.monotonic() < wait_until:
+            pass
+        used = usage(server.pid).since(before, wall_s=1.0)
+        started = descendants(os.getpid())
+        server.kill()
+    assert used["server"] >= 30
+    assert used["others"] >= 0
+    assert server.pid in started
 
 
 def test_a_turns_figures_leave_the_warm_up_out() -> None:
