@@ -24,7 +24,14 @@ from stream.transport.connection import Kind, LiveConnection
 from stream.transport.egress import AudioEgress, Pace, VideoEgress
 from stream.transport.ingest import AudioIngest, VideoIngest
 from stream.transport.receiver import LiveReceiver
-from stream.transport.sdp import OfferError, ask_for_bitrate, check_offer, parse_candidates
+from stream.transport.sdp import (
+    OfferError,
+    ask_for_bitrate,
+    check_offer,
+    is_hidden,
+    parse_candidates,
+    take_out_hidden,
+)
 from stream.transport.timeline import Timeline
 
 __all__ = ["OfferError", "Peer", "PeerConfig", "PeerStats", "Spread"]
@@ -127,7 +134,9 @@ class Peer:
         """
         try:
             kinds = check_offer(offer_sdp)
-            sdp = await self._negotiate(offer_sdp, kinds)
+            open_offer, hidden = take_out_hidden(offer_sdp)
+            sdp = await self._negotiate(open_offer, kinds)
+            await self.add_candidates(hidden)
         except OfferError:
             await self.close()
             raise
@@ -168,10 +177,21 @@ class Peer:
             OfferError: A candidate is malformed.
         """
         candidates, complete = parse_candidates(fragment)
+        hidden = [candidate for candidate in candidates if is_hidden(candidate.ip)]
         for candidate in candidates:
-            await self._connection.addIceCandidate(candidate)
-        if complete:
+            if candidate not in hidden:
+                await self._connection.addIceCandidate(candidate)
+        for candidate in hidden:
+            self._start(self._find_hidden(candidate))
+        # After the end nothing could be added any more.
+        if complete and not hidden:
             await self._connection.addIceCandidate(None)
+
+    async def _find_hidden(self, candidate: Any) -> None:  # noqa: ANN401 - untyped aiortc
+        try:
+            await self._connection.addIceCandidate(candidate)
+        except (OSError, ValueError) as error:
+            log.info("the address behind %s cannot be asked for: %s", candidate.ip, error)
 
     async def send_video(self, frame: VideoFrame) -> None:
         """Queue a picture for `epoch_ns + pts_ns + delay_ns`; after the end it is silently lost."""

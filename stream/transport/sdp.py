@@ -115,6 +115,29 @@ def _with_wish(section: list[str], wish: str) -> list[str]:
     return lines
 
 
+def take_out_hidden(offer_sdp: str) -> tuple[str, str]:
+    """The offer without its mDNS candidates, and these as a fragment for `parse_candidates`.
+
+    Browsers hide their addresses behind names in ".local" until a camera is allowed. Where nobody
+    answers for such a name, asking takes a second, which would delay the answer; the browser's own
+    checks find us meanwhile.
+    """
+    session, sections = _split(offer_sdp.splitlines())
+    kept, fragment = list(session), []
+    for section in sections:
+        hidden = [line for line in section if line.startswith("a=candidate:") and is_hidden(line)]
+        if hidden:
+            fragment += [section[0], *(line for line in section if line.startswith("a=mid:")), *hidden]
+            section = [line for line in section if line not in hidden and not line.startswith("a=end-of-candidates")]
+        kept += section
+    return "\r\n".join(kept) + "\r\n", "\r\n".join(fragment)
+
+
+def is_hidden(candidate: str) -> bool:
+    """Whether a candidate line, or an address, is a name of mDNS."""
+    return any(word.lower().endswith(".local") for word in candidate.split())
+
+
 def parse_candidates(fragment: str) -> tuple[list[RTCIceCandidate], bool]:
     """Candidates of a trickle-ice-sdpfrag (RFC 8840), or of bare candidate lines, and whether they are the last.
 

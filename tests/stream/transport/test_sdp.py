@@ -1,6 +1,6 @@
 import pytest
 
-from stream.transport.sdp import OfferError, ask_for_bitrate, check_offer, parse_candidates
+from stream.transport.sdp import OfferError, ask_for_bitrate, check_offer, parse_candidates, take_out_hidden
 
 pytestmark = pytest.mark.unit
 
@@ -73,6 +73,25 @@ def test_the_answer_asks_every_video_codec_for_a_bitrate_and_nothing_else() -> N
     assert [line for line in after if line not in changed] == [
         line for line in before.splitlines() if not line.startswith("a=fmtp:102")
     ]
+
+
+def test_hidden_addresses_are_taken_out_of_an_offer_and_kept_with_their_section() -> None:
+    hidden = "a=candidate:1 1 udp 5 8d6a.local 50000 typ host"
+    shown = "a=candidate:2 1 udp 4 192.0.2.1 50000 typ host"
+    audio = [VIDEO[0].replace("video", "audio"), "a=mid:1", *VIDEO[2:]]
+    offer = lines(*HEAD, *VIDEO, shown, hidden, "a=end-of-candidates", *audio, shown)
+
+    rest, fragment = take_out_hidden(offer)
+
+    # The end of the candidates is not yet: the hidden ones are still to come.
+    assert rest == lines(*HEAD, *VIDEO, shown, *audio, shown)
+    (candidate,), complete = parse_candidates(fragment)
+    assert (candidate.ip, candidate.sdpMid, complete) == ("8d6a.local", "0", False)
+
+
+def test_an_offer_without_hidden_addresses_is_left_as_it_is() -> None:
+    offer = lines(*HEAD, *VIDEO, "a=candidate:2 1 udp 4 192.0.2.1 50000 typ host", "a=end-of-candidates")
+    assert take_out_hidden(offer) == (offer, "")
 
 
 CANDIDATE = "candidate:1 1 udp 2130706431 127.0.0.1 50000 typ host"
