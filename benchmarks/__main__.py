@@ -9,6 +9,7 @@ NAMES = {
     "faces": "landmarks: MediaPipe's package against its networks on the CPU engine",
     "transport": "glass to glass through Chromium, ours against stock aiortc",
     "pipeline": "re-voice through WebRTC at a fixed offered rate",
+    "dub": "speed of file mode on a clip",
     "av_offset": "signed A/V offset on clips whose truth is known",
     "soak": "connect and disconnect; memory, threads and tasks",
 }

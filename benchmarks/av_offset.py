@@ -154,7 +154,7 @@ def main(argv: Sequence[str]) -> int:
         body["lips"] = _lips(clips, engine)
     body["engine"] = str(engine)
     engine.close()
-    print(write_result("av_offset", body))
+    print(write_result("av_offset" if arguments.suite == "all" else f"av_offset_{arguments.suite}", body))
     return 0
 
 
