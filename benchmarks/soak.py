@@ -26,7 +26,8 @@ from benchmarks.serve import command
 
 _CLIP = Path(__file__).parents[1] / "stream" / "assets" / "sample.mp4"
 _SETTLED = 20
-_EVERY = 20
+_EVERY = 10
+_MEDIAN_OF = 3
 # Long, because a machine that does other things at the same time may be slow; a call takes under two seconds.
 _WAIT_S = 60.0
 # What an allocator keeps back differs from sample to sample by a few MB; a leak of one frame per call
@@ -115,7 +116,7 @@ async def _emptied(url: str, http: aiohttp.ClientSession) -> None:
 
 
 async def soak(server: chromium.ServerProcess, clip: Path, cycles: int, query: str, pictures: int) -> list[Held]:
-    """Run the cycles; what the server held after every 20 of them."""
+    """Run the cycles; what the server held after 20, 30, ... of them."""
     packets, sound = encode_clip(clip, 640, 480, 25, 1_000_000), clips.clip_sound(clip)
     samples = []
     async with aiohttp.ClientSession() as http:
@@ -123,19 +124,23 @@ async def soak(server: chromium.ServerProcess, clip: Path, cycles: int, query: s
             media = (Picture(packets, 25), Microphone(sound))
             await _cycle(server.url, http, media, query, pictures, hang_up=bool(count % 2))
             await _emptied(server.url, http)
-            if count % _EVERY == 0:
+            if count >= _SETTLED and count % _EVERY == 0:
                 samples.append(await _held(server, http, count))
                 print(json.dumps(asdict(samples[-1])), flush=True)
     return samples
 
 
 def growth(samples: list[Held]) -> dict[str, float]:
-    """Last sample minus the first settled one, and the slope of the memory in kB per call."""
-    first, last = samples[0], samples[-1]
-    counts, sizes = np.array([[held.cycles, held.rss_mb] for held in samples]).T
-    slope = float(np.polyfit(counts, sizes, 1)[0]) * 1000 if len(samples) > 1 else 0.0
-    grown = {name: getattr(last, name) - getattr(first, name) for name in ("rss_mb", "threads", "tasks", "files")}
+    """Median of the last three samples minus that of the first three, and the memory's slope in kB per call."""
+    names = ("rss_mb", "threads", "tasks", "files")
+    early, late = samples[:_MEDIAN_OF], samples[-_MEDIAN_OF:]
+    grown = {name: round(_median(late, name) - _median(early, name), 2) for name in names}
+    slope = float(np.polyfit([held.cycles for held in samples], [held.rss_mb for held in samples], 1)[0]) * 1000
     return {**grown, "rss_kb_per_cycle": round(slope, 2)}
+
+
+def _median(samples: list[Held], name: str) -> float:
+    return float(np.median([getattr(held, name) for held in samples]))
 
 
 def faults(samples: list[Held]) -> list[str]:
@@ -157,8 +162,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(argv)
-    if asked.cycles < 2 * _SETTLED:
-        parser.error(f"--cycles is {asked.cycles}, it must be at least {2 * _SETTLED}")
+    if asked.cycles < 4 * _SETTLED:
+        parser.error(f"--cycles is {asked.cycles}, it must be at least {4 * _SETTLED}")
     with (
         tempfile.TemporaryDirectory() as folder,
         chromium.serving(command("visavis", config=asked.config), Path(folder) / "server.log") as server,

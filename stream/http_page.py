@@ -15,6 +15,7 @@ from stream.errors import MediaError
 from stream.health import Health
 from stream.http_errors import Refusal, read_body
 from stream.passage import Mode
+from stream.transport.codec_threads import give_memory_back
 from stream.voices import VoiceShelf
 
 PAGE = Path(__file__).parent / "page"
@@ -83,5 +84,6 @@ class PageApi:
         if "debug" in request.query:
             # Of an ended session only garbage may be left; it is not held, so it is not counted.
             gc.collect()
+            give_memory_back()
             body["debug"] = {"threads": threading.active_count(), "tasks": len(asyncio.all_tasks())}
         return web.json_response(body)

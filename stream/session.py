@@ -20,6 +20,7 @@ from stream.passage import LoopedVoice, Mode, Passage, Voice
 from stream.pipeline import Call, Lane, StageRunner
 from stream.playout import PeerLike, Playout
 from stream.queues import BoundedQueue, Leaky
+from stream.transport.codec_threads import give_memory_back
 
 log = logging.getLogger(__name__)
 
@@ -154,8 +155,13 @@ class Session:
         """Give back what the session held; the shared engine stays."""
         self._health.recover(self.name)
         await self.peer.close()
-        if not await self.face_lane.finish(self._face_stage.close, _STAGES_END_WITHIN_S):
+        if not await self.face_lane.finish(self._end_faces, _STAGES_END_WITHIN_S):
             log.error("%s: its face thread hangs in %s and was left behind", self.name, self.faces.name)
+
+    def _end_faces(self) -> None:
+        """The last thing on the face thread."""
+        self._face_stage.close()
+        give_memory_back()
 
     async def _find_faces(self) -> None:
         """Pictures from the peer, through the face stage, to their meeting with the voice."""

@@ -9,7 +9,7 @@ def samples(rss_step_mb: float = 0.0, threads_step: int = 0, tasks_step: int = 0
     """What a server that grows by these steps every 20 calls would hold."""
     return [
         Held(20 * n, 300 + rss_step_mb * n, 20 + threads_step * n, 4 + tasks_step * n, 9 + files_step * n, 0)
-        for n in range(1, 11)
+        for n in range(1, 13)
     ]
 
 
@@ -37,4 +37,4 @@ def test_the_slope_of_the_memory_is_given_per_call() -> None:
 def test_too_few_cycles_to_tell_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--cycles", "30"])
-    assert "at least 40" in capsys.readouterr().err
+    assert "at least 80" in capsys.readouterr().err
