@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks import chromium, clips
 from benchmarks.harness import RESULTS, write_result
-from benchmarks.processor import usage
+from benchmarks.processor import scheduling, usage
 from benchmarks.serve import command
 from benchmarks.transport import parse_size
 
@@ -140,6 +140,7 @@ def run(load: Load, folder: Path, config: Path | None = None) -> dict[str, Any]:
         "mode": load.mode,
         "seconds": round(wall_s, 1),
         **account(measured),
+        "scheduling": scheduling(),
         "cpu_percent_of_one_core": used,
         "server_rss_mb": round(rss_mb, 1),
         "client": seen,

@@ -7,6 +7,14 @@ from pathlib import Path
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
+_POLICIES = {os.SCHED_OTHER: "ordinary", os.SCHED_FIFO: "real-time (FIFO)", os.SCHED_RR: "real-time (round robin)"}
+
+
+def scheduling() -> str:
+    """How this process and all that it starts are scheduled; `chrt -r 1` shuts out whatever else runs."""
+    return _POLICIES.get(os.sched_getscheduler(0), "other")
+
+
 def parents() -> dict[int, int]:
     """Every process of this machine and its parent."""
     found = {}

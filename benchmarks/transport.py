@@ -18,6 +18,7 @@ from playwright.sync_api import Browser
 
 from benchmarks import chromium, clips
 from benchmarks.harness import RESULTS, Measurement, percentiles, rows, table, write_result
+from benchmarks.processor import scheduling
 from benchmarks.serve import command
 from benchmarks.sightings import frame_delays, offsets_ms
 
@@ -220,6 +221,7 @@ def main(argv: list[str]) -> int:
         measured = run(chosen, asked.size, asked.fps, asked.seconds, asked.rounds, Path(folder))
     name = f"{asked.size[0]}x{asked.size[1]}"
     body = {"size": name, "fps": asked.fps, "seconds": asked.seconds, "rounds": asked.rounds}
+    body["scheduling"] = scheduling()
     path = write_result(f"transport-{name}", {**body, "glass_to_glass_ms": rows(measured)}, asked.results)
     print(f"\nglass to glass, {name} at {asked.fps} fps\n{table(measured)}\n\n{offset_table(measured)}\n\n{path}")
     return 0
