@@ -91,7 +91,7 @@ class SessionsApi:
         if request.content_type == _FRAGMENT:
             return await self._add_candidates(guest, request)
         wish = _json_object(await read_body(request, _LARGEST_PATCH_BYTES, "a JSON object"))
-        mode, voice = self._wish(wish, guest.session.mode)
+        mode, voice = self._wish(wish, guest.session.mode, guest.session.voice)
         guest.session.switch(mode, voice)
         return web.json_response({"mode": mode.value})
 
@@ -140,8 +140,8 @@ class SessionsApi:
             raise Refusal(404, f"there is no session {name}: it has ended, POST a new offer to /sessions")
         return guest
 
-    def _wish(self, wish: dict[str, Any], mode: Mode) -> tuple[Mode, Voice | None]:
-        """Read mode and voice from a query or a JSON object; `mode` stands where none is named."""
+    def _wish(self, wish: dict[str, Any], mode: Mode, voice: Voice | None = None) -> tuple[Mode, Voice | None]:
+        """Read mode and voice from a query or a JSON object; what is not named stays as given here."""
         for field in wish:
             if field not in ("mode", "voice"):
                 near = difflib.get_close_matches(field, ["mode", "voice"], n=1)
@@ -150,16 +150,21 @@ class SessionsApi:
                 )
         if "mode" in wish:
             mode = _mode(wish["mode"])
-        voice_id = wish.get("voice")
-        if voice_id is None:
-            shelved = self.voices.first
-        else:
-            shelved = self.voices.find(voice_id) if isinstance(voice_id, str) else None
-        if shelved is None and (mode is Mode.RE_VOICE or voice_id is not None):
+        return mode, self._voice(wish["voice"]) if "voice" in wish else voice or self._default_voice(mode)
+
+    def _voice(self, voice_id: object) -> Voice:
+        shelved = self.voices.find(voice_id) if isinstance(voice_id, str) else None
+        if shelved is None:
             raise Refusal(
                 400, f"voice is {json.dumps(voice_id)}, known ids are at /api/options; upload one to /api/voices"
             )
-        return mode, None if shelved is None else shelved.voice
+        return shelved.voice
+
+    def _default_voice(self, mode: Mode) -> Voice | None:
+        shelved = self.voices.first
+        if shelved is None and mode is Mode.RE_VOICE:
+            raise Refusal(400, "voice is missing and there is none to take; upload one to /api/voices")
+        return None if shelved is None else shelved.voice
 
 
 def _mode(name: object) -> Mode:

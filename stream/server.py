@@ -138,7 +138,7 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
             ) from error
         reason = error.strerror or str(error)
         raise ConfigError(
-            f"cannot listen on {host} port {port} ({reason}). Choose others: visavis run --host --port"
+            f"cannot listen on {host} port {port} ({reason}). Choose others: visavis run --host ADDRESS --port NUMBER"
         ) from error
 
 

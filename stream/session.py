@@ -61,6 +61,7 @@ class Session:
     ) -> None:
         self.peer = peer
         self.name = name
+        self.voice: Voice | None = None
         self._config = config
         self._engines = engines
         self._clock = clock
@@ -94,13 +95,18 @@ class Session:
     def switch(self, mode: Mode, voice: Voice | None = None) -> None:
         """Change mode and voice from the next picture on; nothing on its way is dropped.
 
+        Without a voice the one chosen last stays.
+
         Raises:
             ValueError: Re-voice was asked for without a voice.
         """
-        if mode is Mode.RE_VOICE and voice is None:
+        self.voice = voice or self.voice
+        if mode is Mode.RE_VOICE and self.voice is None:
             raise ValueError("re-voice needs a voice")
         start_ns = self._media_now_ns()
-        looped = LoopedVoice(voice, start_ns, self._pause_ns) if voice is not None and mode is Mode.RE_VOICE else None
+        looped = None
+        if mode is Mode.RE_VOICE and self.voice is not None:
+            looped = LoopedVoice(self.voice, start_ns, self._pause_ns)
         self._passages = [*self._passages[1 - _PASSAGES_KEPT :], Passage(start_ns, mode, looped)]
         self.faces.retry()
         self.render.retry()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stream.http_page import SAMPLE
 from stream.passage import Mode
 from tests.stream.server_fakes import SDP, Desk, refused, visit
 
@@ -169,6 +170,20 @@ def test_a_patch_switches_mode_and_voice() -> None:
         response = await desk.client.patch(location, json={"mode": "re-voice", "voice": "sample"})
         assert (response.status, await response.json()) == (200, {"mode": "re-voice"})
         assert desk.peers[0].delay_ns > 0
+
+    visit(act)
+
+
+def test_a_switch_back_and_forth_keeps_the_voice_that_was_chosen() -> None:
+    async def act(desk: Desk) -> None:
+        upload = await desk.client.post("/api/voices", data=SAMPLE.with_name("voice.wav").read_bytes())
+        voice_id = (await upload.json())["id"]
+        location = await desk.opened(mode="re-voice", voice=voice_id)
+        for mode in ("pass-through", "re-voice"):
+            assert (await desk.client.patch(location, json={"mode": mode})).status == 200
+        chosen = desk.server.voices.find(voice_id)
+        assert chosen is not None
+        assert desk.guest(location).session.voice is chosen.voice
 
     visit(act)
 
