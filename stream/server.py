@@ -1,6 +1,7 @@
 """The server: one process, one event loop, one page, and sessions up to its capacity."""
 
 import asyncio
+import ctypes
 import errno
 import gc
 import logging
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 _SAMPLE_VOICE = Path(__file__).parent / "assets" / "voice.wav"
 # Threads that run Python give way to the event loop after this long (measured: loop lag p95 6.4 to 3.6 ms).
 _SWITCH_INTERVAL_S = 0.0005
+# malloc.h of glibc.
+_M_ARENA_MAX = -8
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,7 @@ def serve(config: Config, *, cache_folder: Path | None = None) -> None:
         ConfigError, EngineError: It cannot start; the message ends with the remedy.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    _use_few_arenas()
     engines = open_engines(config, cache_folder=cache_folder)
     # What the imports made lives as long as the process: left out of every collection, the longest of which
     # would otherwise hold up the loop for a tenth of a second.
@@ -162,6 +166,17 @@ def serve(config: Config, *, cache_folder: Path | None = None) -> None:
         asyncio.run(_serve(config, engines))
     finally:
         engines.close()
+
+
+def _use_few_arenas() -> None:
+    """Keep glibc from giving each new thread a heap of its own; other C libraries have no such heaps.
+
+    Every session has threads of its own, so with a heap each a server grew by 20 MB over its first
+    50 sessions; with two heaps it stays within 2 MB.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 2)
 
 
 async def _serve(config: Config, engines: Engines) -> None:
