@@ -19,7 +19,7 @@ from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write
 from benchmarks.pictures import copied, face, in_crop, smooth_planes
 from kernels.crop import crop_face, crop_face_definition, crop_transform, generator_input
 from kernels.mel import StreamingMel, mel_spectrogram, mel_spectrogram_definition, window_at
-from kernels.paste import mouth_mask, paste_face, paste_face_definition
+from kernels.paste import mouth_mask, paste_face, paste_face_definition, resting_mask
 from kernels.yuv import Planes, Rgb, i420_to_rgb, rgb_to_i420
 
 _CROP = 96
@@ -95,6 +95,7 @@ def _sound(count: int) -> NDArray[np.float32]:
 def operations(given: Inputs) -> dict[str, Callable[[], object]]:
     """Return each operation by name, ready to run again and again."""
     planes = copied(given.planes)
+    resting = resting_mask(given.in_crop, _CROP)
     mel = StreamingMel()
     step = _sound(_STEP_SAMPLES)
     heard = mel_spectrogram(_sound(16_000))
@@ -105,14 +106,18 @@ def operations(given: Inputs) -> dict[str, Callable[[], object]]:
         generator_input(crop, crop)
         mel.push(step)
         window_at(heard, 480_000_000)
-        paste_face(planes, given.generated, crop, to_crop, mouth_mask(given.in_crop, _CROP))
+        mask, resting = mouth_mask(given.in_crop, _CROP), resting_mask(given.in_crop, _CROP)
+        paste_face(planes, given.generated, crop, to_crop, mask, resting=resting)
 
     return {
         "crop_transform": partial(crop_transform, given.landmarks, _CROP),
         "crop_face": partial(crop_face, planes, given.to_crop, _CROP),
         "generator_input": partial(generator_input, given.crop, given.crop),
         "mouth_mask": partial(mouth_mask, given.in_crop, _CROP),
-        "paste_face": partial(paste_face, planes, given.generated, given.crop, given.to_crop, given.mask),
+        "resting_mask": partial(resting_mask, given.in_crop, _CROP),
+        "paste_face": partial(
+            paste_face, planes, given.generated, given.crop, given.to_crop, given.mask, resting=resting
+        ),
         "mel step": partial(mel.push, step),
         "mel window": partial(window_at, heard, 480_000_000),
         "all before and after": everything,

@@ -1,5 +1,7 @@
 """The generated mouth back into the frame: a soft mask along the jaw, light met at its rim, blended in the planes.
 
+Where the generated picture says nothing new, the frame's own fine structure stays (`kernels.detail`): the luma of
+the frame is moved by the smooth change instead of being replaced.
 Where the mask is 0 the frame keeps its exact bytes, chroma included: a chroma
 sample weighs as little as the least of its four pixels. Whoever looks at the
 result must find neither a box nor a seam.
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.crop import Landmarks
+from kernels.detail import MIDDLE, STEPS, kept_detail
 from kernels.light import match_light, match_light_definition
 from kernels.warp import Map, apply, invert, rescaled, shrink_factors, warp, warp_definition
 from kernels.yuv import BT601_LIMITED, Colour, Plane, Planes, Region, Rgb, check_planes, rgb_to_yuv, to_even
@@ -24,6 +27,9 @@ FloatPlanes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64
 # and up to the left cheek. Cheeks nearer to the ears do not move with the mouth.
 _JAW = np.array([187, 192, 138, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 367, 416, 411])
 _LIPS = np.array([13, 14])
+_OUTER_LIPS = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185])
+# Lips move within this share of the crop's side around where they are.
+_LIPS_REACH = 0.035
 # Nose base and tip: the mask begins below the lower of them.
 _NOSE = np.array([1, 2])
 # Width of the fade from 0 to 1, as a share of the crop's side: 10 mm on a face, 5 pixels of a 96-pixel crop.
@@ -61,6 +67,30 @@ def mouth_mask(landmarks_in_crop: Landmarks, size: int) -> Mask:
     mask = np.zeros((size, size), np.float32)
     mask[upper:] = cv2.LUT(blurred, _FADE_CURVE)
     return _without_border(mask)
+
+
+def resting_mask(landmarks_in_crop: Landmarks, size: int) -> Mask:
+    """Draw where the frame's own fine structure may stay: everywhere but on and next to the lips.
+
+    The lips are what the voice moves. Whatever of the original stayed there would show its own speech.
+
+    Args:
+        landmarks_in_crop: float32 [478, 2], MediaPipe's face mesh in pixels of the crop, x first.
+        size: Side S of the crop in pixels.
+
+    Returns:
+        float32 [S, S] in [0, 1], 0 on the lips.
+    """
+    lips = np.clip(landmarks_in_crop[_OUTER_LIPS], -size, 2 * size)
+    reach_px = max(1, round(_LIPS_REACH * size))
+    drawn = np.full((size, size), 255, np.uint8)
+    hull = cv2.convexHull(np.rint(lips * 16.0).astype(np.int32))
+    cv2.fillConvexPoly(drawn, hull, 0, lineType=cv2.LINE_AA, shift=4)
+    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (4 * reach_px + 1, 2 * reach_px + 1))
+    eroded = cv2.erode(drawn, reach)
+    blurred = cv2.GaussianBlur(eroded, (2 * reach_px + 1, 2 * reach_px + 1), reach_px / 2)
+    # Still 0 on the lips: the fade lies in the outer half of the reach.
+    return np.asarray(np.clip(blurred.astype(np.float32) * (2.0 / 255.0) - 1.0, 0.0, 1.0), np.float32)
 
 
 def _outline(landmarks: Landmarks, size: int) -> tuple[Map, int]:
@@ -102,6 +132,8 @@ def paste_face(
     to_crop: NDArray[np.float32],
     mask: Mask,
     colour: Colour = BT601_LIMITED,
+    *,
+    resting: Mask | None = None,
 ) -> Region:
     """Blend a generated face into a frame, in place.
 
@@ -112,6 +144,8 @@ def paste_face(
         to_crop: float32 [2, 3], the map that it was cut out with.
         mask: float32 [S, S] in [0, 1]; its border counts as 0.
         colour: Matrix and range of the planes.
+        resting: float32 [S, S] in [0, 1] from `resting_mask`: how much of the frame's fine structure may stay where
+            the two pictures agree; None replaces all of the mask.
 
     Returns:
         The rectangle outside of which nothing was touched; empty where the mask misses the picture.
@@ -122,12 +156,27 @@ def paste_face(
     place = _find_place(mask, to_crop, *check_planes(planes))
     if place.region.is_empty:
         return place.region
-    matched = match_light(rgb_to_yuv(generated, colour), rgb_to_yuv(original, colour), mask)
+    before = rgb_to_yuv(original, colour)
+    matched = match_light(rgb_to_yuv(generated, colour), before, mask)
     stacked = cv2.merge([plane[place.part] for plane in (*matched, place.weights)])
     if place.doubled:
         stacked = cv2.resize(stacked, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_CUBIC)
-    _blend_in_bands(planes, np.asarray(stacked, np.uint8), place)
+    moved = [] if resting is None else _moved(place, matched[0], before[..., 0], resting)
+    _blend_in_bands(planes, np.asarray(stacked, np.uint8), moved, place)
     return place.region
+
+
+def _moved(place: "_Place", generated: Plane, original: Plane, resting: Mask) -> list[Plane]:
+    """Return how luma is replaced and moved, uint8 [h, w] each: weight of the new, and `MIDDLE` + `STEPS` x change."""
+    kept, change = kept_detail(generated, original)
+    kept *= resting
+    weights = place.weights.astype(np.float32)
+    replaced = cv2.convertScaleAbs(weights * (1.0 - kept))
+    moved = np.clip(np.rint(weights * kept * change * (STEPS / 255.0)) + MIDDLE, 0, 255).astype(np.uint8)
+    both = [np.asarray(plane[place.part], np.uint8) for plane in (replaced, moved)]
+    if place.doubled:
+        both = [np.asarray(cv2.resize(plane, None, fx=2.0, fy=2.0), np.uint8) for plane in both]
+    return both
 
 
 class _Place(NamedTuple):
@@ -174,21 +223,25 @@ def _reached(to_frame: Map, left: int, top: int, right: int, bottom: int) -> Reg
     return Region(math.floor(min(y)) - 1, math.floor(min(x)) - 1, math.ceil(max(y)) + 2, math.ceil(max(x)) + 2)
 
 
-def _blend_in_bands(planes: Planes, stacked: Rgb, place: _Place) -> None:
+def _blend_in_bands(planes: Planes, stacked: Rgb, moved: list[Plane], place: _Place) -> None:
     region, to_source = place.region, place.to_source.copy()
     rows = max(2, _BAND_PIXELS // region.width & ~1)
     for top in range(region.top, region.bottom, rows):
         band = region._replace(top=top, bottom=min(top + rows, region.bottom))
-        _blend(planes, band, warp(stacked, to_source, band.height, band.width))
+        warped, *luma = [warp(each, to_source, band.height, band.width) for each in (stacked, *moved)]
+        _blend(planes, band, warped, luma)
         to_source[:, 2] += to_source[:, 1] * rows
 
 
-def _blend(planes: Planes, region: Region, warped: Rgb) -> None:
-    """Mix Y, U and V by the weight in the fourth channel of `warped` [h, w, 4]."""
+def _blend(planes: Planes, region: Region, warped: Rgb, moved: list[Plane]) -> None:
+    """Mix Y, U and V by the weight in the fourth channel of `warped` [h, w, 4]; Y as `moved` says, if it does."""
     whole = to_even(warped)
     weights = cv2.extractChannel(whole, 3)
     rows, columns = slice(region.height), slice(region.width)
-    _mix(region.of(planes[0]), cv2.extractChannel(whole, 0)[rows, columns], weights[rows, columns])
+    luma, new = region.of(planes[0]), cv2.extractChannel(whole, 0)[rows, columns]
+    _mix(luma, new, moved[0] if moved else weights[rows, columns])
+    if moved:
+        cv2.addWeighted(luma, 1.0, moved[1], 1.0 / STEPS, -MIDDLE / STEPS, dst=luma)
     halved = cv2.resize(whole, (whole.shape[1] // 2, whole.shape[0] // 2), interpolation=cv2.INTER_AREA)
     least = np.ascontiguousarray(cv2.erode(weights, _TWO_BY_TWO, anchor=(0, 0))[::2, ::2])
     for channel in (1, 2):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kernels.crop import crop_face, generator_input
 from kernels.mel import SILENCE
-from kernels.paste import mouth_mask, paste_face
+from kernels.paste import mouth_mask, paste_face, resting_mask
 from kernels.yuv import Region
 from models.catalogue import LoadedEngine
 from models.engine import Engine
@@ -185,11 +185,11 @@ class RenderStage:
         return speaker.reference
 
     def _paste(self, frame: VideoFrame, face: FaceCrop, original: Rgb, picture: Rgb) -> None:
-        in_crop = face.landmarks @ face.to_crop[:, :2].T + face.to_crop[:, 2]
-        mask = mouth_mask(in_crop.astype(np.float32), self._size)
+        in_crop = (face.landmarks @ face.to_crop[:, :2].T + face.to_crop[:, 2]).astype(np.float32)
+        mask, resting = mouth_mask(in_crop, self._size), resting_mask(in_crop, self._size)
         alpha = self._speakers[face.face_id].alpha
         before = None if alpha >= 1.0 else tuple(plane.copy() for plane in frame.planes)
-        region = paste_face(frame.planes, picture, original, face.to_crop, mask, frame.colour)
+        region = paste_face(frame.planes, picture, original, face.to_crop, mask, frame.colour, resting=resting)
         if before is not None and not region.is_empty:
             _fade_back(frame.planes, before, region, alpha)
 
