@@ -10,7 +10,7 @@ const NAMES = {
 const ORDER = Object.keys(NAMES);
 const place = ([key]) => (ORDER.includes(key) ? ORDER.indexOf(key) : ORDER.length);
 const REASONS = {
-  pass_through: "pass-through", no_face: "no face", low_confidence: "face turned away or covered", no_voice: "no voice",
+  pass_through: "pass-through", no_face: "no face", low_confidence: "face turned away or covered", no_voice: "no voice", no_time: "no time left to draw it",
   faces_failed: "finding the face failed", faces_off: "finding faces is switched off after failures",
   render_failed: "drawing failed", render_off: "drawing is switched off after failures",
 };
