@@ -184,7 +184,12 @@ def open_engines(config: Config, *, cache_folder: Path | None = None) -> Engines
             cache_folder=cache_folder,
         )
 
-    engines = Engines(open_engine, _finder_opener(config), lambda engine: RenderStage(engine, config.render))
+    def open_session_finder(crop_size: int) -> FaceFinder:
+        return open_finder(crop_size)
+
+    # The generator first: it is what is missing most often, and the face networks take a second.
+    engines = Engines(open_engine, open_session_finder, lambda engine: RenderStage(engine, config.render))
+    open_finder = _finder_opener(config)
     log.info("generator: %s; faces: %s", engines.engine, config.faces.backend)
     return engines
 
