@@ -14,13 +14,14 @@ from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection
 from aiortc.rtcrtptransceiver import RTCRtpTransceiver
 
 from stream.clock import Clock
+from stream.frames import NS_PER_MS
 from stream.transport.receiver import LiveReceiver
 from stream.transport.sender import LiveSender
 
 # Datagrams that wait for the loop: 0.5 MB a second are 400 of them; one that cannot keep up for
 # two seconds has lost them anyway. aioice's own queue is unbounded and filled by anyone.
 _DATAGRAMS_HELD = 1024
-_CONSENT_EVERY_S = 0.4
+_CONSENT_EVERY_NS = 400 * NS_PER_MS
 _CONSENT_ENDS_S = 30.0  # RFC 7675, section 5.1
 # Half a second at 4 Mbit/s: what waits longer in our own machine comes too late.
 _UNSENT_BYTES = 256 * 1024
@@ -131,7 +132,7 @@ async def watch_consent(ice: Any, clock: Clock, silence_timeout_s: float) -> Non
     """
     answered_ns = clock.now_ns()
     while True:
-        await asyncio.sleep(_CONSENT_EVERY_S)
+        await clock.sleep_until(clock.now_ns() + _CONSENT_EVERY_NS)
         for pair in list(ice._nominated.values()):
             request = ice.build_request(pair, nominate=False)
             key = ice.remote_password.encode()
