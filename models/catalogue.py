@@ -132,7 +132,8 @@ def load_engine(
     chosen = _choose_backend(backend)
     if not folder.is_dir():
         raise EngineError(
-            f"no network {name!r} in {weights_folder}, there is: {', '.join(names(weights_folder)) or 'none'}"
+            f"no network {name!r} in {weights_folder}, there is: {', '.join(names(weights_folder)) or 'none'}. "
+            f"{_remedy(name)}"
         )
     manifest = load_manifest(folder, _remedy(name))
     check_serving(folder, manifest)
