@@ -76,7 +76,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run; without it, the shipped engine")
     parser.add_argument("--name", default="lipgan", help="the shipped engine's name")
     parser.add_argument("--precision", help="fp32, bf16 or int8; default: the engine's own")
-    parser.add_argument("--identity", choices=["current", "reference"], help="default: both")
+    parser.add_argument("--identity", choices=["same_frame", "reference"], help="default: both")
     parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json, .md and .png")
     parser.set_defaults(command=_evaluate)
 

@@ -29,8 +29,8 @@ MIN_FRAMES = 25
 MAX_FRAMES = 75
 SHEET_COLUMNS = 12
 SEED = 7
-IDENTITIES = ("current", "reference")
-"""Which picture the generator takes the face from: the frame being drawn, or one earlier frame with a closed mouth."""
+IDENTITIES = ("same_frame", "reference")
+"""Which picture the generator takes the face from, as in the manifest: the frame being drawn, or the clip's first."""
 
 Row = dict[str, float | str]
 
@@ -96,7 +96,7 @@ def measure(
 ) -> tuple[Row, list[Pictures]]:
     """All figures of one clip under one identity policy, and strips of pictures to look at."""
     crops = np.ascontiguousarray(centre(clip))
-    faces = crops if identity == "current" else np.broadcast_to(_closed_picture(clip), crops.shape)
+    faces = crops if identity == "same_frame" else np.broadcast_to(crops[0], crops.shape)
 
     def drawn(mel: NDArray[np.float32]) -> Drawn:
         pictures = draw(paint, faces[: len(mel)], crops[: len(mel)], mel)

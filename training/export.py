@@ -11,6 +11,7 @@ import argparse
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from kernels.crop import generator_input
 from kernels.mel import LIPGAN_WINDOW, window_at
-from models.catalogue import CROP, FASTEST_FIRST, WEIGHTS, serving_mel
+from models.catalogue import CROP, FASTEST_FIRST, IDENTITIES, WEIGHTS, serving_mel
 from models.checkpoint import load_generator, save_generator
 from models.engine import Engine, TensorSpec
 from models.lipgan import LipGanConfig, LipGanGenerator
@@ -50,6 +51,7 @@ def export(
     gate: Samples,
     licence: Licence,
     name: str = "lipgan",
+    identity: str = CROP.identity,
 ) -> EngineManifest:
     """Turn a checkpoint into engines.
 
@@ -61,6 +63,7 @@ def export(
         gate: Inputs apart from these, on which engines are held against torch.
         licence: Goes into the manifest.
         name: The network's name in the catalogue.
+        identity: Which picture gives the identity channels when serving, see `CropInput`.
 
     Raises:
         ExportError: An engine differs from torch by more than `LIMIT_DB`, or the arguments do not fit.
@@ -72,6 +75,7 @@ def export(
     staging.mkdir(parents=True)
     try:
         manifest = _export_into(staging, checkpoint, precisions, calibration, gate, licence, name)
+        manifest = replace(manifest, crop=replace(manifest.crop, identity=identity))
         _publish(staging, out_dir, manifest)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -229,6 +233,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder of real crops, by `prepare`")
     parser.add_argument("--name", default="lipgan")
     parser.add_argument("--out", type=Path, default=None, help="default: models/weights/<name>")
+    parser.add_argument("--identity", choices=IDENTITIES, default=CROP.identity, help="default: %(default)s")
     parser.add_argument("--precisions", default="fp32,bf16,int8", help="comma-separated")
 
 
@@ -247,7 +252,14 @@ def run(parsed: argparse.Namespace, say: Callable[[str], None] = print) -> Engin
             save_generator(stored, *generator_of_run(source))
         precisions = parsed.precisions.split(",")
         manifest = export(
-            stored, out_dir, precisions, calibration=calibration, gate=gate, licence=LICENCE, name=parsed.name
+            stored,
+            out_dir,
+            precisions,
+            calibration=calibration,
+            gate=gate,
+            licence=LICENCE,
+            name=parsed.name,
+            identity=parsed.identity,
         )
     finally:
         stored.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ def _drawn_mouths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _row(paint: Any, clip: CachedClip = CLIPS[0]) -> dict[str, Any]:
     networks: Any = None
-    return measure(paint, networks, clip, CLIPS[1:], "current")[0]
+    return measure(paint, networks, clip, CLIPS[1:], "same_frame")[0]
 
 
 def test_a_mouth_that_follows_keeps_following_when_the_voice_is_swapped() -> None:
@@ -63,7 +63,7 @@ def test_a_copied_mouth_is_exposed_by_the_swap() -> None:
 
 def test_a_summary_leaves_out_figures_that_do_not_exist() -> None:
     rows: list[Any] = [
-        {"clip": "a", "split": "s", "identity": "current", "own_r": value} for value in (0.5, np.nan, 0.7)
+        {"clip": "a", "split": "s", "identity": "same_frame", "own_r": value} for value in (0.5, np.nan, 0.7)
     ]
     assert summarise(rows)[0]["own_r"] == pytest.approx(0.6)
     assert summarise(rows)[0]["clips"] == 3
