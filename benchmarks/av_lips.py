@@ -24,8 +24,6 @@ _READ = (slice(60, 68), slice(42, 54))
 WINDOW_S = 1.0
 # Below this correlation the gauge is not seen (a turned or covered face).
 _SEEN = 0.8
-# Below this correlation two mouths do not say the same, and their lag means nothing.
-ALIKE = 0.4
 
 
 @dataclass
@@ -127,14 +125,25 @@ def opening(path: Path) -> Curve:
     return np.array(times), np.array(gaps)
 
 
-def lips_offsets(clips: Sequence[Path], engine: Engine) -> Iterator[LipsResult]:
-    """Dub each clip with the sound of the next one."""
+def lips_offsets(clips: Sequence[Path], truth: Mapping[Path, Curve], engine: Engine) -> Iterator[LipsResult]:
+    """Dub each clip with the sound of the next one; `truth` holds each clip's own opening."""
     with tempfile.TemporaryDirectory() as folder:
-        yield from _lips_offsets(clips, Path(folder) / "dubbed.mp4", engine)
+        yield from _lips_offsets(clips, truth, Path(folder) / "dubbed.mp4", engine)
 
 
-def _lips_offsets(clips: Sequence[Path], output: Path, engine: Engine) -> Iterator[LipsResult]:
-    truth = {clip: opening(clip) for clip in clips}
+def alike_by_chance(truth: Mapping[Path, Curve]) -> float:
+    """Say how alike the mouths of two different clips are at their best lag: the 95th percentile over all pairs.
+
+    Mouths that are not more alike than this say nothing in common, and their lag means nothing.
+    """
+    curves = list(truth.values())
+    pairs = [best_lag(a, b)[1] for a in curves for b in curves if a is not b]
+    return float(np.percentile(pairs, 95))
+
+
+def _lips_offsets(
+    clips: Sequence[Path], truth: Mapping[Path, Curve], output: Path, engine: Engine
+) -> Iterator[LipsResult]:
     for picture, sound in zip(clips, [*clips[1:], clips[0]], strict=True):
         dub(picture, sound, output, engine, open_face_finder())
         found = opening(output)
