@@ -77,7 +77,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="lipgan", help="the shipped engine's name")
     parser.add_argument("--precision", help="fp32, bf16 or int8; default: the engine's own")
     parser.add_argument("--identity", choices=["same_frame", "reference"], help="default: both")
-    parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json, .md and .png")
+    parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json, .md and .jpg")
     parser.set_defaults(command=_evaluate)
 
 

@@ -56,7 +56,7 @@ def evaluate(
     say: Callable[[str], None],
     identities: Sequence[str] = IDENTITIES,
 ) -> list[Row]:
-    """Measure one generator and write evaluation.json, evaluation.md and evaluation.png.
+    """Measure one generator and write evaluation.json, evaluation.md and evaluation.jpg.
 
     Args:
         cache: Folder by `prepare`.
@@ -83,7 +83,7 @@ def evaluate(
     text = json.dumps({"measured": name, "rows": rows, "mean": summarise(rows)}, indent=1)
     (out / "evaluation.json").write_text(text + "\n", encoding="utf-8")
     write_report(out / "evaluation.md", summarise(rows), rows)
-    write_sheet(out / "evaluation.png", strips)
+    write_sheet(out / "evaluation.jpg", strips)
     return rows
 
 
