@@ -55,7 +55,7 @@ class CropInput:
         mask_row: First row that is zero in the target half of the input.
         channels: What the six channels are, in order.
         identity: Which picture gives the identity channels: "same_frame" (the frame being drawn, unmasked) or
-            "reference" (one frame chosen for the session).
+            "reference" (the same face with its mouth at rest, see `kernels.identity`).
     """
 
     size_px: int

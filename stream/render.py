@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.crop import crop_face, generator_input
+from kernels.identity import IdentityBank
 from kernels.mel import SILENCE
 from kernels.paste import mouth_mask, paste_face, resting_mask
 from kernels.yuv import Region
@@ -60,13 +61,13 @@ class _Speaker:
         alpha: Share of made lips in the picture, 0 to 1.
         taken_up: The face is trusted, with hysteresis.
         seen_ns: When it was last in a picture.
-        reference: Its identity picture, under the "reference" policy.
+        reference: Its identity pictures, under the "reference" policy.
     """
 
     alpha: float
     taken_up: bool = False
     seen_ns: int = 0
-    reference: Rgb | None = field(default=None, repr=False)
+    reference: IdentityBank = field(default_factory=IdentityBank, repr=False)
 
 
 class RenderStage:
@@ -77,8 +78,8 @@ class RenderStage:
     Args:
         engine: The generator: inputs "face" and "mel", output "picture".
         options: What to make and how to mark it.
-        identity: Picture that tells the generator who speaks: "same_frame", or "reference" for the first one of
-            each face; None takes what the engine's manifest says.
+        identity: Picture that tells the generator who speaks: "same_frame", or "reference" for one of the
+            same face with its mouth at rest; None takes what the engine's manifest says.
 
     Attributes:
         passed: Pictures that left unchanged, by reason: "no_voice", "no_face", "low_confidence".
@@ -179,10 +180,8 @@ class RenderStage:
     def _identity(self, face: FaceCrop, original: Rgb) -> Rgb:
         if not self._keeps_reference:
             return original
-        speaker = self._speakers[face.face_id]
-        if speaker.reference is None:
-            speaker.reference = original
-        return speaker.reference
+        in_crop = (face.landmarks @ face.to_crop[:, :2].T).astype(np.float32)
+        return self._speakers[face.face_id].reference.choose(face.pts_ns, in_crop, original)
 
     def _paste(self, frame: VideoFrame, face: FaceCrop, original: Rgb, picture: Rgb) -> None:
         in_crop = (face.landmarks @ face.to_crop[:, :2].T + face.to_crop[:, 2]).astype(np.float32)

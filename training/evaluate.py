@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.identity import IdentityBank
 from kernels.mel import SILENCE
 from models.catalogue import load_engine
 from models.landmarks import LandmarkNetworks
@@ -87,6 +88,13 @@ def evaluate(
     return rows
 
 
+def _at_rest(clip: CachedClip, crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The identity pictures that serving would have chosen, frame by frame."""
+    bank = IdentityBank()
+    times = zip(clip.pts_ns.tolist(), clip.landmarks, crops, strict=True)
+    return np.stack([bank.choose(pts_ns, landmarks, crop) for pts_ns, landmarks, crop in times])
+
+
 def measure(
     paint: Painter,
     networks: LandmarkNetworks,
@@ -96,7 +104,7 @@ def measure(
 ) -> tuple[Row, list[Pictures]]:
     """All figures of one clip under one identity policy, and strips of pictures to look at."""
     crops = np.ascontiguousarray(centre(clip))
-    faces = crops if identity == "same_frame" else np.broadcast_to(crops[0], crops.shape)
+    faces = crops if identity == "same_frame" else _at_rest(clip, crops)
 
     def drawn(mel: NDArray[np.float32]) -> Drawn:
         pictures = draw(paint, faces[: len(mel)], crops[: len(mel)], mel)

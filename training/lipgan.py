@@ -213,7 +213,7 @@ def generator_losses(
     """Each loss before its weight."""
     with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
         distance = trainer.discriminator(picture, mel) if trainer.judged else torch.zeros(len(picture))
-        reading = trainer.gauge(picture)
+        reading = trainer.gauge(unlatticed(picture))
     error = (picture - target).abs()
     return {
         "l1": error.mean(),
@@ -221,6 +221,15 @@ def generator_losses(
         "sync": contrastive_loss(distance.float(), torch.zeros(len(picture))),
         "gauge": gauge_loss(reading.float(), mouth),
     }
+
+
+def unlatticed(picture: Tensor) -> Tensor:
+    """Take the finest checkerboard out of [N, C, H, W] by (1 2 1)/4: a judge must not be paid with dots."""
+    line = picture.new_tensor([0.25, 0.5, 0.25])
+    kernel = torch.outer(line, line).expand(picture.shape[1], 1, 3, 3)
+    return nn.functional.conv2d(
+        nn.functional.pad(picture, (1, 1, 1, 1), mode="replicate"), kernel, groups=picture.shape[1]
+    )
 
 
 def sound_loss(trainer: Trainer, mel: Tensor, mouth: Tensor) -> Tensor:
