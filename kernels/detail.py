@@ -19,7 +19,7 @@ _SOFT = 0.02
 # Deviation within which a difference speaks for its neighbours, as a share of the side: a lip's width.
 _NEAR = 0.03
 # Differences of about this many levels of luma, over a lip's width, are new content.
-_NEW_LEVELS = 9.0
+_NEW_LEVELS = 20.0
 # A change is carried in bytes: this many steps a level, around the middle.
 STEPS, MIDDLE = 4, 128
 

@@ -1,7 +1,7 @@
 """The generated mouth back into the frame: a soft mask along the jaw, light met at its rim, blended in the planes.
 
-Where the generated picture says nothing new, the frame's own fine structure stays (`kernels.detail`): the luma of
-the frame is moved by the smooth change instead of being replaced.
+Where the generated picture says nothing new, the frame's own fine structure and colour stay (`kernels.detail`): the
+luma is moved by the smooth change instead of being replaced.
 Where the mask is 0 the frame keeps its exact bytes, chroma included: a chroma
 sample weighs as little as the least of its four pixels. Whoever looks at the
 result must find neither a box nor a seam.
@@ -234,12 +234,12 @@ def _blend_in_bands(planes: Planes, stacked: Rgb, moved: list[Plane], place: _Pl
 
 
 def _blend(planes: Planes, region: Region, warped: Rgb, moved: list[Plane]) -> None:
-    """Mix Y, U and V by the weight in the fourth channel of `warped` [h, w, 4]; Y as `moved` says, if it does."""
+    """Mix Y, U and V by the weight in the fourth channel of `warped` [h, w, 4], or as `moved` says where it does."""
     whole = to_even(warped)
-    weights = cv2.extractChannel(whole, 3)
+    weights = to_even(moved[0]) if moved else cv2.extractChannel(whole, 3)
     rows, columns = slice(region.height), slice(region.width)
     luma, new = region.of(planes[0]), cv2.extractChannel(whole, 0)[rows, columns]
-    _mix(luma, new, moved[0] if moved else weights[rows, columns])
+    _mix(luma, new, weights[rows, columns])
     if moved:
         cv2.addWeighted(luma, 1.0, moved[1], 1.0 / STEPS, -MIDDLE / STEPS, dst=luma)
     halved = cv2.resize(whole, (whole.shape[1] // 2, whole.shape[0] // 2), interpolation=cv2.INTER_AREA)
