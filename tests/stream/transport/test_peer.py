@@ -71,7 +71,8 @@ def test_candidates_may_come_after_the_offer() -> None:
 
 def test_the_viewer_gets_both_tracks_with_reports_that_align_them() -> None:
     async def scenario(caller: Caller) -> None:
-        await caller.until(lambda: len(caller.got["video"]) >= 60)
+        # A caller sends its reports every half to one and a half seconds, at random.
+        await caller.until(lambda: len(caller.got["video"]) >= 60 and caller.peer.stats().aligned_by == "reports")
         reports = [
             report for report in (await caller.connection.getStats()).values() if report.type == "remote-outbound-rtp"
         ]
