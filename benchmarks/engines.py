@@ -17,11 +17,11 @@ from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write
 from kernels.crop import crop_face, crop_transform, generator_input
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine
 from models.engine import EngineError
+from models.gate import LIMIT_DB, measure_parity
 from models.landmarks import LandmarkNetworks
 from models.manifest import load_manifest
 from stream.media.clip import ClipReader
 from stream.voice import VoiceTrack
-from training.export import LIMIT_DB, measure_parity
 
 ASSETS = Path(__file__).parents[1] / "stream" / "assets"
 EVERY = 10

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _mendable() -> tuple[type[Exception], ...]:
     from models.engine import EngineError
-    from training.export import ExportError
+    from models.gate import ExportError
 
     return ConfigError, MaterialError, ExportError, EngineError
 

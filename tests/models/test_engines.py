@@ -9,9 +9,9 @@ import pytest
 from models import catalogue
 from models.catalogue import LoadedEngine, load_engine
 from models.engine import EngineError
+from models.gate import measure_parity
 from models.openvino_engine import supports
 from tests.models.tiny import PRECISIONS, samples
-from training.export import measure_parity
 
 pytestmark = pytest.mark.unit
 

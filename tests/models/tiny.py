@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
+from models.graphs import Samples
 from models.lipgan import FACE_SIZE, LipGanConfig, LipGanGenerator
 from models.manifest import Licence
 from models.openvino_engine import supports
-from training.graphs import Samples
 
 WIDTH = 0.125
 LICENCE = Licence(weights="none", data=("random numbers",))

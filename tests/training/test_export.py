@@ -10,15 +10,16 @@ import openvino
 import pytest
 import torch
 
+from models import graphs
 from models.catalogue import load_engine
 from models.checkpoint import load_generator, save_generator
+from models.gate import LIMIT_DB, ExportError, measure_parity, run_all
 from models.lipgan import LipGanGenerator
 from models.torch_engine import TorchEngine
 from tests.models.tiny import LICENCE, samples, tiny_generator
 from training import export as export_module
-from training import graphs
 from training.data.cache import CachedClip
-from training.export import ExportError, export, main, measure_parity, run_all, samples_from
+from training.export import export, main, samples_from
 
 pytestmark = pytest.mark.unit
 
@@ -128,7 +129,7 @@ def test_the_gate_refuses_a_broken_engine_and_leaves_the_last_good_one(
 
 
 def test_a_first_export_that_is_refused_leaves_nothing(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(export_module.LIMIT_DB, "fp32", 121.0)
+    monkeypatch.setitem(LIMIT_DB, "fp32", 121.0)
     with pytest.raises(ExportError, match="expected at least 121"):
         _export(checkpoint, "fp32")
     assert _files(checkpoint) == []
