@@ -10,6 +10,7 @@ that a stream can be begun before its future is known.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import scipy.fft
@@ -43,15 +44,28 @@ class MelWindow:
 
     Attributes:
         columns: How many there are in all.
-        look_ahead: How many of them lie after the one at the picture's time.
+        look_ahead: How many of them lie after the one at the picture's time. Down to -2: a column hears half an FFT
+            frame, two columns' time, beyond its centre, so this one has heard nothing after the picture.
     """
 
     columns: int = 27
     look_ahead: int = 13
 
     def __post_init__(self) -> None:
-        if not 0 <= self.look_ahead < self.columns:
-            raise ValueError(f"look_ahead is {self.look_ahead}, expected 0 to columns - 1 = {self.columns - 1}")
+        if not -_HALF // HOP <= self.look_ahead < self.columns:
+            raise ValueError(
+                f"look_ahead is {self.look_ahead}, expected {-_HALF // HOP} to columns - 1 = {self.columns - 1}"
+            )
+
+    @classmethod
+    def within(cls, look_ahead_ms: int, columns: int = 27) -> Self:
+        """The latest window that hears at most `look_ahead_ms` beyond the picture's time.
+
+        Raises:
+            ValueError: Less than 0, or so much that the window would miss the picture's own time.
+        """
+        beyond = look_ahead_ms * SAMPLE_RATE_HZ // 1000 - _HALF
+        return cls(columns, beyond // HOP)
 
     @property
     def past(self) -> int:

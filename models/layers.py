@@ -97,6 +97,20 @@ class ConvBlock(nn.Module):
         return torch.relu(self.norm(self.conv(x)))
 
 
+class NormedConv(nn.Module):
+    """3 x 3 convolution, batch normalisation, no activation; output = input / stride."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.norm = batch_norm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, in, H, W] to [N, out, H / stride, W / stride], rounded up."""
+        out: Tensor = self.norm(self.conv(x))
+        return out
+
+
 class TransposedBlock(nn.Module):
     """Transposed convolution with bias, batch normalisation, ReLU; output = input x stride.
 

@@ -188,6 +188,11 @@ class _Stack(nn.Sequential):
         self.out_channels, self.out_size = channels, block.out_size
 
 
+def sound_encoder(config: LipGanConfig) -> _Stack:
+    """What turns the sound window of a front end into an embedding [N, C, 1, 1], C = `out_channels`."""
+    return _Stack(config, SOUND_ENCODER[config.variant, config.front_end], 1, SOUND_SIZE[config.front_end])
+
+
 class LipGanGenerator(nn.Module):
     """Draws the lower half of a face so that it says what is heard.
 
@@ -202,8 +207,7 @@ class LipGanGenerator(nn.Module):
         side = (FACE_SIZE, FACE_SIZE)
         self.face = _Stack(config, FACE_ENCODER[variant], 6, side)
         self.face_embedding = _Stack(config, FACE_EMBEDDING[variant], self.face.out_channels, self.face.out_size)
-        rows = SOUND_ENCODER[variant, config.front_end]
-        self.sound = _Stack(config, rows, 1, SOUND_SIZE[config.front_end])
+        self.sound = sound_encoder(config)
         self.decoder = nn.ModuleList()
         channels = self._add_decoder(self.face_embedding.out_channels + self.sound.out_channels)
         last = config.channels(LAST_CHANNELS)

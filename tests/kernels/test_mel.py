@@ -256,7 +256,28 @@ def test_look_ahead_is_what_the_last_column_needs() -> None:
     assert short.columns_emitted == 100 + window.look_ahead
 
 
-@pytest.mark.parametrize("look_ahead", [-1, 27, 99])
+@pytest.mark.parametrize(("look_ahead_ms", "columns_ahead"), [(0, -2), (40, 1), (80, 4), (200, 14)])
+def test_a_window_within_a_look_ahead_hears_no_later_sample(look_ahead_ms: int, columns_ahead: int) -> None:
+    window = MelWindow.within(look_ahead_ms)
+    pts_ns = 40 * 12_500_000
+    at = pts_ns * SAMPLE_RATE_HZ // 1_000_000_000
+    sound = np.zeros(16_000, np.float32)
+    # The first sample after the look-ahead, and the last one that still counts for something in a Hann window.
+    sound[at + look_ahead_ms * 16] = 1.0
+
+    assert (window.columns, window.look_ahead) == (27, columns_ahead)
+    assert window.look_ahead_ns <= look_ahead_ms * 1_000_000 < window.look_ahead_ns + COLUMN_NS
+    assert (window_at(mel_spectrogram(sound), pts_ns, window) == SILENCE).all()
+    sound[at - 200] = 1.0
+    assert (window_at(mel_spectrogram(sound), pts_ns, window) > SILENCE).any()
+
+
+def test_less_than_no_look_ahead_is_refused() -> None:
+    with pytest.raises(ValueError, match="look_ahead is -3, expected -2"):
+        MelWindow.within(-1)
+
+
+@pytest.mark.parametrize("look_ahead", [-3, 27, 99])
 def test_a_window_that_misses_its_own_time_is_refused(look_ahead: int) -> None:
     with pytest.raises(ValueError, match="look_ahead"):
         MelWindow(27, look_ahead)

@@ -1,0 +1,227 @@
+"""A lip-sync generator for crops of 192 and 256 pixels that a processor draws in int8.
+
+Dense 3 x 3 convolutions of 64 channels and more on a quarter of the crop's resolution run near the limit of int8
+arithmetic; layers at full resolution, depthwise and transposed convolutions do not. So the crop is folded into
+channels on the way in (pixel unshuffle) and unfolded on the way out (pixel shuffle). Three further stages of half the
+size each see the whole face. The upper half of the picture is known: only the hidden rows, and a few above them to
+blend over, are drawn. The sound enters every stage that draws, as a scale and a shift of each channel.
+
+Source: W. Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
+Neural Network", CVPR 2016; A. Aitken et al., "Checkerboard artifact free sub-pixel convolution", arXiv:1707.02937;
+E. Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018; sound encoder and contract:
+`models.lipgan`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from kernels.mel import MelWindow
+from models.layers import NormedConv
+from models.lipgan import LipGanConfig, sound_encoder
+
+LiteSize = Literal["s", "m", "l"]
+
+FOLD = 4
+"""Pixels of the crop, along each side, that one cell of the finest grid holds."""
+
+MARGIN_CELLS = 4
+"""Rows of that grid above the hidden half that are drawn as well, and blended over."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """One row of a size's table.
+
+    Attributes:
+        channels: At this stage.
+        encoder: Residual blocks on the way down.
+        decoder: Residual blocks on the way up, on the lower rows only; the first takes the sound. In the last row of
+            a table they see the whole grid and all take the sound.
+    """
+
+    channels: int
+    encoder: int
+    decoder: int
+
+
+STAGES: dict[LiteSize, tuple[_Stage, ...]] = {
+    "s": (_Stage(64, 0, 4), _Stage(96, 1, 2), _Stage(128, 1, 1), _Stage(128, 0, 2)),
+    "m": (_Stage(128, 0, 4), _Stage(160, 1, 4), _Stage(192, 1, 1), _Stage(192, 0, 2)),
+    "l": (_Stage(160, 1, 6), _Stage(256, 1, 4), _Stage(256, 1, 2), _Stage(320, 0, 2)),
+}
+"""Grids of 1/4, 1/8, 1/16 and 1/32 of the crop."""
+
+CROP_STEP_PX = FOLD << (len(STAGES["m"]) - 1)
+"""The crop's side is a multiple of this, so that every grid has whole cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class LipGanLiteConfig:
+    """Which generator.
+
+    Attributes:
+        variant: Always "lite"; tells this network from LipGAN's.
+        size: Row of `STAGES`.
+        crop_px: Side of the crop.
+        look_ahead_ms: How much sound after a picture's time may be seen, see `MelWindow.within`.
+        sound_width: Factor on the channels of LipGAN's basic mel encoder.
+    """
+
+    variant: Literal["lite"] = "lite"
+    size: LiteSize = "m"
+    crop_px: int = 192
+    look_ahead_ms: int = 200
+    sound_width: float = 0.5
+
+    @property
+    def window(self) -> MelWindow:
+        """The mel window that a picture sees."""
+        return MelWindow.within(self.look_ahead_ms)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint or a manifest."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `as_dict`.
+
+        Raises:
+            ValueError: An unknown variant or size, or a crop, look-ahead or width that cannot be.
+        """
+        config = cls(**{name: values[name] for name in cls.__dataclass_fields__})
+        if config.variant != "lite" or config.size not in STAGES:
+            raise ValueError(f"no such lite LipGAN: {config}; expected size {', '.join(STAGES)}")
+        if config.crop_px < CROP_STEP_PX or config.crop_px % CROP_STEP_PX:
+            raise ValueError(f"crop_px is {config.crop_px}, expected a multiple of {CROP_STEP_PX}")
+        if not config.sound_width > 0:
+            raise ValueError(f"sound_width must be positive, found {config.sound_width}")
+        config.window  # noqa: B018 - refuses a look-ahead that cannot be
+        return config
+
+
+class _Block(nn.Module):
+    """Two convolutions and their input; the sound scales and shifts each channel between the first and its ReLU."""
+
+    def __init__(self, channels: int, sound_channels: int = 0) -> None:
+        super().__init__()
+        self.first = NormedConv(channels, channels)
+        self.second = NormedConv(channels, channels)
+        self.film = nn.Conv2d(sound_channels, 2 * channels, 1) if sound_channels else None
+
+    def forward(self, x: Tensor, sound: Tensor) -> Tensor:
+        """Float [N, C, H, W] and the sound's embedding [N, E, 1, 1] to [N, C, H, W]."""
+        inner = self.first(x)
+        if self.film is not None:
+            scale, shift = self.film(sound).chunk(2, dim=1)
+            inner = inner * (1 + scale) + shift
+        return torch.relu(x + self.second(torch.relu(inner)))
+
+
+class _Blocks(nn.ModuleList):
+    """Blocks one after the other; the first `hearing` of them take the sound."""
+
+    def __init__(self, count: int, channels: int, hearing: int, sound_channels: int) -> None:
+        super().__init__(_Block(channels, sound_channels if i < hearing else 0) for i in range(count))
+
+    def forward(self, x: Tensor, sound: Tensor) -> Tensor:
+        """As `_Block`."""
+        for block in self:
+            x = block(x, sound)
+        return x
+
+
+class LipGanLite(nn.Module):
+    """Draws the lower half of a face so that it says what is heard; same contract as `LipGanGenerator`."""
+
+    def __init__(self, config: LipGanLiteConfig) -> None:
+        super().__init__()
+        self.config = config
+        stages = STAGES[config.size]
+        widths = [stage.channels for stage in stages]
+        self.sound = sound_encoder(LipGanConfig(width=config.sound_width))
+        heard = self.sound.out_channels
+        self.fold = nn.PixelUnshuffle(FOLD)
+        self.down = nn.ModuleList(
+            NormedConv(before, after, stride=1 if i == 0 else 2)
+            for i, (before, after) in enumerate(itertools.pairwise([6 * FOLD**2, *widths]))
+        )
+        self.encoder = nn.ModuleList(_Blocks(stage.encoder, stage.channels, 0, heard) for stage in stages)
+        last = len(stages) - 1
+        self.decoder = nn.ModuleList(
+            _Blocks(stage.decoder, stage.channels, stage.decoder if i == last else 1, heard)
+            for i, stage in enumerate(stages)
+        )
+        self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in itertools.pairwise(widths))
+        self.draw = nn.Conv2d(widths[0], 4 * FOLD**2, 3, padding=1)
+        self.unfold = nn.PixelShuffle(FOLD)
+        initialise_shuffled(self.draw, FOLD)
+        self.register_buffer("drawn_share", _drawn_share(config.crop_px), persistent=False)
+        self.drawn_share: Tensor
+
+    def forward(self, face: Tensor, mel: Tensor) -> Tensor:
+        """Draw.
+
+        Args:
+            face: float [N, 6, S, S] in [0, 1]: identity RGB, then the target with its lower half zero.
+            mel: float [N, 1, 80, 27].
+
+        Returns:
+            float [N, 3, S, S] in [0, 1], RGB. Rows above the blend are the target's own.
+        """
+        sound = self.sound(mel)
+        first = self.config.crop_px - self.drawn_share.shape[2]
+        drawn = torch.sigmoid(self.unfold(self.draw(self._features(face, sound))))
+        painted, keep = drawn.split((3, 1), dim=1)
+        identity, known = face[:, :3, first:], face[:, 3:, first:]
+        # What of the identity may stay is copied at full resolution, which no feature on the coarse grid could carry.
+        painted = painted + keep * (identity - painted)
+        blended = known + self.drawn_share * (painted - known)
+        return torch.cat([face[:, 3:, :first], blended], dim=2)
+
+    def _features(self, face: Tensor, sound: Tensor) -> Tensor:
+        """Features [N, C, rows, S / 4] of the rows that are drawn."""
+        x: Tensor = self.fold(face)
+        levels: list[Tensor] = []
+        for down, blocks in zip(self.down, self.encoder, strict=True):
+            x = blocks(torch.relu(down(x)), sound)
+            levels.append(x)
+        x = self.decoder[-1](levels.pop(), sound)
+        cut_above = 0
+        for i in reversed(range(len(levels))):
+            grid_rows = levels[i].shape[2]
+            rows_above = grid_rows // 2 - (MARGIN_CELLS >> i)
+            # A 1 x 1 convolution and repetition commute: the cheaper order, and no checkerboard can arise.
+            finer = nn.functional.interpolate(self.up[i](x), scale_factor=2.0, mode="nearest")
+            x = torch.relu(finer[:, :, rows_above - 2 * cut_above :] + levels[i][:, :, rows_above:])
+            x = self.decoder[i](x, sound)
+            cut_above = rows_above
+        return x
+
+
+def initialise_shuffled(conv: nn.Conv2d, factor: int) -> None:
+    """Give the `factor` squared channels that become one pixel-shuffled channel the same weights.
+
+    The first pictures are then free of a grid: each cell's pixels begin equal.
+
+    Source:
+        ICNR, A. Aitken et al., arXiv:1707.02937.
+    """
+    with torch.no_grad():
+        conv.weight.copy_(conv.weight[:: factor**2].repeat_interleave(factor**2, dim=0))
+        assert conv.bias is not None
+        conv.bias.zero_()
+
+
+def _drawn_share(crop_px: int) -> Tensor:
+    """Share of the drawn picture in each row from the first drawn one on, [1, 1, rows, 1]: a ramp, then 1."""
+    margin_px = MARGIN_CELLS * FOLD
+    rows = torch.arange(crop_px // 2 + margin_px, dtype=torch.float32)
+    return ((rows + 0.5) / margin_px).clamp_max(1).view(1, 1, -1, 1)

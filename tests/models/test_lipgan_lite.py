@@ -1,0 +1,171 @@
+"""The lite generator: what it costs, what it may see, what it must leave alone, and that no pixel grid begins in it."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from models.cost import multiply_adds
+from models.lipgan import LipGanConfig, LipGanGenerator, parameter_count
+from models.lipgan_lite import FOLD, MARGIN_CELLS, LipGanLite, LipGanLiteConfig, LiteSize
+
+pytestmark = pytest.mark.unit
+
+SMALL = LipGanLiteConfig(size="s", crop_px=96)
+
+
+def _inputs(crop_px: int, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    face = torch.rand(batch, 6, crop_px, crop_px)
+    face[:, 3:, crop_px // 2 :] = 0
+    return face, 4 * torch.rand(batch, 1, 80, 27) - 2
+
+
+def _drawing(config: LipGanLiteConfig = SMALL) -> LipGanLite:
+    """Random weights; batch norm statistics of real activations make the pictures vary."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    generator = LipGanLite(config)
+    for layer in generator.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        generator(*_inputs(config.crop_px, batch=4))
+    return generator.eval()
+
+
+@pytest.mark.parametrize(
+    ("size", "crop_px", "parameters", "gmac"),
+    [
+        ("s", 96, 3_550_304, 0.28),
+        ("s", 192, 3_550_304, 0.95),
+        ("m", 192, 8_509_856, 3.22),
+        ("m", 256, 8_509_856, 5.55),
+        ("l", 192, 20_008_800, 8.36),
+        ("l", 256, 20_008_800, 14.48),
+    ],
+)
+def test_a_size_has_its_parameters_and_multiply_adds(
+    size: LiteSize, crop_px: int, parameters: int, gmac: float
+) -> None:
+    with torch.device("meta"):
+        generator = LipGanLite(LipGanLiteConfig(size=size, crop_px=crop_px)).eval()
+        counted = multiply_adds(generator, torch.zeros(1, 6, crop_px, crop_px), torch.zeros(1, 1, 80, 27))
+    assert parameter_count(generator) == parameters
+    assert round(counted / 1e9, 2) == gmac
+
+
+@pytest.mark.parametrize("crop_px", [96, 192, 256])
+def test_every_crop_gives_a_picture_of_its_size_in_range(crop_px: int) -> None:
+    generator = _drawing(LipGanLiteConfig(size="s", crop_px=crop_px))
+    with torch.no_grad():
+        picture = generator(*_inputs(crop_px, batch=2))
+    assert picture.shape == (2, 3, crop_px, crop_px)
+    assert picture.min() >= 0
+    assert picture.max() <= 1
+    assert picture[:, :, crop_px // 2 :].std() > 0.05
+
+
+def test_the_known_rows_are_the_targets_own() -> None:
+    face, mel = _inputs(96)
+    with torch.no_grad():
+        picture = _drawing()(face, mel)
+    first = 48 - MARGIN_CELLS * FOLD
+    assert torch.equal(picture[:, :, :first], face[:, 3:, :first])
+    # The blend begins and ends within a step of its neighbours.
+    ramp = _drawing().drawn_share.flatten()
+    assert len(ramp) == 96 - first
+    assert (ramp.diff() <= 1 / 16 + 1e-6).all()
+    assert ramp[0] <= 1 / 16
+    assert (ramp[48 - first :] == 1).all(), "a hidden row must be drawn whole: what is known there is black"
+
+
+def test_a_gradient_reaches_every_parameter() -> None:
+    generator = LipGanLite(SMALL)
+    face, mel = _inputs(96, batch=3)
+    picture = generator(face, mel)
+    (picture - torch.rand_like(picture)).square().mean().backward()
+    without = [name for name, each in generator.named_parameters() if each.grad is None or not each.grad.any()]
+    assert without == []
+
+
+def test_each_stage_hears() -> None:
+    """The sound must not come in at the coarsest grid alone."""
+    generator = _drawing()
+    heard = [sum(block.film is not None for block in blocks) for blocks in generator.decoder]  # type: ignore[attr-defined, union-attr]
+    assert heard == [1, 1, 1, 2]
+
+
+def test_the_sound_changes_the_hidden_rows_and_nothing_above_the_blend() -> None:
+    generator = _drawing()
+    face, mel = _inputs(96)
+    with torch.no_grad():
+        difference = (generator(face, mel) - generator(face, mel.flip(3))).abs()
+    assert difference[:, :, 48:].mean() > 1e-3
+    assert difference[:, :, : 48 - MARGIN_CELLS * FOLD].max() == 0
+
+
+@pytest.mark.parametrize("crop_px", [96, 192, 256])
+def test_the_lips_see_the_whole_face(crop_px: int) -> None:
+    """A change in any corner of the identity, or of the target's upper half, reaches the middle of the mouth."""
+    generator = _drawing(LipGanLiteConfig(size="s", crop_px=crop_px)).double()
+    face, mel = _inputs(crop_px)
+    face = face.double().requires_grad_()
+    mouth = generator(face, mel.double())[:, :, crop_px * 3 // 4, crop_px // 2].sum()
+    (slope,) = torch.autograd.grad(mouth, face)
+    reached = slope[0].abs()
+    corner = crop_px // 8
+    assert reached[:3, :corner, :corner].any()
+    assert reached[:3, -corner:, -corner:].any()
+    assert reached[3:, :corner, -corner:].any()
+
+
+def test_no_grid_begins_in_the_pixel_shuffle() -> None:
+    """With fresh weights all pixels of a cell are painted alike."""
+    generator = _drawing()
+    features = torch.rand(1, generator.draw.in_channels, 16, 24)
+    with torch.no_grad():
+        painted = generator.unfold(generator.draw(features))
+    cells = painted.unfold(2, FOLD, FOLD).unfold(3, FOLD, FOLD)
+    assert painted.std() > 0.01
+    torch.testing.assert_close(cells.std(dim=(-1, -2)), torch.zeros(1, 4, 16, 24), atol=1e-6, rtol=0)
+
+
+def test_a_fully_kept_identity_is_copied_to_the_last_bit_of_texture() -> None:
+    generator = _drawing()
+    with torch.no_grad():
+        generator.draw.bias[3 * FOLD**2 :].fill_(40.0)
+        face, mel = _inputs(96)
+        picture = generator(face, mel)
+    torch.testing.assert_close(picture[:, :, 48:], face[:, :3, 48:], atol=1e-6, rtol=0)
+
+
+def test_the_sound_encoder_takes_what_lipgan_has_learned() -> None:
+    lipgan = LipGanGenerator(LipGanConfig(width=SMALL.sound_width))
+    lite = LipGanLite(SMALL)
+    lite.sound.load_state_dict(lipgan.sound.state_dict())
+    _, mel = _inputs(96)
+    lipgan.eval(), lite.eval()
+    assert torch.equal(lite.sound(mel), lipgan.sound(mel))
+
+
+def test_a_config_survives_its_own_dictionary() -> None:
+    config = LipGanLiteConfig(size="l", crop_px=256, look_ahead_ms=80)
+    assert LipGanLiteConfig.from_dict(config.as_dict()) == config
+    assert (config.window.columns, config.window.look_ahead) == (27, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": "xl"}, "expected size s, m, l"),
+        ({"variant": "basic"}, "no such lite LipGAN"),
+        ({"crop_px": 100}, "crop_px is 100, expected a multiple of 32"),
+        ({"crop_px": 0}, "expected a multiple of 32"),
+        ({"look_ahead_ms": -1}, "look_ahead is -3"),
+        ({"sound_width": 0.0}, "sound_width must be positive"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LipGanLiteConfig.from_dict({**SMALL.as_dict(), **change})
