@@ -14,15 +14,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.engine import EngineError
-from models.lipgan import LipGanConfig, LipGanGenerator
+from models.generators import FAMILIES, Generator, family_of, rebuild
 
-_CONFIG = "lipgan"
 _NOTES = "notes"
 
 
 def save_generator(
     path: Path,
-    generator: LipGanGenerator,
+    generator: Generator,
     notes: Mapping[str, Any] | None = None,
     *,
     storage: Literal["float16", "float32"] = "float16",
@@ -37,7 +36,7 @@ def save_generator(
     """
     half = storage == "float16"
     tensors = {name: _stored(name, tensor, half=half) for name, tensor in generator.state_dict().items()}
-    header = {_CONFIG: json.dumps(generator.config.as_dict()), _NOTES: json.dumps(dict(notes or {}))}
+    header = {family_of(generator): json.dumps(generator.config.as_dict()), _NOTES: json.dumps(dict(notes or {}))}
     partial = path.with_suffix(".tmp")
     save_file(tensors, partial, metadata=header)
     partial.replace(path)
@@ -49,17 +48,18 @@ def _stored(name: str, tensor: Tensor, *, half: bool) -> Tensor:
     return kept.half() if half and kept.is_floating_point() and not statistics else kept
 
 
-def load_generator(path: Path) -> LipGanGenerator:
+def load_generator(path: Path) -> Generator:
     """Rebuild a generator in float32, ready to draw (`eval`).
 
     Raises:
         EngineError: The file is missing, damaged, or belongs to another network.
     """
     header, tensors = _read(path)
-    if _CONFIG not in header:
-        raise EngineError(f"{path} does not say which LipGAN it is. Write it with models.checkpoint.save_generator")
+    family = next((each for each in FAMILIES if each in header), None)
+    if family is None:
+        raise EngineError(f"{path} does not say which network it is. Write it with models.checkpoint.save_generator")
     try:
-        generator = LipGanGenerator(LipGanConfig.from_dict(json.loads(header[_CONFIG])))
+        generator = rebuild(family, json.loads(header[family]))
         generator.load_state_dict({name: _restored(tensor) for name, tensor in tensors.items()})
     except (ValueError, KeyError, RuntimeError) as error:
         raise EngineError(f"{path} does not fit its own header: {error}. Train or export it again") from None

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engine import Engine, EngineError, TensorSpec
+from models.generators import GENERATOR_OUTPUT
 from models.graphs import GRAPH_NAME, Samples
 from models.manifest import EngineFiles, Parity, sha256_of
 from models.openvino_engine import OpenVinoEngine
-from models.torch_engine import GENERATOR_OUTPUT
 
 LIMIT_DB = {"fp32": 45.0, "bf16": 45.0, "int8": 35.0}
 INFERENCE_PRECISION = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from models.generators import GENERATOR_OUTPUT, Generator, generator_inputs
 from models.layers import ConvBlock, TransposedBlock
-from models.lipgan import LipGanGenerator
-from models.torch_engine import GENERATOR_OUTPUT, generator_inputs
+from models.wav2lip import Wav2LipBlock
 
 GRAPH_NAME = {"fp32": "generator", "bf16": "generator", "int8": "generator_int8"}
 """File stem by precision; fp32 and bf16 are the same graph, computed differently."""
@@ -46,7 +46,7 @@ class Samples:
         return [{"face": self.face[i : i + 1], "mel": self.mel[i : i + 1]} for i in range(len(self))]
 
 
-def write_graphs(generator: LipGanGenerator, folder: Path, precisions: Sequence[str], calibration: Samples) -> None:
+def write_graphs(generator: Generator, folder: Path, precisions: Sequence[str], calibration: Samples) -> None:
     """Write the float graph, and the int8 graph where it is asked for, as OpenVINO IR."""
     import openvino
 
@@ -57,7 +57,7 @@ def write_graphs(generator: LipGanGenerator, folder: Path, precisions: Sequence[
         openvino.save_model(quantise(graph, calibration), folder / f"{GRAPH_NAME['int8']}.xml", compress_to_fp16=False)
 
 
-def to_openvino(generator: LipGanGenerator) -> Graph:
+def to_openvino(generator: Generator) -> Graph:
     """The generator as an `openvino.Model` for one picture, batch norm folded."""
     import openvino
 
@@ -69,7 +69,7 @@ def to_openvino(generator: LipGanGenerator) -> Graph:
     return graph
 
 
-def fold_batch_norm(generator: LipGanGenerator) -> LipGanGenerator:
+def fold_batch_norm(generator: Generator) -> Generator:
     """A copy whose convolutions do the work of the batch norms behind them."""
     folded = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     for block in folded.modules():
@@ -79,6 +79,12 @@ def fold_batch_norm(generator: LipGanGenerator) -> LipGanGenerator:
         elif isinstance(block, TransposedBlock):
             block.conv = fuse_conv_bn_eval(block.conv, block.norm, transpose=True)
             block.norm = nn.Identity()  # type: ignore[assignment]
+        elif isinstance(block, Wav2LipBlock):
+            conv, norm = block.conv_block
+            assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            transposed = isinstance(conv, nn.ConvTranspose2d)
+            block.conv_block = nn.Sequential(fuse_conv_bn_eval(conv, norm, transpose=transposed))
     return folded
 
 

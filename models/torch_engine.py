@@ -11,7 +11,7 @@ import torch
 
 from models.checkpoint import load_generator
 from models.engine import Array, EngineError, TensorSpec, check_feed
-from models.lipgan import FACE_SIZE, SOUND_SIZE, LipGanGenerator
+from models.generators import GENERATOR_OUTPUT, Generator, generator_inputs
 
 
 class TorchEngine:
@@ -28,7 +28,7 @@ class TorchEngine:
 
     backend = "torch"
 
-    def __init__(self, checkpoint: Path | LipGanGenerator, *, precision: str = "fp32", threads: int = 1) -> None:
+    def __init__(self, checkpoint: Path | Generator, *, precision: str = "fp32", threads: int = 1) -> None:
         if precision not in ("fp32", "bf16"):
             raise EngineError(f'torch runs "fp32" or "bf16", found precision {precision!r}. Ask for precision="fp32"')
         generator = load_generator(checkpoint) if isinstance(checkpoint, Path) else checkpoint
@@ -38,7 +38,7 @@ class TorchEngine:
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in generator_inputs(generator)}
         self.outputs: Mapping[str, TensorSpec] = {"picture": GENERATOR_OUTPUT}
         generator.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._generator: LipGanGenerator | None = generator
+        self._generator: Generator | None = generator
 
     def infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.infer`."""
@@ -53,12 +53,3 @@ class TorchEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._generator = None
-
-
-GENERATOR_OUTPUT = TensorSpec("picture", (None, 3, FACE_SIZE, FACE_SIZE))
-
-
-def generator_inputs(generator: LipGanGenerator) -> tuple[TensorSpec, TensorSpec]:
-    """What a generator takes."""
-    bands, columns = SOUND_SIZE[generator.config.front_end]
-    return TensorSpec("face", (None, 6, FACE_SIZE, FACE_SIZE)), TensorSpec("mel", (None, 1, bands, columns))

@@ -21,10 +21,11 @@ from kernels.mel import LIPGAN_WINDOW, window_at
 from models.catalogue import CROP, FASTEST_FIRST, IDENTITIES, WEIGHTS, serving_mel
 from models.checkpoint import load_generator, save_generator
 from models.gate import LIMIT_DB, ExportError, gated, run_all
+from models.generators import GENERATOR_OUTPUT, family_of, generator_inputs
 from models.graphs import Samples, write_graphs
 from models.lipgan import LipGanConfig, LipGanGenerator
 from models.manifest import SCHEMA, Checkpoint, EngineManifest, Licence, sha256_of
-from models.torch_engine import GENERATOR_OUTPUT, TorchEngine, generator_inputs
+from models.torch_engine import TorchEngine
 from training.checkpoint import load_checkpoint
 from training.data.cache import MARGIN_PX, CachedClip, load_clips
 
@@ -100,7 +101,7 @@ def _export_into(
     return EngineManifest(
         schema=SCHEMA,
         name=name,
-        network={"family": "lipgan", **generator.config.as_dict()},
+        network={"family": family_of(generator), **generator.config.as_dict()},
         checkpoint=Checkpoint(CHECKPOINT_FILE, sha256_of(staging / CHECKPOINT_FILE)),
         inputs=inputs,
         outputs=(GENERATOR_OUTPUT,),
