@@ -6,7 +6,7 @@ together. Whatever was asked for is what runs; "auto" is resolved here and can b
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,6 @@ BACKENDS: Mapping[str, str] = {
 """Back ends, the one that "auto" takes first, and the command that installs each."""
 
 FASTEST_FIRST = ("int8", "bf16", "fp32")
-
-CROP = CropInput(size_px=96, mask_row=48, channels="identity rgb, target rgb", identity="same_frame")
-"""The picture input that serving makes; see `kernels.crop.generator_input`."""
 
 IDENTITIES = ("same_frame", "reference")
 """Which picture may give the identity channels; serving can do either."""
@@ -68,6 +65,11 @@ class LoadedEngine:
     threads: int
     blob_folder: Path | None = None
     from_cache: bool = False
+
+    @property
+    def mel_window(self) -> mel.MelWindow:
+        """The mel columns that one picture was trained to see."""
+        return mel.MelWindow(self.manifest.mel.columns, self.manifest.mel.look_ahead)
 
     @property
     def backend(self) -> str:
@@ -174,18 +176,51 @@ def serving_mel(window: mel.MelWindow = mel.LIPGAN_WINDOW) -> MelInput:
     )
 
 
+def serving_crop(size_px: int = 96, identity: str = IDENTITIES[0]) -> CropInput:
+    """The picture input that serving makes; see `kernels.crop.generator_input`."""
+    return CropInput(size_px, mask_row=size_px // 2, channels="identity rgb, target rgb", identity=identity)
+
+
+def mel_window(engine: Engine) -> mel.MelWindow:
+    """The mel columns that one picture sees: the manifest's, or LipGAN's for an engine that came without one."""
+    return engine.mel_window if isinstance(engine, LoadedEngine) else mel.LIPGAN_WINDOW
+
+
 def check_serving(folder: Path, manifest: EngineManifest) -> None:
-    """Hold a manifest against what this version feeds its networks.
+    """Hold a manifest against what this version can feed its networks: any crop size, any mel window.
 
     Raises:
         EngineError: They differ: the network would be shown something it was not trained on.
     """
-    identity = manifest.crop.identity if manifest.crop.identity in IDENTITIES else CROP.identity
-    expected_crop = replace(CROP, identity=identity)
-    for part, found, expected in (("mel", manifest.mel, serving_mel()), ("crop", manifest.crop, expected_crop)):
+    size, identity = manifest.crop.size_px, manifest.crop.identity
+    expected_crop = serving_crop(size, identity if identity in IDENTITIES else IDENTITIES[0])
+    expected_mel = serving_mel(_trained_window(folder, manifest))
+    for part, found, expected in (("mel", manifest.mel, expected_mel), ("crop", manifest.crop, expected_crop)):
         if difference := describe_difference(asdict(found), asdict(expected)):
             raise EngineError(f"{folder / FILE_NAME}: {part}.{difference}. {_remedy(manifest.name)}")
+    _check_shapes(folder, manifest)
     _check_precisions(folder, manifest)
+
+
+def _trained_window(folder: Path, manifest: EngineManifest) -> mel.MelWindow:
+    try:
+        return mel.MelWindow(manifest.mel.columns, manifest.mel.look_ahead)
+    except ValueError as error:
+        raise EngineError(f"{folder / FILE_NAME}: mel.{error}. {_remedy(manifest.name)}") from None
+
+
+def _check_shapes(folder: Path, manifest: EngineManifest) -> None:
+    size = manifest.crop.size_px
+    expected = {
+        "face": (None, 6, size, size),
+        "mel": (None, 1, manifest.mel.bands, manifest.mel.columns),
+        "picture": (None, 3, size, size),
+    }
+    found = {spec.name: spec.shape for spec in (*manifest.inputs, *manifest.outputs) if spec.name in expected}
+    if difference := describe_difference(found, {name: expected[name] for name in found}):
+        raise EngineError(
+            f"{folder / FILE_NAME}: by its fields crop and mel, the shape of {difference}. {_remedy(manifest.name)}"
+        )
 
 
 def _check_precisions(folder: Path, manifest: EngineManifest) -> None:

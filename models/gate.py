@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engine import Engine, EngineError, TensorSpec
-from models.generators import GENERATOR_OUTPUT
+from models.generators import OUTPUT_NAME
 from models.graphs import GRAPH_NAME, Samples
 from models.manifest import EngineFiles, Parity, sha256_of
 from models.openvino_engine import OpenVinoEngine
@@ -24,12 +24,17 @@ class ExportError(EngineError):
 
 
 def run_all(engine: Engine, samples: Samples) -> NDArray[np.float32]:
-    """The pictures of all samples, float32 [K, 3, 96, 96]."""
-    return np.concatenate([engine.infer(feed)[GENERATOR_OUTPUT.name] for feed in samples.feeds()])
+    """The pictures of all samples, float32 [K, 3, S, S]."""
+    return np.concatenate([engine.infer(feed)[OUTPUT_NAME] for feed in samples.feeds()])
 
 
 def gated(
-    folder: Path, precision: str, inputs: tuple[TensorSpec, ...], gate: Samples, expected: NDArray[np.float32]
+    folder: Path,
+    precision: str,
+    inputs: tuple[TensorSpec, ...],
+    output: TensorSpec,
+    gate: Samples,
+    expected: NDArray[np.float32],
 ) -> EngineFiles:
     """Load what was written, hold it against torch, and describe it.
 
@@ -40,7 +45,7 @@ def gated(
     engine = OpenVinoEngine(
         xml,
         inputs=inputs,
-        outputs=(GENERATOR_OUTPUT,),
+        outputs=(output,),
         precision=precision,
         inference_precision=INFERENCE_PRECISION[precision],
         threads=1,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.generators import GENERATOR_OUTPUT, Generator, generator_inputs
-from models.layers import ConvBlock, TransposedBlock
+from models.generators import OUTPUT_NAME, Generator, generator_inputs
+from models.layers import ConvBlock, NormedConv, TransposedBlock
 from models.wav2lip import Wav2LipBlock
 
 GRAPH_NAME = {"fp32": "generator", "bf16": "generator", "int8": "generator_int8"}
@@ -31,8 +31,8 @@ class Samples:
     """Real inputs of the generator.
 
     Attributes:
-        face: float32 [K, 6, 96, 96] in [0, 1].
-        mel: float32 [K, 1, 80, 27].
+        face: float32 [K, 6, S, S] in [0, 1].
+        mel: float32 [K, 1, 80, T].
     """
 
     face: NDArray[np.float32]
@@ -65,7 +65,7 @@ def to_openvino(generator: Generator) -> Graph:
     feed = [torch.zeros([1 if size is None else size for size in spec.shape]) for spec in generator_inputs(folded)]
     shapes = [(spec.name, list(tensor.shape)) for spec, tensor in zip(generator_inputs(folded), feed, strict=True)]
     graph = openvino.convert_model(folded, example_input=tuple(feed), input=shapes)
-    graph.output(0).get_tensor().set_names({GENERATOR_OUTPUT.name})
+    graph.output(0).get_tensor().set_names({OUTPUT_NAME})
     return graph
 
 
@@ -75,6 +75,9 @@ def fold_batch_norm(generator: Generator) -> Generator:
     for block in folded.modules():
         if isinstance(block, ConvBlock):
             block.conv[-1] = fuse_conv_bn_eval(block.conv[-1], block.norm)  # type: ignore[type-var]
+            block.norm = nn.Identity()  # type: ignore[assignment]
+        elif isinstance(block, NormedConv):
+            block.conv = fuse_conv_bn_eval(block.conv, block.norm)
             block.norm = nn.Identity()  # type: ignore[assignment]
         elif isinstance(block, TransposedBlock):
             block.conv = fuse_conv_bn_eval(block.conv, block.norm, transpose=True)

@@ -70,15 +70,16 @@ class LipGanLiteConfig:
         variant: Always "lite"; tells this network from LipGAN's.
         size: Row of `STAGES`.
         crop_px: Side of the crop.
-        look_ahead_ms: How much sound after a picture's time may be seen, see `MelWindow.within`.
-        sound_width: Factor on the channels of LipGAN's basic mel encoder.
+        look_ahead_ms: How much sound after a picture's time may be heard, see `MelWindow.within`; 188 gives LipGAN's
+            own window.
+        width: Factor on the channels of the sound encoder, which is LipGAN's basic one for mel.
     """
 
     variant: Literal["lite"] = "lite"
     size: LiteSize = "m"
     crop_px: int = 192
-    look_ahead_ms: int = 200
-    sound_width: float = 0.5
+    look_ahead_ms: int = 188
+    width: float = 0.5
 
     @property
     def window(self) -> MelWindow:
@@ -101,8 +102,8 @@ class LipGanLiteConfig:
             raise ValueError(f"no such lite LipGAN: {config}; expected size {', '.join(STAGES)}")
         if config.crop_px < CROP_STEP_PX or config.crop_px % CROP_STEP_PX:
             raise ValueError(f"crop_px is {config.crop_px}, expected a multiple of {CROP_STEP_PX}")
-        if not config.sound_width > 0:
-            raise ValueError(f"sound_width must be positive, found {config.sound_width}")
+        if not config.width > 0:
+            raise ValueError(f"width must be positive, found {config.width}")
         config.window  # noqa: B018 - refuses a look-ahead that cannot be
         return config
 
@@ -146,7 +147,7 @@ class LipGanLite(nn.Module):
         self.config = config
         stages = STAGES[config.size]
         widths = [stage.channels for stage in stages]
-        self.sound = sound_encoder(LipGanConfig(width=config.sound_width))
+        self.sound = sound_encoder(LipGanConfig(width=config.width))
         heard = self.sound.out_channels
         self.fold = nn.PixelUnshuffle(FOLD)
         self.down = nn.ModuleList(
@@ -179,7 +180,7 @@ class LipGanLite(nn.Module):
         sound = self.sound(mel)
         first = self.config.crop_px - self.drawn_share.shape[2]
         drawn = torch.sigmoid(self.unfold(self.draw(self._features(face, sound))))
-        painted, keep = drawn.split((3, 1), dim=1)
+        painted, keep = drawn[:, :3], drawn[:, 3:]
         identity, known = face[:, :3, first:], face[:, 3:, first:]
         # What of the identity may stay is copied at full resolution, which no feature on the coarse grid could carry.
         painted = painted + keep * (identity - painted)

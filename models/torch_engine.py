@@ -11,7 +11,7 @@ import torch
 
 from models.checkpoint import load_generator
 from models.engine import Array, EngineError, TensorSpec, check_feed
-from models.generators import GENERATOR_OUTPUT, Generator, generator_inputs
+from models.generators import OUTPUT_NAME, Generator, generator_inputs, generator_output
 
 
 class TorchEngine:
@@ -36,7 +36,7 @@ class TorchEngine:
         self.precision = precision
         self.threads = threads
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in generator_inputs(generator)}
-        self.outputs: Mapping[str, TensorSpec] = {"picture": GENERATOR_OUTPUT}
+        self.outputs: Mapping[str, TensorSpec] = {OUTPUT_NAME: generator_output(generator)}
         generator.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._generator: Generator | None = generator
 
@@ -48,7 +48,7 @@ class TorchEngine:
         face, mel = (torch.from_numpy(np.require(feed[name], requirements="W")) for name in ("face", "mel"))
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
             picture = self._generator(face, mel)
-        return {"picture": np.ascontiguousarray(picture.float().numpy())}
+        return {OUTPUT_NAME: np.ascontiguousarray(picture.float().numpy())}
 
     def close(self) -> None:
         """See `Engine.close`."""

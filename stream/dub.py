@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from fractions import Fraction
 from typing import TypeVar
 
+from models.catalogue import mel_window
 from models.engine import Engine
 from stream.align import meet
 from stream.clock import Clock, MonotonicClock
@@ -58,7 +59,7 @@ class Dub:
         self._clock = clock or MonotonicClock()
         self.survey = survey_whole(job)
         self._reader = ClipReader(job.source)
-        voice = VoiceTrack.open(job.voice)
+        voice = VoiceTrack.open(job.voice, window=mel_window(engine))
         self._voice = voice
         self._sound = open_soundtrack(job, voice, self.survey)
         self._lanes = {name: Lane(name) for name in ("decode", "faces", "render", "encode")}

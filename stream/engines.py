@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from models.catalogue import WEIGHTS, LoadedEngine, load_engine
+from kernels.mel import MelWindow
+from models.catalogue import WEIGHTS, LoadedEngine, load_engine, mel_window
 from models.engine import Engine
 from stream.config import Config
 from stream.errors import ConfigError
@@ -133,6 +134,11 @@ class Engines:
     def crop_size(self) -> int:
         """Side of the square that the generator takes, in pixels."""
         return int(self.engine.inputs["face"].shape[-1] or 0)
+
+    @property
+    def mel_window(self) -> MelWindow:
+        """Mel columns that the generator sees with each picture."""
+        return mel_window(self.engine)
 
     def face_stage(self) -> FaceStage:
         """A face stage for one session."""

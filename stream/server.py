@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from kernels.mel import MelWindow
 from stream.admission import Admission, Caller
 from stream.clock import Clock, MonotonicClock
 from stream.config import Config, ServerConfig
@@ -93,16 +94,16 @@ def make_server(
         health=health,
         lag=LoopLagMonitor(clock),
         admission=Admission(config.server, health),
-        voices=_shelf(config.server),
+        voices=_shelf(config.server, engines.mel_window),
         make_peer=make_peer or webrtc_peer,
     )
 
 
-def _shelf(config: ServerConfig) -> VoiceShelf:
-    sample = ShelvedVoice("sample", "Sample voice", VoiceTrack.open(_SAMPLE_VOICE))
+def _shelf(config: ServerConfig, window: MelWindow) -> VoiceShelf:
+    sample = ShelvedVoice("sample", "Sample voice", VoiceTrack.open(_SAMPLE_VOICE, window=window))
     return VoiceShelf(
         [sample],
-        lambda audio: VoiceTrack.open(audio, name="the upload", longest_s=config.max_voice_s),
+        lambda audio: VoiceTrack.open(audio, name="the upload", longest_s=config.max_voice_s, window=window),
         config.max_voices,
     )
 

@@ -27,16 +27,22 @@ class NetworkConfig:
     """The generator and its judges.
 
     Attributes:
-        variant: "basic" or "residual" (LipGAN's two generators).
+        variant: "basic" or "residual" (LipGAN's two generators), or "lite" (`models.lipgan_lite`).
         front_end: "mel" (80 x 27); the MFCC front end has no training data path.
-        width: Channel multiplier of the generator; 1 is the published size.
+        width: Channel multiplier of the generator; 1 is the published size. Of "lite": of its sound encoder only.
         discriminator_width: Channel multiplier of the sync discriminator.
+        size: "s", "m" or "l", of "lite" only.
+        crop_px: Side of the crop; LipGAN's is 96.
+        look_ahead_ms: How much sound after a picture's time "lite" may hear; LipGAN's window is that of 188.
     """
 
     variant: str = "basic"
     front_end: str = "mel"
     width: float = 0.5
     discriminator_width: float = 0.25
+    size: str = "m"
+    crop_px: int = 96
+    look_ahead_ms: int = 188
 
 
 @dataclass(frozen=True, slots=True)

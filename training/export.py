@@ -15,22 +15,27 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels.crop import generator_input
-from kernels.mel import LIPGAN_WINDOW, window_at
-from models.catalogue import CROP, FASTEST_FIRST, IDENTITIES, WEIGHTS, serving_mel
+from kernels.mel import LIPGAN_WINDOW, MelWindow, window_at
+from models.catalogue import FASTEST_FIRST, IDENTITIES, WEIGHTS, serving_crop, serving_mel
 from models.checkpoint import load_generator, save_generator
 from models.gate import LIMIT_DB, ExportError, gated, run_all
-from models.generators import GENERATOR_OUTPUT, family_of, generator_inputs
+from models.generators import crop_px_of, family_of, generator_inputs, generator_output, window_of
 from models.graphs import Samples, write_graphs
-from models.lipgan import LipGanConfig, LipGanGenerator
+from models.lipgan import FACE_SIZE
 from models.manifest import SCHEMA, Checkpoint, EngineManifest, Licence, sha256_of
 from models.torch_engine import TorchEngine
 from training.checkpoint import load_checkpoint
-from training.data.cache import MARGIN_PX, CachedClip, load_clips
+from training.config import NetworkConfig, build
+from training.data.cache import CachedClip, load_clips
+from training.networks import TrainedGenerator, new_generator
 
 CHECKPOINT_FILE = "generator.safetensors"
 MIN_SAMPLES = 8
+# A cached crop's margin is at most this part of the crop: a cache of another crop size is told by it.
+WIDEST_MARGIN = 4
 
 
 def export(
@@ -42,7 +47,7 @@ def export(
     gate: Samples,
     licence: Licence,
     name: str = "lipgan",
-    identity: str = CROP.identity,
+    identity: str = IDENTITIES[0],
 ) -> EngineManifest:
     """Turn a checkpoint into engines.
 
@@ -66,7 +71,7 @@ def export(
     staging.mkdir(parents=True)
     try:
         manifest = _export_into(staging, checkpoint, precisions, calibration, gate, licence, name)
-        manifest = replace(manifest, crop=replace(manifest.crop, identity=identity))
+        manifest = replace(manifest, crop=serving_crop(manifest.crop.size_px, identity))
         _publish(staging, out_dir, manifest)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -94,19 +99,19 @@ def _export_into(
 ) -> EngineManifest:
     shutil.copyfile(checkpoint, staging / CHECKPOINT_FILE)
     generator = load_generator(staging / CHECKPOINT_FILE)
-    inputs = generator_inputs(generator)
+    inputs, output = generator_inputs(generator), generator_output(generator)
     write_graphs(generator, staging, precisions, calibration)
     expected = run_all(TorchEngine(generator), gate)
-    engines = {each: gated(staging, each, inputs, gate, expected) for each in precisions}
+    engines = {each: gated(staging, each, inputs, output, gate, expected) for each in precisions}
     return EngineManifest(
         schema=SCHEMA,
         name=name,
         network={"family": family_of(generator), **generator.config.as_dict()},
         checkpoint=Checkpoint(CHECKPOINT_FILE, sha256_of(staging / CHECKPOINT_FILE)),
         inputs=inputs,
-        outputs=(GENERATOR_OUTPUT,),
-        mel=serving_mel(),
-        crop=CROP,
+        outputs=(output,),
+        mel=serving_mel(window_of(generator)),
+        crop=serving_crop(crop_px_of(generator)),
         default_precision=next(each for each in FASTEST_FIRST if each in engines),
         engines=engines,
         versions={package: metadata.version(package) for package in ("openvino", "torch", "nncf")},
@@ -133,25 +138,40 @@ CALIBRATION_SAMPLES = 128
 GATE_SAMPLES = 64
 
 
-def samples_from(clips: list[CachedClip], count: int) -> Samples:
-    """Evenly spaced frames of some clips, as serving would feed them: each frame is its own identity."""
+def samples_from(
+    clips: list[CachedClip], count: int, crop_px: int = FACE_SIZE, window: MelWindow = LIPGAN_WINDOW
+) -> Samples:
+    """Evenly spaced frames of some clips, as serving would feed them: each frame is its own identity.
+
+    Raises:
+        ExportError: The clips were cached for another crop.
+    """
     frames = [(clip, index) for clip in clips for index in range(len(clip.crops))]
     chosen = [frames[int(at)] for at in np.linspace(0, len(frames) - 1, min(count, len(frames)))]
-    inside = slice(MARGIN_PX, -MARGIN_PX)
-    crops = [np.ascontiguousarray(clip.crops[index][inside, inside]) for clip, index in chosen]
-    windows = [window_at(clip.mel, int(clip.pts_ns[index]), LIPGAN_WINDOW) for clip, index in chosen]
+    crops = [_inside(clip.crops[index], crop_px) for clip, index in chosen]
+    windows = [window_at(clip.mel, int(clip.pts_ns[index]), window) for clip, index in chosen]
     return Samples(np.stack([generator_input(crop, crop) for crop in crops]), np.stack(windows)[:, None])
 
 
-def generator_of_run(checkpoint: Path) -> tuple[LipGanGenerator, dict[str, object]]:
+def _inside(cached: NDArray[np.uint8], crop_px: int) -> NDArray[np.uint8]:
+    """The product's own crop out of a cached one with its margin."""
+    margin = (len(cached) - crop_px) // 2
+    if not 0 <= margin <= crop_px // WIDEST_MARGIN:
+        raise ExportError(
+            f"the cache has crops of {len(cached)} px with their margin, the network takes {crop_px} px; "
+            "prepare a cache for it"
+        )
+    return np.ascontiguousarray(cached[margin : margin + crop_px, margin : margin + crop_px])
+
+
+def generator_of_run(checkpoint: Path) -> tuple[TrainedGenerator, dict[str, object]]:
     """The averaged generator of a training run, with notes for its file.
 
     Raises:
         ConfigError: Missing or broken file.
     """
     state = load_checkpoint(checkpoint)
-    network = state["config"]["network"]
-    generator = LipGanGenerator(LipGanConfig.from_dict(network))
+    generator = new_generator(build(NetworkConfig, state["config"]["network"], str(checkpoint)))
     generator.load_state_dict(state["averaged"])
     return generator.eval(), {"step": state["step"], "config": state["config"]}
 
@@ -173,7 +193,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder of real crops, by `prepare`")
     parser.add_argument("--name", default="lipgan")
     parser.add_argument("--out", type=Path, default=None, help="default: models/weights/<name>")
-    parser.add_argument("--identity", choices=IDENTITIES, default=CROP.identity, help="default: %(default)s")
+    parser.add_argument("--identity", choices=IDENTITIES, default=IDENTITIES[0], help="default: %(default)s")
     parser.add_argument("--precisions", default="fp32,bf16,int8", help="comma-separated")
 
 
@@ -181,8 +201,6 @@ def run(parsed: argparse.Namespace, say: Callable[[str], None] = print) -> Engin
     """Do what the options say."""
     out_dir: Path = parsed.out or WEIGHTS / parsed.name
     out_dir.mkdir(parents=True, exist_ok=True)
-    calibration = samples_from(load_clips(parsed.cache, {"train"}), CALIBRATION_SAMPLES)
-    gate = samples_from(load_clips(parsed.cache, {"held_clip", "held_person"}), GATE_SAMPLES)
     source: Path = parsed.checkpoint
     stored = out_dir / ".checkpoint.safetensors"
     try:
@@ -190,6 +208,10 @@ def run(parsed: argparse.Namespace, say: Callable[[str], None] = print) -> Engin
             shutil.copyfile(source, stored)
         else:
             save_generator(stored, *generator_of_run(source))
+        generator = load_generator(stored)
+        fed = crop_px_of(generator), window_of(generator)
+        calibration = samples_from(load_clips(parsed.cache, {"train"}), CALIBRATION_SAMPLES, *fed)
+        gate = samples_from(load_clips(parsed.cache, {"held_clip", "held_person"}), GATE_SAMPLES, *fed)
         precisions = parsed.precisions.split(",")
         manifest = export(
             stored,

@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from kernels.crop import generator_input
-from kernels.mel import SILENCE, MelWindow, window_at
-from models.lipgan import LipGanGenerator
+from kernels.mel import BANDS, LIPGAN_WINDOW, SILENCE, MelWindow, window_at
+from models.generators import Generator, window_of
 from training.data.cache import MARGIN_PX, CachedClip
 from training.gauge import MIDDLE, SPREAD, MouthGauge
 
 Pictures = NDArray[np.uint8]
 Track = NDArray[np.floating[Any]]
 Painter = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
-"""float32 face [N, 6, S, S] and mel [N, 1, 80, 27] to pictures [N, 3, S, S] in [0, 1]."""
+"""float32 face [N, 6, S, S] and mel [N, 1, 80, T] to pictures [N, 3, S, S] in [0, 1]."""
 
 BATCH = 16
 EVERY = 6
@@ -37,12 +37,12 @@ def centre(clip: CachedClip) -> Pictures:
     return clip.crops[:, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
 
 
-def windows(clip: CachedClip, pts_ns: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Mel windows of a clip's sound at some times; float32 [T, 1, 80, 27]."""
-    return np.stack([window_at(clip.mel, int(each), MelWindow()) for each in pts_ns])[:, None]
+def windows(clip: CachedClip, pts_ns: NDArray[np.int64], window: MelWindow = LIPGAN_WINDOW) -> NDArray[np.float32]:
+    """Mel windows of a clip's sound at some times; float32 [T, 1, 80, columns]."""
+    return np.stack([window_at(clip.mel, int(each), window) for each in pts_ns])[:, None]
 
 
-def torch_painter(generator: LipGanGenerator) -> Painter:
+def torch_painter(generator: Generator) -> Painter:
     """A generator in eval mode as a function of arrays."""
     generator.eval()
 
@@ -64,7 +64,7 @@ def draw(paint: Painter, identity: Pictures, target: Pictures, mel: NDArray[np.f
     return np.concatenate(drawn)
 
 
-def glance(generator: LipGanGenerator, gauge: MouthGauge, clips: list[CachedClip], sheet: Path) -> dict[str, float]:
+def glance(generator: Generator, gauge: MouthGauge, clips: list[CachedClip], sheet: Path) -> dict[str, float]:
     """Read the drawn mouths with the gauge, own voice, swapped voice and silence; write a contact sheet.
 
     Returns:
@@ -77,7 +77,7 @@ def glance(generator: LipGanGenerator, gauge: MouthGauge, clips: list[CachedClip
     numbers: list[dict[str, float]] = []
     for index, clip in enumerate(clips):
         other = clips[(index + 1) % len(clips)]
-        measured, pictures = _one(torch_painter(generator), gauge, clip, other)
+        measured, pictures = _one(torch_painter(generator), window_of(generator), gauge, clip, other)
         numbers.append(measured)
         rows += pictures
     _write_sheet(rows, sheet)
@@ -90,14 +90,14 @@ def _few_of_each_split(clips: list[CachedClip]) -> list[CachedClip]:
 
 
 def _one(
-    paint: Painter, gauge: MouthGauge, clip: CachedClip, other: CachedClip
+    paint: Painter, window: MelWindow, gauge: MouthGauge, clip: CachedClip, other: CachedClip
 ) -> tuple[dict[str, float], list[Pictures]]:
     crops = centre(clip)[::EVERY]
     pts_ns, truth = clip.pts_ns[::EVERY], clip.opening[::EVERY]
-    silent = np.full((SILENT_PICTURES, 1, 80, 27), SILENCE, np.float32)
-    own = draw(paint, crops, crops, windows(clip, pts_ns))
+    silent = np.full((SILENT_PICTURES, 1, BANDS, window.columns), SILENCE, np.float32)
+    own = draw(paint, crops, crops, windows(clip, pts_ns, window))
     other_times = pts_ns - pts_ns[0] + other.pts_ns[0]
-    swapped = draw(paint, crops, crops, windows(other, other_times))
+    swapped = draw(paint, crops, crops, windows(other, other_times, window))
     still = draw(paint, crops[::SILENT_PICTURES][:SILENT_PICTURES], crops[::SILENT_PICTURES][:SILENT_PICTURES], silent)
     read_own, read_swap, read_still = (_openings(gauge, each) for each in (own, swapped, still))
     driving = np.interp(other_times, other.pts_ns, other.opening)

@@ -21,18 +21,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.lipgan import LipGanConfig, LipGanGenerator, SyncDiscriminator, contrastive_loss
+from models.generators import window_of
+from models.lipgan import FACE_SIZE, SyncDiscriminator, contrastive_loss
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from training.config import ConfigError, LipganConfig, RunConfig, as_dict
+from training.config import ConfigError, LipganConfig, NetworkConfig, RunConfig, as_dict, build
 from training.data.cache import CachedClip, CachedPortraits, load_clips, load_portraits
-from training.data.sampler import Batch, Sampler
+from training.data.sampler import WINDOW, Batch, Sampler
 from training.gauge import MouthGauge, gauge_loss
 from training.glance import glance
+from training.networks import TrainedGenerator, new_generator
 
 # Rolling the batch pairs every picture with the sound of another sample (LipGAN rolls by 10).
 ROLL = 10
-# Rows and columns of the 96 px crop that hold mouth and chin.
-MOUTH_BOX = (slice(48, 92), slice(22, 74))
+# Rows and columns of the crop that hold mouth and chin, as shares of its side.
+MOUTH_BOX = ((48 / 96, 92 / 96), (22 / 96, 74 / 96))
 PARTS = ("generator", "averaged", "discriminator", "gauge", "listener", "generator_adam", "discriminator_adam")
 GAUGE_SEED_OFFSET = 1_000_003
 GRADIENT_LIMIT = 5.0
@@ -47,8 +49,8 @@ class Trainer:
     """Everything that changes while training."""
 
     config: LipganConfig
-    generator: LipGanGenerator
-    averaged: LipGanGenerator
+    generator: TrainedGenerator
+    averaged: TrainedGenerator
     discriminator: SyncDiscriminator
     gauge: MouthGauge
     listener: nn.Linear
@@ -72,7 +74,7 @@ class Trainer:
         Raises:
             ConfigError: The checkpoint belongs to another network.
         """
-        if state["config"]["network"] != as_dict(self.config)["network"]:
+        if build(NetworkConfig, state["config"]["network"], "the checkpoint") != self.config.network:
             raise ConfigError(f"the checkpoint's network is {state['config']['network']}; start a new run folder")
         for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
@@ -127,8 +129,13 @@ def train_on(
     torch.set_num_threads(config.run.threads)
     # Denormal gradients cost 20 % of a step.
     torch.set_flush_denormal(True)
-    sampler = Sampler(clips, portraits, config.mix, config.run.seed)
+    sampler = Sampler(clips, portraits, config.mix, config.run.seed, config.network.crop_px)
     trainer = new_trainer(config)
+    if window_of(trainer.generator) != WINDOW:
+        raise ConfigError(
+            f"look_ahead_ms is {config.network.look_ahead_ms}, expected {NetworkConfig().look_ahead_ms}: "
+            "the sampler draws no other mel window yet"
+        )
     if resume:
         trainer.restore(load_checkpoint(checkpoint))
     else:
@@ -151,12 +158,11 @@ def train_on(
 def new_trainer(config: LipganConfig) -> Trainer:
     """Fresh networks, drawn from the run's seed."""
     torch.manual_seed(config.run.seed)
-    network = config.network
-    generator = LipGanGenerator(LipGanConfig.from_dict(as_dict(config)["network"]))
+    generator = new_generator(config.network)
     for parameter in generator.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    discriminator = SyncDiscriminator(generator.config.front_end, network.discriminator_width)
+    discriminator = SyncDiscriminator("mel", config.network.discriminator_width)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     listener = nn.Linear(generator.sound.out_channels, 2)
     generator_adam = torch.optim.Adam([*generator.parameters(), *listener.parameters()], config.run.learning_rate)
@@ -212,15 +218,26 @@ def generator_losses(
 ) -> dict[str, Tensor]:
     """Each loss before its weight."""
     with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
-        distance = trainer.discriminator(picture, mel) if trainer.judged else torch.zeros(len(picture))
+        distance = trainer.discriminator(judged(picture), mel) if trainer.judged else torch.zeros(len(picture))
         reading = trainer.gauge(unlatticed(picture))
     error = (picture - target).abs()
     return {
         "l1": error.mean(),
-        "mouth_l1": error[:, :, MOUTH_BOX[0], MOUTH_BOX[1]].mean(),
+        "mouth_l1": mouth_box(error).mean(),
         "sync": contrastive_loss(distance.float(), torch.zeros(len(picture))),
         "gauge": gauge_loss(reading.float(), mouth),
     }
+
+
+def mouth_box(picture: Tensor) -> Tensor:
+    """The part of [N, C, S, S] that holds mouth and chin."""
+    (top, bottom), (left, right) = ((round(edge * picture.shape[2]) for edge in edges) for edges in MOUTH_BOX)
+    return picture[:, :, top:bottom, left:right]
+
+
+def judged(picture: Tensor) -> Tensor:
+    """[N, 3, S, S] at the size that the sync discriminator reads."""
+    return nn.functional.adaptive_avg_pool2d(picture, FACE_SIZE) if picture.shape[2] != FACE_SIZE else picture
 
 
 def unlatticed(picture: Tensor) -> Tensor:
@@ -252,7 +269,8 @@ def discriminator_step(trainer: Trainer, picture: Tensor, target: Tensor, mel: T
     else:
         foreign_picture, foreign_mel = target, mel.roll(min(ROLL, count // 2), 0)
     with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
-        distance = trainer.discriminator(torch.cat([foreign_picture, target]), torch.cat([foreign_mel, mel]))
+        pictures = judged(torch.cat([foreign_picture, target]))
+        distance = trainer.discriminator(pictures, torch.cat([foreign_mel, mel]))
     unsynced = torch.cat([torch.ones(count), torch.zeros(count)])
     loss = contrastive_loss(distance.float(), unsynced)
     trainer.discriminator_adam.zero_grad()

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from kernels.mel import LIPGAN_WINDOW, MelWindow
 from models.cost import multiply_adds
 from models.lipgan import LipGanConfig, LipGanGenerator, parameter_count
 from models.lipgan_lite import FOLD, MARGIN_CELLS, LipGanLite, LipGanLiteConfig, LiteSize
@@ -141,7 +142,7 @@ def test_a_fully_kept_identity_is_copied_to_the_last_bit_of_texture() -> None:
 
 
 def test_the_sound_encoder_takes_what_lipgan_has_learned() -> None:
-    lipgan = LipGanGenerator(LipGanConfig(width=SMALL.sound_width))
+    lipgan = LipGanGenerator(LipGanConfig(width=SMALL.width))
     lite = LipGanLite(SMALL)
     lite.sound.load_state_dict(lipgan.sound.state_dict())
     _, mel = _inputs(96)
@@ -152,7 +153,8 @@ def test_the_sound_encoder_takes_what_lipgan_has_learned() -> None:
 def test_a_config_survives_its_own_dictionary() -> None:
     config = LipGanLiteConfig(size="l", crop_px=256, look_ahead_ms=80)
     assert LipGanLiteConfig.from_dict(config.as_dict()) == config
-    assert (config.window.columns, config.window.look_ahead) == (27, 4)
+    assert config.window == MelWindow(27, 4)
+    assert LipGanLiteConfig().window == LIPGAN_WINDOW
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_a_config_survives_its_own_dictionary() -> None:
         ({"crop_px": 100}, "crop_px is 100, expected a multiple of 32"),
         ({"crop_px": 0}, "expected a multiple of 32"),
         ({"look_ahead_ms": -1}, "look_ahead is -3"),
-        ({"sound_width": 0.0}, "sound_width must be positive"),
+        ({"width": 0.0}, "width must be positive"),
     ],
 )
 def test_a_config_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
