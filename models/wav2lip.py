@@ -16,17 +16,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from kernels.mel import MelWindow
 from models.layers import Size, pair
+from models.published import WAV2LIP_WINDOW
 
 FACE_SIZE = 96
 
-TRAINED_WINDOW = MelWindow(16, 11)
-"""The 200 ms that a picture was trained with: from 40 ms before it to 160 ms after it.
-
-`crop_audio_window` in `wav2lip_train.py` starts at column floor(80 (k - 1) / 25) for picture k: 3.6 columns before the
-picture in the mean, 4 here. `inference.py` starts at the picture itself, 40 ms late, so that the lips lead.
-"""
+TRAINED_WINDOW = WAV2LIP_WINDOW
+"""The sound that a picture sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +102,6 @@ class Wav2LipGenerator(nn.Module):
 
     The decoder starts from the sound's embedding; each level is joined with the face level of its side, decoder first.
     """
-
-    crop_px = FACE_SIZE
-    sound_size: Size = (80, TRAINED_WINDOW.columns)
 
     def __init__(self, config: Wav2LipConfig = Wav2LipConfig()) -> None:
         super().__init__()
