@@ -1,7 +1,7 @@
 """The generator on every runtime, precision and thread count, and how long each takes to load.
 
-Inputs are faces of the bundled clip with the bundled voice. Every engine is held against torch in float32 before it is
-timed; torch, the runtime that trained it, is the baseline of the same run.
+Inputs are faces of the bundled clip with the bundled voice, cut as the network's manifest says. Every engine is held
+against torch in float32 before it is timed; torch, the runtime that trained it, is the baseline of the same run.
 """
 
 import argparse
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write_result
 from kernels.crop import crop_face, crop_transform, generator_input
+from kernels.mel import MelWindow
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine
 from models.engine import EngineError
 from models.gate import LIMIT_DB, measure_parity
 from models.landmarks import LandmarkNetworks
-from models.manifest import load_manifest
+from models.manifest import EngineManifest, load_manifest
 from stream.media.clip import ClipReader
 from stream.voice import VoiceTrack
 
@@ -30,6 +31,18 @@ THREADS = (1, 2)
 
 # "Live on two cores": what the generator may cost at the median, by threads.
 BUDGET_MS = {1: 10.0, 2: 6.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Which network to measure: shipped, or exported to another folder."""
+
+    name: str = "lipgan"
+    weights_folder: Path = WEIGHTS
+
+    def manifest(self) -> EngineManifest:
+        """What its files say."""
+        return load_manifest(self.weights_folder / self.name, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +58,34 @@ class Case:
         """For the table."""
         return f"{self.backend} {self.precision} T{self.threads}"
 
-    def load(self, network: str, cache_folder: Path | None = None) -> LoadedEngine:
+    def load(self, network: Network, cache_folder: Path | None = None) -> LoadedEngine:
         """Open it."""
-        return load_engine(network, self.backend, self.precision, self.threads, cache_folder=cache_folder)
+        return load_engine(
+            network.name,
+            self.backend,
+            self.precision,
+            self.threads,
+            weights_folder=network.weights_folder,
+            cache_folder=cache_folder,
+        )
 
 
-def bundled_feeds() -> list[dict[str, NDArray[np.float32]]]:
+def bundled_feeds(crop_px: int, window: MelWindow) -> list[dict[str, NDArray[np.float32]]]:
     """Every tenth face of the bundled clip, as serving would feed it."""
-    networks, voice = LandmarkNetworks(), VoiceTrack.open(ASSETS / "voice.wav")
+    networks, voice = LandmarkNetworks(), VoiceTrack.open(ASSETS / "voice.wav", window=window)
     feeds = []
     for index, frame in enumerate(ClipReader(ASSETS / "sample.mp4").frames()):
         meshes = networks.find(frame.planes, colour=frame.colour) if index % EVERY == 0 else []
         for mesh in meshes:
-            to_crop = crop_transform(np.ascontiguousarray(mesh.points[:, :2]), 96)
-            crop = crop_face(frame.planes, to_crop, 96, frame.colour)
+            to_crop = crop_transform(np.ascontiguousarray(mesh.points[:, :2]), crop_px)
+            crop = crop_face(frame.planes, to_crop, crop_px, frame.colour)
             feeds.append({"face": generator_input(crop, crop)[None], "mel": voice.mel(frame.pts_ns)[None, None]})
     return feeds
 
 
-def cases(network: str) -> list[Case]:
+def cases(network: Network) -> list[Case]:
     """What can run here: torch first, then every exported precision."""
-    exported = load_manifest(WEIGHTS / network, "").engines
+    exported = network.manifest().engines
     wanted = [("torch", "fp32"), ("torch", "bf16"), *(("openvino", each) for each in exported)]
     found = []
     for backend, precision in wanted:
@@ -95,14 +115,15 @@ def check(case: Case, engine: LoadedEngine, feeds: list[dict[str, Any]], expecte
 
 
 def pictures(engine: LoadedEngine, feeds: list[dict[str, Any]]) -> NDArray[np.float32]:
-    """All pictures, float32 [K, 3, 96, 96]."""
+    """All pictures, float32 [K, 3, S, S]."""
     return np.concatenate([engine.infer(feed)["picture"] for feed in feeds])
 
 
-def measure_inference(network: str, count: int) -> list[Measurement]:
+def measure_inference(network: Network, count: int) -> list[Measurement]:
     """One picture at a time on every engine; ratios are against torch fp32 with as many threads."""
-    feeds = bundled_feeds()
-    expected = pictures(Case("torch", "fp32", 1).load(network), feeds)
+    reference = Case("torch", "fp32", 1).load(network)
+    feeds = bundled_feeds(reference.manifest.crop.size_px, reference.mel_window)
+    expected = pictures(reference, feeds)
     measured: list[Measurement] = []
     baseline_ms: dict[int, float] = {}
     for case in cases(network):
@@ -117,7 +138,7 @@ def measure_inference(network: str, count: int) -> list[Measurement]:
     return measured
 
 
-def measure_loading(network: str) -> list[Measurement]:
+def measure_loading(network: Network) -> list[Measurement]:
     """From files to ready, in a process that has the runtime imported: cold, and from a kept compiled form."""
     measured = []
     for case in [each for each in cases(network) if each.threads == THREADS[-1]]:
@@ -129,7 +150,7 @@ def measure_loading(network: str) -> list[Measurement]:
     return measured
 
 
-def _measure_load(case: Case, network: str, kind: str, cache_folder: Path | None) -> Measurement:
+def _measure_load(case: Case, network: Network, kind: str, cache_folder: Path | None) -> Measurement:
     def load() -> None:
         engine = case.load(network, cache_folder)
         assert engine.from_cache == (kind == "cached")
@@ -138,9 +159,9 @@ def _measure_load(case: Case, network: str, kind: str, cache_folder: Path | None
     return measure(f"load {case.name} {kind}", load, warmup=1, count=LOADS)
 
 
-def budgets(measured: list[Measurement], network: str) -> list[dict[str, Any]]:
+def budgets(measured: list[Measurement], network: Network) -> list[dict[str, Any]]:
     """Whether the default precision is fast enough for live use, by threads."""
-    default = load_manifest(WEIGHTS / network, "").default_precision
+    default = network.manifest().default_precision
     by_name = {row.name: row.ms.p50 for row in measured}
     return [
         {"engine": name, "budget_ms": budget_ms, "p50_ms": by_name[name], "kept": by_name[name] <= budget_ms}
@@ -153,13 +174,15 @@ def main(argv: list[str]) -> int:
     """Measure, print, write the JSON; 1 when the default engine misses its budget."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks run engines", description=__doc__)
     parser.add_argument("--network", default="lipgan")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder that --network lies in")
     parser.add_argument("--count", type=int, default=200, help="timed pictures per engine")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
     asked = parser.parse_args(argv)
-    inference = measure_inference(asked.network, asked.count)
-    loading = measure_loading(asked.network)
-    verdicts = budgets(inference, asked.network)
-    manifest = load_manifest(WEIGHTS / asked.network, "")
+    network = Network(asked.network, asked.weights)
+    inference = measure_inference(network, asked.count)
+    loading = measure_loading(network)
+    verdicts = budgets(inference, network)
+    manifest = network.manifest()
     body = {
         "network": {**manifest.network, "checkpoint_sha256": manifest.checkpoint.sha256},
         "rows": rows(inference),

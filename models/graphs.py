@@ -65,6 +65,9 @@ def to_openvino(generator: Generator) -> Graph:
     feed = [torch.zeros([1 if size is None else size for size in spec.shape]) for spec in generator_inputs(folded)]
     shapes = [(spec.name, list(tensor.shape)) for spec, tensor in zip(generator_inputs(folded), feed, strict=True)]
     graph = openvino.convert_model(folded, example_input=tuple(feed), input=shapes)
+    # Conversion may give a tensor more names than its own; an engine is told by exactly these.
+    for port, (name, _) in zip(graph.inputs, shapes, strict=True):
+        port.get_tensor().set_names({name})
     graph.output(0).get_tensor().set_names({OUTPUT_NAME})
     return graph
 

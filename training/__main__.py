@@ -85,9 +85,9 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     from training.evaluate import IDENTITIES, checkpoint_painter, engine_painter, evaluate
 
     given: Path | None = parsed.checkpoint
-    paint, name = checkpoint_painter(given) if given else engine_painter(parsed.name, parsed.precision)
+    paint, name, window = checkpoint_painter(given) if given else engine_painter(parsed.name, parsed.precision)
     identities = [parsed.identity] if parsed.identity else IDENTITIES
-    evaluate(parsed.cache, paint, name, parsed.out, _say, identities)
+    evaluate(parsed.cache, paint, name, parsed.out, _say, identities, window)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

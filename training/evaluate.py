@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.identity import IdentityBank
-from kernels.mel import SILENCE
+from kernels.mel import LIPGAN_WINDOW, SILENCE, MelWindow
 from models.catalogue import load_engine
+from models.generators import window_of
 from models.landmarks import LandmarkNetworks
 from training.data.cache import CachedClip, load_clips
 from training.glance import Painter, centre, draw, torch_painter, windows
@@ -56,6 +57,7 @@ def evaluate(
     out: Path,
     say: Callable[[str], None],
     identities: Sequence[str] = IDENTITIES,
+    window: MelWindow = LIPGAN_WINDOW,
 ) -> list[Row]:
     """Measure one generator and write evaluation.json, evaluation.md and evaluation.jpg.
 
@@ -66,6 +68,7 @@ def evaluate(
         out: Folder to write to.
         say: Takes one line of progress.
         identities: Which of `IDENTITIES` to measure.
+        window: The mel columns that it sees with each picture.
 
     Returns:
         One row per clip and identity policy; "clip" and "split" are text, the rest numbers.
@@ -76,7 +79,7 @@ def evaluate(
     strips: list[Pictures] = []
     for clip in clips:
         for identity in identities:
-            row, strip = measure(paint, networks, clip, _others(clips, clip), identity)
+            row, strip = measure(paint, networks, clip, _others(clips, clip), identity, window)
             rows.append(row)
             strips += strip if identity == identities[0] else []
         say(f"{clip.name}: own voice r {rows[-1]['own_r']:.2f}, foreign voice r {rows[-1]['swap_r']:.2f}")
@@ -101,6 +104,7 @@ def measure(
     clip: CachedClip,
     others: list[CachedClip],
     identity: str,
+    window: MelWindow = LIPGAN_WINDOW,
 ) -> tuple[Row, list[Pictures]]:
     """All figures of one clip under one identity policy, and strips of pictures to look at."""
     crops = np.ascontiguousarray(centre(clip))
@@ -110,12 +114,12 @@ def measure(
         pictures = draw(paint, faces[: len(mel)], crops[: len(mel)], mel)
         return Drawn(pictures, read_openings(networks, pictures, clip.landmarks[: len(mel)]))
 
-    mel = windows(clip, clip.pts_ns)
+    mel = windows(clip, clip.pts_ns, window)
     truth = read_openings(networks, crops, clip.landmarks)
     own = drawn(mel)
     shuffled = drawn(np.random.default_rng(SEED).permutation(mel))
     silent = drawn(np.full_like(mel[:SILENT_PICTURES], SILENCE))
-    swaps = [_swap(drawn, clip, other, truth) for other in others]
+    swaps = [_swap(drawn, clip, other, truth, window) for other in others]
     static = _static(crops, _closed_picture(clip))
     row: Row = {
         "clip": clip.name,
@@ -154,12 +158,16 @@ def _group(rows: list[Row], identity: str, split: str) -> Row:
 
 
 def _swap(
-    drawn: Callable[[NDArray[np.float32]], Drawn], clip: CachedClip, other: CachedClip, truth: Track
+    drawn: Callable[[NDArray[np.float32]], Drawn],
+    clip: CachedClip,
+    other: CachedClip,
+    truth: Track,
+    window: MelWindow,
 ) -> tuple[dict[str, float], Drawn]:
     """Drive a clip with another clip's voice, for as long as both last."""
     times_ns = clip.pts_ns - clip.pts_ns[0] + other.pts_ns[0]
     times_ns = times_ns[times_ns <= other.pts_ns[-1]]
-    result = drawn(windows(other, times_ns))
+    result = drawn(windows(other, times_ns, window))
     driving = np.interp(times_ns, other.pts_ns, other.opening)
     own = truth[: len(times_ns)]
     measured = {"r": correlation(result.opening, driving), "leak": correlation(result.opening, own)}
@@ -202,8 +210,8 @@ def _shortened(clip: CachedClip) -> CachedClip:
     return replace(clip, **{name: getattr(clip, name)[:MAX_FRAMES] for name in per_frame})
 
 
-def engine_painter(name: str, precision: str | None) -> tuple[Painter, str]:
-    """A shipped engine, and what it is called.
+def engine_painter(name: str, precision: str | None) -> tuple[Painter, str, MelWindow]:
+    """A shipped engine, what it is called, and what it hears.
 
     Raises:
         EngineError: No such engine.
@@ -213,11 +221,11 @@ def engine_painter(name: str, precision: str | None) -> tuple[Painter, str]:
     def paint(face: NDArray[np.float32], mel: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(engine.infer({"face": face, "mel": mel})["picture"], np.float32)
 
-    return paint, f"{name} {engine.precision}"
+    return paint, f"{name} {engine.precision}", engine.mel_window
 
 
-def checkpoint_painter(checkpoint: Path) -> tuple[Painter, str]:
-    """The averaged generator of a run's checkpoint, and what it is called.
+def checkpoint_painter(checkpoint: Path) -> tuple[Painter, str, MelWindow]:
+    """The averaged generator of a run's checkpoint, what it is called, and what it hears.
 
     Raises:
         ConfigError: No such checkpoint.
@@ -225,4 +233,4 @@ def checkpoint_painter(checkpoint: Path) -> tuple[Painter, str]:
     from training.export import generator_of_run
 
     generator, notes = generator_of_run(checkpoint)
-    return torch_painter(generator), f"checkpoint of step {notes['step']}"
+    return torch_painter(generator), f"checkpoint of step {notes['step']}", window_of(generator)

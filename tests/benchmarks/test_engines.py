@@ -5,26 +5,22 @@ from pathlib import Path
 import pytest
 
 from benchmarks import engines
-from benchmarks.engines import Case, budgets, bundled_feeds, measure_inference, pictures
-from models import catalogue
+from benchmarks.engines import Case, Network, budgets, bundled_feeds, measure_inference, pictures
+from kernels.mel import LIPGAN_WINDOW, MelWindow
 from tests.models.conftest import exported  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def tiny(exported: Path, monkeypatch: pytest.MonkeyPatch) -> str:  # noqa: F811
-    monkeypatch.setattr(engines, "WEIGHTS", exported)
-    monkeypatch.setattr(
-        engines, "load_engine", lambda *given, **named: catalogue.load_engine(*given, **named, weights_folder=exported)
-    )
+def tiny(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Network:  # noqa: F811
     monkeypatch.setattr(engines, "LIMIT_DB", {"fp32": 40.0, "bf16": 30.0, "int8": 20.0})
     # Two threads of torch on cores that are busy wait for each other for seconds.
     monkeypatch.setattr(engines, "THREADS", (1,))
-    return "lipgan"
+    return Network("lipgan", exported)
 
 
-def test_every_engine_is_a_row_with_its_ratio_to_torch(tiny: str) -> None:
+def test_every_engine_is_a_row_with_its_ratio_to_torch(tiny: Network) -> None:
     rows = {row.name: row for row in measure_inference(tiny, count=3)}
     assert {"torch fp32 T1", "torch bf16 T1", "openvino fp32 T1", "openvino int8 T1"} <= rows.keys()
     assert rows["torch fp32 T1"].extra["torch_ratio"] == 1.0
@@ -34,16 +30,18 @@ def test_every_engine_is_a_row_with_its_ratio_to_torch(tiny: str) -> None:
     assert verdict["kept"] == (rows["openvino int8 T1"].ms.p50 <= 10.0)
 
 
-def test_an_engine_that_draws_something_else_is_not_timed(tiny: str) -> None:
+def test_an_engine_that_draws_something_else_is_not_timed(tiny: Network) -> None:
     case = Case("openvino", "fp32", 1)
-    engine, feeds = case.load(tiny), bundled_feeds()[:2]
+    engine, feeds = case.load(tiny), bundled_feeds(96, LIPGAN_WINDOW)[:2]
     upside_down = pictures(engine, feeds)[:, :, ::-1]
     with pytest.raises(SystemExit, match="it is not timed"):
         engines.check(case, engine, feeds, upside_down)
 
 
-def test_the_bundled_clip_gives_faces_and_sound() -> None:
-    feeds = bundled_feeds()
+@pytest.mark.parametrize(("crop_px", "columns"), [(96, 27), (192, 16)])
+def test_the_bundled_clip_gives_faces_and_sound(crop_px: int, columns: int) -> None:
+    feeds = bundled_feeds(crop_px, MelWindow(columns, 11))
     assert len(feeds) >= 10
-    assert all(feed["face"].shape == (1, 6, 96, 96) and feed["mel"].shape == (1, 1, 80, 27) for feed in feeds)
+    shapes = {"face": (1, 6, crop_px, crop_px), "mel": (1, 1, 80, columns)}
+    assert all({name: array.shape for name, array in feed.items()} == shapes for feed in feeds)
     assert max(feed["mel"].max() for feed in feeds) > 0, "a voice is louder than silence"

@@ -21,10 +21,16 @@ def mesh(centre: tuple[float, float], side: float) -> NDArray[np.float32]:
 
 
 def face(
-    pts_ns: int, *, centre: tuple[float, float], side: float = 64.0, confidence: float = 0.9, face_id: int = 0
+    pts_ns: int,
+    *,
+    centre: tuple[float, float],
+    side: float = 64.0,
+    confidence: float = 0.9,
+    face_id: int = 0,
+    size: int = SIZE,
 ) -> FaceCrop:
     landmarks = mesh(centre, side)
-    return FaceCrop(face_id, pts_ns, crop_transform(landmarks, SIZE), landmarks, confidence)
+    return FaceCrop(face_id, pts_ns, crop_transform(landmarks, size), landmarks, confidence)
 
 
 @dataclass

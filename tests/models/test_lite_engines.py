@@ -1,0 +1,126 @@
+"""The lite generator as an engine: exported, opened, and served with its own crop and its own mel window."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kernels.mel import SILENCE, MelWindow
+from models.catalogue import LoadedEngine, load_engine
+from models.checkpoint import save_generator
+from models.gate import measure_parity
+from models.generators import generator_inputs, generator_output
+from models.graphs import Samples, fold_batch_norm
+from models.lipgan_lite import LipGanLite, LipGanLiteConfig
+from models.openvino_engine import supports
+from models.torch_engine import TorchEngine
+from stream.frames import SyncedFrame, VideoFrame
+from stream.render import RenderOptions, RenderStage
+from stream.voice import VoiceTrack
+from tests.models.tiny import LICENCE, PRECISIONS
+from tests.stream.fake_faces import face as fake_face
+from training.export import export
+
+pytestmark = pytest.mark.unit
+
+CROP_PX = 64
+CONFIG = LipGanLiteConfig(size="s", crop_px=CROP_PX, look_ahead_ms=80, width=0.25)
+
+
+def _samples(count: int, seed: int) -> Samples:
+    """Smooth random pictures with their lower target half masked, and random mel windows."""
+    rng = np.random.default_rng(seed)
+    face = np.kron(rng.random((count, 6, 8, 8), dtype=np.float32), np.ones((1, 1, 8, 8), np.float32))
+    face[:, 3:, CROP_PX // 2 :] = 0
+    return Samples(face, rng.uniform(-4, 4, (count, 1, 80, 27)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def generator() -> LipGanLite:
+    """Random weights; batch norm statistics of real activations make the pictures vary."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = LipGanLite(CONFIG)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    inputs = _samples(8, seed=0)
+    with torch.no_grad():
+        network(torch.from_numpy(inputs.face), torch.from_numpy(inputs.mel))
+        # Random weights answer rounding far more wildly than trained ones (which keep 66 dB in bf16, 44 in int8).
+        network.draw.weight.mul_(0.3)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def weights(generator: LipGanLite, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder with the network "lite" in it."""
+    folder = tmp_path_factory.mktemp("weights")
+    save_generator(folder / "lite.safetensors", generator, storage="float32")
+    given = {"calibration": _samples(16, seed=1), "gate": _samples(8, seed=2), "licence": LICENCE}
+    export(folder / "lite.safetensors", folder / "lite", PRECISIONS, **given, name="lite")  # type: ignore[arg-type]
+    return folder
+
+
+def test_a_generator_says_what_it_takes_and_gives(generator: LipGanLite) -> None:
+    shapes = [spec.shape for spec in (*generator_inputs(generator), generator_output(generator))]
+    assert shapes == [(None, 6, CROP_PX, CROP_PX), (None, 1, 80, 27), (None, 3, CROP_PX, CROP_PX)]
+
+
+def test_folding_batch_norm_changes_nothing(generator: LipGanLite) -> None:
+    folded = fold_batch_norm(generator)
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in folded.modules())
+    feed = {"face": _samples(2, seed=3).face, "mel": _samples(2, seed=3).mel}
+    whole = TorchEngine(generator).infer(feed)["picture"]
+    # float32 products in another order.
+    np.testing.assert_allclose(TorchEngine(folded).infer(feed)["picture"], whole, atol=5e-5)
+
+
+# fp32: constants are stored in half precision. bf16: 8 bits of mantissa. int8: 8-bit activations.
+@pytest.mark.parametrize(("precision", "least_db"), [("fp32", 60.0), ("bf16", 45.0), ("int8", 35.0)])
+def test_openvino_agrees_with_torch(weights: Path, precision: str, least_db: float) -> None:
+    if precision not in PRECISIONS:
+        assert not supports(precision)
+        pytest.skip(f"this processor has no {precision} arithmetic")
+    samples = _samples(4, seed=4)
+    feed = {"face": samples.face, "mel": samples.mel}
+    expected = load_engine("lite", "torch", weights_folder=weights).infer(feed)["picture"]
+    assert expected.std() > 0.05, "a network that always draws the same proves nothing"
+    found = load_engine("lite", precision=precision, threads=1, weights_folder=weights).infer(feed)["picture"]
+    assert measure_parity(expected, found, 0).psnr_db >= least_db
+
+
+@pytest.fixture(scope="module")
+def engine(weights: Path) -> LoadedEngine:
+    return load_engine("lite", precision="fp32", threads=1, weights_folder=weights)
+
+
+def test_the_manifest_carries_crop_and_look_ahead(engine: LoadedEngine) -> None:
+    manifest = engine.manifest
+    assert manifest.network == {"family": "lipgan_lite", **CONFIG.as_dict()}
+    assert (manifest.crop.size_px, manifest.crop.mask_row) == (64, 32)
+    assert engine.mel_window == MelWindow(27, 4) == CONFIG.window
+    assert engine.mel_window.look_ahead_ns == 75_000_000
+
+
+def test_the_render_stage_draws_at_the_engines_own_crop(engine: LoadedEngine) -> None:
+    random = np.random.default_rng(0)
+    planes = tuple(random.integers(16, 236, size, np.uint8) for size in ((120, 160), (60, 80), (60, 80)))
+    before = [plane.copy() for plane in planes]
+    here = fake_face(0, centre=(80.0, 60.0), size=CROP_PX)
+    silent = np.full((80, engine.mel_window.columns), SILENCE, np.float32)
+    stage = RenderStage(engine, RenderOptions(badge=""))
+    frame = VideoFrame(0, 0, "yuv420p", planes)  # type: ignore[arg-type]
+    drawn = stage.process(SyncedFrame(frame, (here,), silent))
+    assert stage.made == 1
+    assert (drawn.planes[0] != before[0]).any()
+
+
+def test_a_voice_is_cut_as_the_engine_was_trained(engine: LoadedEngine) -> None:
+    click = np.zeros(48_000, np.float32)
+    click[24_000] = 1.0
+    voice = VoiceTrack(click, engine.mel_window)
+    heard = [ms for ms in range(300, 600, 5) if (voice.mel(ms * 1_000_000) > SILENCE).any()]
+    # Pictures from 425 ms on hear the click at 500 ms, to half a column and the edge of the window.
+    assert 415 <= heard[0] <= 435
