@@ -43,8 +43,9 @@ from stream.transport.nack import RTP_HISTORY
 # that a keyframe does not overflow a small buffer on its way (aiortc sends all of them at once).
 _BURST = 12
 _SPREAD_NS = 5 * NS_PER_MS
-# The viewer needs two reports of each track before it aligns them.
-_REPORTS_SOON_S = (0.05, 0.25)
+# A viewer aligns both tracks from two reports of each. Chromium looks once a second and takes only the latest one, so
+# that it must find another one each time: at first they come more often than that, later at RFC 3550's pace.
+_REPORTS_SOON_S = (0.05, *[0.35] * 12)
 _RTT_WEIGHT = 0.15
 
 # RTP timestamp and 32.32 NTP time of the same instant.

@@ -231,6 +231,36 @@ def test_sender_reports_reach_the_timeline() -> None:
     assert seen == [(5 << 32, 6)]
 
 
+def test_a_viewer_that_looks_once_a_second_finds_another_report_each_time_at_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sender = LiveSender("video", FakeTransport(), HandClock())
+    sent_s: list[float] = []
+    now_s = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+        if now_s > 60:
+            raise asyncio.CancelledError
+
+    async def send() -> None:
+        sent_s.append(now_s)
+
+    monkeypatch.setattr("stream.transport.sender.asyncio.sleep", sleep)
+    monkeypatch.setattr(sender, "_send_report", send)
+    sender._first_sent.set()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(sender._report())
+
+    gaps = np.diff([0.0, *sent_s])
+    begins = np.array([0.0, *sent_s[:-1]])
+    assert max(gaps[begins < 4]) <= 0.5
+    # Later as RFC 3550 has it: about one a second.
+    assert min(gaps[begins > 6]) > 0.4
+    assert 0.7 < np.mean(gaps[begins > 6]) < 1.3
+
+
 def test_a_small_sender_is_not_told_to_stay_small() -> None:
     rate = SeededRate(2_500_000, 1_000_000, 6_000_000)
     assert rate._clamp_bitrate(2_700_000, estimated_throughput=100_000) == 2_700_000
