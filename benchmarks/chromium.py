@@ -23,6 +23,8 @@ from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from benchmarks.processor import descendants, used_s
 
+# Where our server has the script by which its own page keeps the picture beside the sound.
+LIP_SYNC = "/static/lipsync.js"
 _PROBE = Path(__file__).with_name("probe.js")
 _FLAGS = (
     "--use-fake-ui-for-media-stream",
@@ -205,10 +207,30 @@ def open_probe(browser: Browser, server: ServerProcess) -> Page:
 
 
 def start_probe(
-    page: Page, width: int, height: int, fps: int, *, sound: bool, watch: bool = True, query: str = "?mode=pass-through"
+    page: Page,
+    width: int,
+    height: int,
+    fps: int,
+    *,
+    sound: bool,
+    watch: bool = True,
+    query: str = "?mode=pass-through",
+    lip_sync: str = "",
 ) -> dict[str, str]:
-    """Connect the page's camera to the server; returns the session's `location` and the `answer`."""
+    """Connect the page's camera to the server; returns the session's `location` and the `answer`.
+
+    Args:
+        page: From `open_probe`.
+        width: Of the camera's pictures.
+        height: Of the camera's pictures.
+        fps: Of the camera.
+        sound: Whether the microphone is sent too.
+        watch: Whether frames and sound are noted.
+        query: Of the POST.
+        lip_sync: `LIP_SYNC`, or "" to leave the sound and the picture to Chromium.
+    """
     options = {"width": width, "height": height, "fps": fps, "sound": sound, "watch": watch, "query": query}
+    options["lipSync"] = lip_sync
     answer: dict[str, str] = page.evaluate("options => probe.start(options)", options)
     return answer
 

@@ -59,7 +59,7 @@
 
   const state = {};
 
-  async function start({ width, height, fps, sound, watch, query }) {
+  async function start({ width, height, fps, sound, watch, query, lipSync }) {
     const timing = { asked: performance.now() };
     const media = await navigator.mediaDevices.getUserMedia({
       video: { width: { exact: width }, height: { exact: height }, frameRate: { ideal: fps } },
@@ -89,6 +89,7 @@
       if (sound) watchAudio(media.getAudioTracks()[0].clone(), state.audio.sent, state.blocks.sent);
     }
     await pc.setLocalDescription(await pc.createOffer());
+    if (lipSync) new (await import(lipSync)).LipSync(pc);
     await new Promise((resolve) => {
       if (pc.iceGatheringState === "complete") resolve();
       pc.onicegatheringstatechange = () => pc.iceGatheringState === "complete" && resolve();

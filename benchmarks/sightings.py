@@ -82,12 +82,14 @@ def sound_delays(sent: Sound, received: Sound) -> NDArray[np.float64]:
     return np.array(delays, np.float64).reshape(-1, 2)
 
 
-def offsets_ms(observation: Observation, *, since_ms: float = 0.0) -> NDArray[np.float64]:
+def offsets_ms(observation: Observation) -> NDArray[np.float64]:
     """The signed offset at every chirp: the sound's delay minus that of the picture taken at the same moment.
 
     Args:
         observation: Made with sound.
-        since_ms: Chirps sent before this are left out.
+
+    Returns:
+        float64 [n, 2]: when the chirp was sent and the offset, both ms.
 
     Raises:
         ValueError: The observation has no sound, or no frame came back.
@@ -98,7 +100,20 @@ def offsets_ms(observation: Observation, *, since_ms: float = 0.0) -> NDArray[np
     if not len(frames):
         raise ValueError("no numbered frame came back")
     sounds = sound_delays(observation.sound_sent, observation.sound_received)
-    inside = (sounds[:, 0] >= max(frames[0, 0], since_ms)) & (sounds[:, 0] <= frames[-1, 0])
-    sounds = sounds[inside]
-    offsets: NDArray[np.float64] = sounds[:, 1] - np.interp(sounds[:, 0], frames[:, 0], frames[:, 1])
-    return offsets
+    sounds = sounds[(sounds[:, 0] >= frames[0, 0]) & (sounds[:, 0] <= frames[-1, 0])]
+    return np.stack([sounds[:, 0], sounds[:, 1] - np.interp(sounds[:, 0], frames[:, 0], frames[:, 1])], axis=1)
+
+
+def settled_after_s(offsets: NDArray[np.float64], since_ms: float, within_ms: float) -> float | None:
+    """Seconds after which no chirp is further off than `within_ms`; None where the last one still is.
+
+    Args:
+        offsets: float64 [n, 2], of `offsets_ms`.
+        since_ms: Time that counts as zero; earlier chirps are left out.
+        within_ms: The distance from zero that is allowed.
+    """
+    offsets = offsets[offsets[:, 0] >= since_ms]
+    outside = np.flatnonzero(np.abs(offsets[:, 1]) > within_ms)
+    if not len(offsets) or (len(outside) and outside[-1] == len(offsets) - 1):
+        return None
+    return float(offsets[outside[-1] + 1 if len(outside) else 0, 0] - since_ms) / 1e3

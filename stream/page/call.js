@@ -1,5 +1,7 @@
 // One call to the server: offer, answer, mode changes, figures, and the end. It knows nothing of the page.
 
+import { LipSync } from "./lipsync.js";
+
 export class CallError extends Error {
   // kind: "full" | "gone" | "refused"; retryAfter_s only for "full".
   constructor(kind, message, retryAfter_s = 0) {
@@ -59,6 +61,7 @@ export class Call extends EventTarget {
     };
     pc.onconnectionstatechange = () => this.#watch(pc.connectionState);
     await pc.setLocalDescription(await pc.createOffer());
+    new LipSync(pc);
     await this.#gathered();
     const reply = await ask(`/sessions?${new URLSearchParams(choice)}`, {
       method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription.sdp,

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import clips
 from benchmarks.chromium import Observation, Sighting, Sound
-from benchmarks.sightings import chirp_times, frame_delays, offsets_ms, sound_delays
+from benchmarks.sightings import chirp_times, frame_delays, offsets_ms, settled_after_s, sound_delays
 
 pytestmark = pytest.mark.unit
 
@@ -87,10 +87,26 @@ def test_the_offset_is_the_sounds_delay_minus_the_pictures(picture_ms: float, so
     seen = Observation(sent, received, _sound(clips.chirps(6)), _sound(_delayed(6, sound_ms)), {})
     offsets = offsets_ms(seen)
     assert len(offsets) >= 10
-    assert offsets == pytest.approx(sound_ms - picture_ms, abs=0.2)
+    assert offsets[:, 1] == pytest.approx(sound_ms - picture_ms, abs=0.2)
+    assert np.all(np.diff(offsets[:, 0]) > 400)  # one chirp every 500 ms
 
 
 def test_without_sound_there_is_no_offset() -> None:
     sent, received = _frames(20.0)
     with pytest.raises(ValueError, match="without sound"):
         offsets_ms(Observation(sent, received, None, None, {}))
+
+
+@pytest.mark.parametrize(
+    ("offsets", "after_s"),
+    [
+        ([10, -20, 30, 5], 0.5),
+        ([90, 60, 45, 30, -20], 2.0),
+        ([30, 30, -41, 30], 2.0),
+        ([0, 0, 0, 41], None),
+        ([], None),
+    ],
+)
+def test_settled_means_that_nothing_later_is_outside(offsets: list[float], after_s: float | None) -> None:
+    rows = np.array([[1500.0 + 500 * i, value] for i, value in enumerate(offsets)]).reshape(-1, 2)
+    assert settled_after_s(rows, 1000.0, 40.0) == after_s
