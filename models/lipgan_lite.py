@@ -35,6 +35,10 @@ MARGIN_CELLS = 4
 """Rows of that grid above the hidden half that are drawn as well, and blended over."""
 
 
+FIRST_STROKES = 0.1
+"""Gain of the last convolution's first weights: training begins near the identity, not at noise."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Stage:
     """One row of a size's table.
@@ -163,7 +167,7 @@ class LipGanLite(nn.Module):
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in itertools.pairwise(widths))
         self.draw = nn.Conv2d(widths[0], 4 * FOLD**2, 3, padding=1)
         self.unfold = nn.PixelShuffle(FOLD)
-        initialise_shuffled(self.draw, FOLD)
+        initialise_shuffled(self.draw, FOLD, FIRST_STROKES)
         self.register_buffer("drawn_share", _drawn_share(config.crop_px), persistent=False)
         self.drawn_share: Tensor
 
@@ -175,15 +179,17 @@ class LipGanLite(nn.Module):
             mel: float [N, 1, 80, 27].
 
         Returns:
-            float [N, 3, S, S] in [0, 1], RGB. Rows above the blend are the target's own.
+            float [N, 3, S, S] in [0, 1] (in training, somewhat beyond), RGB. Rows above the blend are the target's own.
         """
         sound = self.sound(mel)
         first = self.config.crop_px - self.drawn_share.shape[2]
-        drawn = torch.sigmoid(self.unfold(self.draw(self._features(face, sound))))
-        painted, keep = drawn[:, :3], drawn[:, 3:]
+        drawn = self.unfold(self.draw(self._features(face, sound)))
         identity, known = face[:, :3, first:], face[:, 3:, first:]
         # What of the identity may stay is copied at full resolution, which no feature on the coarse grid could carry.
-        painted = painted + keep * (identity - painted)
+        # Painting is added, not mixed in: where all of the identity stays, a mix would give it no gradient any more.
+        painted = drawn[:, :3] + torch.sigmoid(drawn[:, 3:]) * identity
+        if not self.training:  # In training, a value out of range must be pulled back.
+            painted = painted.clamp(0, 1)
         blended = known + self.drawn_share * (painted - known)
         return torch.cat([face[:, 3:, :first], blended], dim=2)
 
@@ -207,16 +213,21 @@ class LipGanLite(nn.Module):
         return x
 
 
-def initialise_shuffled(conv: nn.Conv2d, factor: int) -> None:
+def initialise_shuffled(conv: nn.Conv2d, factor: int, gain: float) -> None:
     """Give the `factor` squared channels that become one pixel-shuffled channel the same weights.
 
     The first pictures are then free of a grid: each cell's pixels begin equal.
+
+    Args:
+        conv: The convolution before the shuffle; its bias becomes 0.
+        factor: Of the shuffle.
+        gain: Over the weights that the convolution came with.
 
     Source:
         ICNR, A. Aitken et al., arXiv:1707.02937.
     """
     with torch.no_grad():
-        conv.weight.copy_(conv.weight[:: factor**2].repeat_interleave(factor**2, dim=0))
+        conv.weight.copy_(gain * conv.weight[:: factor**2].repeat_interleave(factor**2, dim=0))
         assert conv.bias is not None
         conv.bias.zero_()
 

@@ -135,10 +135,21 @@ def test_no_grid_begins_in_the_pixel_shuffle() -> None:
 def test_a_fully_kept_identity_is_copied_to_the_last_bit_of_texture() -> None:
     generator = _drawing()
     with torch.no_grad():
+        generator.draw.weight.zero_()
         generator.draw.bias[3 * FOLD**2 :].fill_(40.0)
         face, mel = _inputs(96)
         picture = generator(face, mel)
     torch.testing.assert_close(picture[:, :, 48:], face[:, :3, 48:], atol=1e-6, rtol=0)
+
+
+def test_a_gradient_reaches_the_painting_even_where_the_whole_identity_is_kept() -> None:
+    generator = _drawing().train()
+    with torch.no_grad():
+        generator.draw.bias[3 * FOLD**2 :].fill_(40.0)
+    face, mel = _inputs(96, batch=2)
+    generator(face, mel)[:, :, 48:].sum().backward()
+    assert generator.draw.weight.grad is not None
+    assert generator.draw.weight.grad[: 3 * FOLD**2].abs().mean() > 1e-3
 
 
 def test_the_sound_encoder_takes_what_lipgan_has_learned() -> None:

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 import torch
 
+from models.lipgan_lite import LipGanLite, LipGanLiteConfig
 from tests.training.made import made_clip
 from training import lipgan
 from training.checkpoint import load_checkpoint
-from training.config import ConfigError, LipganConfig, load_config
-from training.lipgan import learning_rate_at, train_on
+from training.config import ConfigError, LipganConfig, NetworkConfig, build, load_config
+from training.export import generator_of_run
+from training.gauge import MouthGauge
+from training.lipgan import judged, learning_rate_at, mouth_box, train_on
+from training.networks import new_generator
 
 pytestmark = pytest.mark.unit
 
@@ -84,3 +88,49 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_its_end() -> None:
     assert learning_rate_at(0, run) == pytest.approx(run.learning_rate / 10)
     assert learning_rate_at(30, run) == run.learning_rate
     assert learning_rate_at(100, run) == pytest.approx(run.final_learning_rate)
+
+
+def test_the_lite_generator_learns_by_the_same_recipe(tmp_path: Path) -> None:
+    config = replace(_config(30), network=build(NetworkConfig, {"variant": "lite", "size": "s", "width": 0.25}, "here"))
+    plain = replace(config.mix, picture_augment=False, mel_augment=False)
+    rate = replace(config.run, learning_rate=1e-3)
+    train_on(replace(config, mix=plain, run=rate), CLIPS, None, tmp_path, held=[])
+    losses = [row["mouth_l1"] for row in _log(tmp_path) if "mouth_l1" in row]
+    assert len(losses) == 6
+    assert sum(losses[-2:]) < 0.6 * sum(losses[:2])
+    generator, _ = generator_of_run(tmp_path / "checkpoint.pt")
+    assert isinstance(generator, LipGanLite)
+    assert generator.config == LipGanLiteConfig(size="s", crop_px=96, width=0.25)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"variant": "basic", "crop_px": 192}, "'basic' takes crops of 96 px"),
+        ({"variant": "basic", "look_ahead_ms": 80}, "its own mel window"),
+        ({"variant": "lite", "crop_px": 100}, "multiple of 32"),
+        ({"variant": "lite", "size": "xxl"}, "expected size s, m, l"),
+        ({"variant": "fancy"}, "expected basic"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(network: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        new_generator(build(NetworkConfig, network, "here"))
+
+
+def test_the_mouth_box_grows_with_the_crop() -> None:
+    for side in (96, 192, 256):
+        rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+        box = mouth_box(torch.stack([rows, columns]).float()[None] / side)
+        assert box.shape[2:] == pytest.approx((side * 44 / 96, side * 52 / 96), abs=1)
+        assert abs(box[0, 0].min().item() - 48 / 96) < 1 / side
+        assert abs(box[0, 1].max().item() - 74 / 96) < 2 / side
+
+
+@pytest.mark.parametrize("side", [96, 192])
+def test_the_judges_read_crops_of_every_size(side: int) -> None:
+    picture = torch.rand(2, 3, side, side)
+    assert MouthGauge()(picture).shape == (2, 2)
+    assert judged(picture).shape == (2, 3, 96, 96)
+    if side == 96:
+        assert torch.equal(judged(picture), picture)
