@@ -65,9 +65,10 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --no-deps $(MEDIAPIPE)
 	@mkdir -p .stamps && touch $@ $(RUN)
 
-# The browser tests talk to Debian's chromium; mediapipe loads EGL and GLES even on the CPU.
+# The browser tests talk to Debian's chromium; mediapipe loads EGL and GLES even on the CPU;
+# training speaks and pronounces with flite and espeak-ng, two programs of their own.
 browser:
-	@missing=""; command -v chromium >/dev/null || missing="chromium"; \
+	@missing=""; for p in chromium espeak-ng flite; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	for l in libEGL.so.1:libegl1 libGLESv2.so.2:libgles2; do /sbin/ldconfig -p | grep -q "$${l%%:*}" || missing="$$missing $${l##*:}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -43,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--material", type=Path, required=True, help="folder that configs/clips.toml is relative to")
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument(
+        "--recordings", type=Path, action="append", default=[], help="folder of English speech with a metadata.csv"
+    )
     parser.set_defaults(command=_prepare)
 
 
@@ -52,7 +55,7 @@ def _prepare(parsed: argparse.Namespace) -> None:
     from training.data.prepare import prepare
 
     networks = LandmarkNetworks(threads=2)
-    prepare(parsed.material, parsed.cache, lambda: FaceFollower(networks), _say)
+    prepare(parsed.material, parsed.cache, lambda: FaceFollower(networks), _say, parsed.recordings)
 
 
 def _add_lipgan(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +63,7 @@ def _add_lipgan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoints and contact sheets")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--start", type=Path, help="generator.safetensors that a new run begins with")
     parser.set_defaults(command=_lipgan)
 
 
@@ -67,7 +71,7 @@ def _lipgan(parsed: argparse.Namespace) -> None:
     from training.config import load_config
     from training.lipgan import train
 
-    checkpoint = train(load_config(parsed.config), parsed.cache, parsed.run, resume=parsed.resume)
+    checkpoint = train(load_config(parsed.config), parsed.cache, parsed.run, resume=parsed.resume, start=parsed.start)
     _say(f"wrote {checkpoint}")
 
 

@@ -50,7 +50,10 @@ class MixConfig:
     """Which share of a batch comes from where; what is left over is real clips.
 
     Attributes:
-        portrait_share: Moving portraits with the sound of a real clip.
+        portrait_share: Moving portraits with the sound of a recording or a real clip.
+        voiced_share: Real frames with the sound of a recording that their mouth fits.
+        speech_share: Of the sounds that move portraits and teach the sound encoder, those of recordings; with them
+            and with real frames none where the cache has no recordings.
         silence_share: Closed mouths with silence or room noise.
         picture_augment: Flip, colour, blur, shift and JPEG on the pictures.
         mel_augment: Gain, equaliser, noise, formant shift, tempo and masks on the mel windows.
@@ -59,7 +62,9 @@ class MixConfig:
         min_identity_distance: Frames between identity and target in one clip (LipGAN: 6).
     """
 
-    portrait_share: float = 0.35
+    portrait_share: float = 0.3
+    voiced_share: float = 0.28
+    speech_share: float = 0.65
     silence_share: float = 0.12
     picture_augment: bool = True
     mel_augment: bool = True

@@ -14,6 +14,7 @@ import copy
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.checkpoint import load_generator
 from models.generators import window_of
 from models.lipgan import FACE_SIZE, SyncDiscriminator, contrastive_loss
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from training.config import ConfigError, LipganConfig, NetworkConfig, RunConfig, as_dict, build
-from training.data.cache import CachedClip, CachedPortraits, load_clips, load_portraits
+from training.data.cache import CachedClip, CachedPortraits, CachedSpeech, load_clips, load_portraits, load_speech
 from training.data.sampler import WINDOW, Batch, Sampler
 from training.gauge import MouthGauge, gauge_loss
 from training.glance import glance
@@ -82,7 +84,15 @@ class Trainer:
         torch.set_rng_state(state["torch_rng"])
 
 
-def train(config: LipganConfig, cache: Path, run: Path, *, resume: bool = False, stop_after: int | None = None) -> Path:
+def train(
+    config: LipganConfig,
+    cache: Path,
+    run: Path,
+    *,
+    resume: bool = False,
+    stop_after: int | None = None,
+    start: Path | None = None,
+) -> Path:
     """Train from a cache folder.
 
     Args:
@@ -91,11 +101,13 @@ def train(config: LipganConfig, cache: Path, run: Path, *, resume: bool = False,
         run: Folder for log.jsonl, checkpoints and contact sheets.
         resume: Go on from the run's checkpoint.
         stop_after: Stop at this step as if interrupted; the schedule stays that of `config`.
+        start: Weights that a new run begins with, a `generator.safetensors` of the same network.
 
     Returns:
         The last checkpoint.
 
     Raises:
+        EngineError: `start` is missing or damaged.
         ConfigError: `run` holds a checkpoint and `resume` is false, or the checkpoint does not fit.
         MaterialError: No usable cache.
     """
@@ -106,8 +118,10 @@ def train(config: LipganConfig, cache: Path, run: Path, *, resume: bool = False,
         load_portraits(cache),
         run,
         held=held,
+        speech=load_speech(cache),
         resume=resume,
         stop_after=stop_after,
+        start=start,
     )
 
 
@@ -118,8 +132,10 @@ def train_on(
     run: Path,
     *,
     held: list[CachedClip],
+    speech: Sequence[CachedSpeech] = (),
     resume: bool = False,
     stop_after: int | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Train from clips in memory; see `train`."""
     checkpoint = run / CHECKPOINT_FILE
@@ -129,7 +145,7 @@ def train_on(
     torch.set_num_threads(config.run.threads)
     # Denormal gradients cost 20 % of a step.
     torch.set_flush_denormal(True)
-    sampler = Sampler(clips, portraits, config.mix, config.run.seed, config.network.crop_px)
+    sampler = Sampler(clips, portraits, config.mix, config.run.seed, config.network.crop_px, speech=speech)
     trainer = new_trainer(config)
     if window_of(trainer.generator) != WINDOW:
         raise ConfigError(
@@ -139,6 +155,8 @@ def train_on(
     if resume:
         trainer.restore(load_checkpoint(checkpoint))
     else:
+        if start is not None:
+            begin_with(trainer, start)
         train_gauge(trainer, sampler, run)
     last = min(config.run.steps, stop_after or config.run.steps)
     began_s = time.perf_counter()
@@ -169,6 +187,20 @@ def new_trainer(config: LipganConfig) -> Trainer:
     discriminator_adam = torch.optim.Adam(discriminator.parameters(), config.run.learning_rate)
     gauge = MouthGauge()
     return Trainer(config, generator, averaged, discriminator, gauge, listener, generator_adam, discriminator_adam)
+
+
+def begin_with(trainer: Trainer, weights: Path) -> None:
+    """Put a file's weights in place of the drawn ones.
+
+    Raises:
+        EngineError: The file is missing or damaged.
+        ConfigError: It holds another network than the config asks for.
+    """
+    begun = load_generator(weights)
+    if begun.config != trainer.generator.config:
+        raise ConfigError(f"{weights} holds {begun.config}, the config asks for {trainer.generator.config}")
+    trainer.generator.load_state_dict(begun.state_dict())
+    trainer.averaged.load_state_dict(begun.state_dict())
 
 
 def train_gauge(trainer: Trainer, sampler: Sampler, run: Path) -> None:

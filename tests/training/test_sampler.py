@@ -6,12 +6,14 @@ import pytest
 from tests.training.made import made_clip
 from training.config import MixConfig
 from training.data.augment import Look, apply_look, augment_mel, silence_mel
-from training.data.cache import MARGIN_PX, CachedPortraits
+from training.data.cache import MARGIN_PX, CachedPortraits, CachedSpeech
 from training.data.sampler import Sampler
 
 pytestmark = pytest.mark.unit
 
 CLIPS = [made_clip("a", "anna", seed=1), made_clip("b", "bert", seed=2)]
+# The column of a mel window that is never before or after a recording.
+MIDDLE = 13
 
 
 def _portraits() -> CachedPortraits:
@@ -66,3 +68,43 @@ def test_silence_asks_for_the_most_closed_mouths() -> None:
 def _arrays(sampler: Sampler, step: int) -> tuple[np.ndarray, ...]:
     batch = sampler.batch(step, 4)
     return batch.face, batch.target, batch.mel, batch.mouth
+
+
+def _speech(opening: float, name: str = "s", voice: str = "carla") -> CachedSpeech:
+    """One second of a constant mouth whose sound is as loud as the mouth is open."""
+    mouths = np.tile(np.array([[opening, 1.0]], np.float32), (100, 1))
+    return CachedSpeech(name, voice, np.full((80, 80), -3 + 25 * opening, np.float32), mouths)
+
+
+def test_a_recording_is_put_to_real_frames_whose_mouth_fits_it() -> None:
+    mix = MixConfig(
+        portrait_share=0, silence_share=0, voiced_share=1, picture_augment=False, mel_augment=False, speech_share=1
+    )
+    for opening in (0.03, 0.12):
+        batch = Sampler(CLIPS, None, mix, seed=3, speech=[_speech(opening)]).batch(0, 24)
+        fits = np.abs(batch.mouth[:, 0] - opening) < 0.02
+        assert fits.mean() > 0.9
+        np.testing.assert_allclose(batch.mel[fits][..., MIDDLE], -3 + 25 * opening, atol=1e-5)
+
+
+def test_a_mouth_that_no_frame_has_is_not_made_up() -> None:
+    mix = MixConfig(portrait_share=0, silence_share=0, voiced_share=1, mel_augment=False, speech_share=1)
+    batch = Sampler(CLIPS, None, mix, seed=3, speech=[_speech(0.9)]).batch(0, 8)
+    assert (batch.mel < 5).all(), "the recording's own level would be 19.5"
+    assert (batch.mouth[:, 0] < 0.3).all()
+
+
+def test_recordings_move_portraits_and_teach_the_sound_encoder() -> None:
+    mix = MixConfig(portrait_share=1, silence_share=0, picture_augment=False, mel_augment=False, speech_share=1)
+    sampler = Sampler(CLIPS, _portraits(), mix, seed=3, speech=[_speech(0.11)])
+    np.testing.assert_allclose(sampler.batch(0, 8).mouth[:, 0], 0.1)
+    mel, mouth = sampler.sounds(0, 8)
+    np.testing.assert_allclose(mel[..., MIDDLE], -0.25, atol=1e-5)
+    np.testing.assert_allclose(mouth[:, 0], 0.11)
+
+
+def test_a_synthesised_voice_counts_less_than_a_persons() -> None:
+    mix = MixConfig(silence_share=0, speech_share=1, mel_augment=False)
+    speech = [_speech(0.02), _speech(0.2, "t", "flite_slt")]
+    _, mouth = Sampler(CLIPS, None, mix, seed=3, speech=speech).sounds(0, 400)
+    assert 0.14 < (mouth[:, 0] > 0.1).mean() < 0.26

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 from training.data.clips import MaterialError
 
 SPLIT_FILE = "split.json"
+SPEECH_FOLDER = "speech"
+TRACK_HZ = 100
+SYNTHETIC = "flite_"
+"""How the voices of a synthesiser begin."""
 MARGIN_PX = 8
 
 
@@ -73,12 +77,51 @@ class CachedPortraits:
     width_scales: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class CachedSpeech:
+    """One recording without a picture.
+
+    Attributes:
+        name: Unique.
+        voice: Who speaks.
+        mel: float32 [80, columns] of the whole recording.
+        mouths: float32 [T, 2] at `TRACK_HZ`, opening above the closed mouth and width over the person's median.
+    """
+
+    name: str
+    voice: str
+    mel: NDArray[np.float32]
+    mouths: NDArray[np.float32]
+
+    @property
+    def loud(self) -> float:
+        """As for a clip."""
+        return float(np.percentile(self.mel.mean(0), 95))
+
+
 def save_clip(folder: Path, clip: CachedClip) -> None:
     """Write one clip; the file appears under its name only when it is whole."""
     fields = {key: value for key, value in asdict(clip).items() if isinstance(value, np.ndarray)}
     partial = folder / f".{clip.name}.partial.npz"
     np.savez(partial, allow_pickle=False, **fields)
     partial.replace(folder / f"{clip.name}.npz")
+
+
+def save_speech(folder: Path, speech: CachedSpeech) -> None:
+    """Write one recording; the file appears under its name only when it is whole."""
+    (folder / SPEECH_FOLDER).mkdir(exist_ok=True)
+    partial = folder / SPEECH_FOLDER / f".{speech.name}.partial.npz"
+    np.savez(partial, allow_pickle=False, voice=speech.voice, mel=speech.mel, mouths=speech.mouths)
+    partial.replace(folder / SPEECH_FOLDER / f"{speech.name}.npz")
+
+
+def load_speech(folder: Path) -> list[CachedSpeech]:
+    """Read every recording, none where the cache has none."""
+    found = []
+    for path in sorted((folder / SPEECH_FOLDER).glob("[!.]*.npz")):
+        with np.load(path) as fields:
+            found.append(CachedSpeech(path.stem, str(fields["voice"]), fields["mel"], fields["mouths"]))
+    return found
 
 
 def save_split(folder: Path, clips: list[dict[str, object]]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from training.data.cache import MARGIN_PX, CachedClip, save_clip, save_split
 from training.data.clips import NS_PER_S, MaterialError, Planes, read_pictures, read_sound
 from training.data.mouth import mouth_opening, mouth_width
 from training.data.portraits import MouthPose, move_mouth
+from training.data.speech import prepare_speech
 from training.data.split import ClipEntry, portrait_paths, read_clips
 
 Points = NDArray[np.float32]
@@ -45,6 +47,7 @@ def prepare(
     cache: Path,
     follower: Callable[[], Follower],
     say: Callable[[str], None],
+    recordings: Sequence[Path] = (),
 ) -> None:
     """Build the cache.
 
@@ -53,18 +56,22 @@ def prepare(
         cache: Folder to write to.
         follower: Makes a fresh follower; called once per clip.
         say: Takes one line of progress.
+        recordings: Further folders of English speech with a list of what is said in them.
 
     Raises:
         MaterialError, ConfigError: A clip is missing or unusable.
     """
     cache.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
+    taught: list[tuple[ClipEntry, CachedClip]] = []
     for entry in read_clips(material):
         clip = prepare_clip(entry, follower())
         save_clip(cache, clip)
         rows.append({"name": entry.name, "person": entry.person, "split": entry.split, "frames": len(clip.crops)})
         say(f"{entry.name}: {len(clip.crops)} frames, opening {clip.opening.mean():.3f} +- {clip.opening.std():.3f}")
+        taught += [(entry, replace(clip, crops=clip.crops[:0]))] if entry.split == "train" else []
     save_split(cache, rows)
+    prepare_speech(material, cache, taught, say, recordings)
     prepare_portraits(portrait_paths(material), cache, follower, say)
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.crop import generator_input
-from kernels.mel import MelWindow, window_at
+from kernels.mel import NS_PER_S, MelWindow, window_at
 from training.config import MixConfig
 from training.data.augment import Look, Mel, apply_look, augment_mel, draw_look, jitter, silence_mel
-from training.data.cache import CachedClip, CachedPortraits
+from training.data.cache import SYNTHETIC, TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech
 
 WINDOW = MelWindow()
 # Room for a tempo change of a tenth on both sides of the window.
 WIDE_WINDOW = MelWindow(columns=33, look_ahead=16)
 CLOSED_MARGIN = 0.012
+# A voice of a synthesiser counts as a quarter of a person's: there is any amount of it, and all of it is alike.
+SYNTHETIC_WEIGHT = 0.25
+# Two mouths are alike within these: opening, width scale.
+ALIKE = (0.02, 0.06)
+ALIKE_FRAMES = 5
+MEAN_WIDTH = 0.55
 _FULL = np.float32(255)
 
 
@@ -46,17 +53,45 @@ class _Sample:
     mouth: tuple[float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A moment of sound and the mouth that goes with it: opening above the closed mouth, width over the median."""
+
+    mel: Mel
+    opening: float
+    width_scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """All frames of one person: which clip, which frame, and the mouth [N, 2] as in `_Heard`."""
+
+    clip: NDArray[np.intp]
+    frame: NDArray[np.intp]
+    mouth: NDArray[np.float32]
+
+
 class Sampler:
-    """Draws batches from clips and moving portraits.
+    """Draws batches from clips, moving portraits and recordings.
 
     A person's share of the real clips grows with the square root of their frames, so that one man
-    with thirty clips does not crowd out ten persons with one.
+    with thirty clips does not crowd out ten persons with one; a voice's share of the recordings likewise.
+
+    A recording has no picture. It moves a portrait, or it is put to frames of a real person who just then, saying
+    something else, had the mouth that goes with it: a picture is drawn by itself, and needs no neighbours.
     """
 
     def __init__(
-        self, clips: list[CachedClip], portraits: CachedPortraits | None, mix: MixConfig, seed: int, size: int = 96
+        self,
+        clips: list[CachedClip],
+        portraits: CachedPortraits | None,
+        mix: MixConfig,
+        seed: int,
+        size: int = 96,
+        *,
+        speech: Sequence[CachedSpeech] = (),
     ) -> None:
-        self._clips, self._portraits, self._mix = clips, portraits, mix
+        self._clips, self._portraits, self._mix, self._speech = clips, portraits, mix, speech
         self._seed, self._size = seed, size
         frames: dict[str, int] = {}
         for clip in clips:
@@ -65,6 +100,11 @@ class Sampler:
         self._weights = weights / weights.sum()
         self._rest = [clip.rest for clip in clips]
         self._loud = [clip.loud for clip in clips]
+        self._speech_weights = _speech_weights(speech)
+        self._speech_loud = [each.loud for each in speech]
+        self._persons = _persons(clips, self._rest)
+        person_frames = np.array([len(each.frame) for each in self._persons], np.float64)
+        self._person_weights = np.sqrt(person_frames) / np.sqrt(person_frames).sum()
         self._closed = [np.flatnonzero(clip.opening < clip.rest + CLOSED_MARGIN) for clip in clips]
 
     def batch(self, step: int, count: int) -> Batch:
@@ -88,18 +128,58 @@ class Sampler:
     def _sound(self, rng: np.random.Generator) -> tuple[Mel, tuple[float, float]]:
         if rng.random() < self._mix.silence_share:
             return silence_mel(WINDOW.columns, rng), (0.0, np.nan)
+        heard = self._heard(rng)
+        return heard.mel, (heard.opening, heard.width_scale * MEAN_WIDTH)
+
+    def _heard(self, rng: np.random.Generator) -> _Heard:
+        """A moment of a recording, or of a real clip."""
+        if self._speech and rng.random() < self._mix.speech_share:
+            return self._heard_speech(rng)
         index = int(rng.choice(len(self._clips), p=self._weights))
-        frame = int(rng.integers(len(self._clips[index].crops)))
-        return self._mel(index, frame, rng), self._mouth(index, frame)
+        clip = self._clips[index]
+        frame = int(rng.integers(len(clip.crops)))
+        opening = max(0.0, float(clip.opening[frame]) - self._rest[index])
+        return _Heard(self._mel(index, frame, rng), opening, float(clip.width[frame] / np.median(clip.width)))
+
+    def _heard_speech(self, rng: np.random.Generator) -> _Heard:
+        index = int(rng.choice(len(self._speech), p=self._speech_weights))
+        speech = self._speech[index]
+        at = int(rng.integers(len(speech.mouths)))
+        time_ns = at * NS_PER_S // TRACK_HZ
+        if self._mix.mel_augment:
+            wide = window_at(speech.mel, time_ns, WIDE_WINDOW)
+            mel = augment_mel(wide, WINDOW.columns, self._speech_loud[index], rng)
+        else:
+            mel = window_at(speech.mel, time_ns, WINDOW)
+        opening, width_scale = (float(each) for each in speech.mouths[at])
+        return _Heard(mel, opening, width_scale)
 
     def _sample(self, rng: np.random.Generator) -> _Sample:
         kind = rng.random()
         portrait_share = self._mix.portrait_share if self._portraits is not None else 0.0
         if kind < self._mix.silence_share:
             return self._silence(rng, from_portrait=portrait_share > 0 and rng.random() < 0.5)
-        if kind < self._mix.silence_share + portrait_share:
+        kind -= self._mix.silence_share
+        if kind < portrait_share:
             return self._portrait(rng)
+        if self._speech and kind - portrait_share < self._mix.voiced_share:
+            return self._voiced(rng)
         return self._real(rng)
+
+    def _voiced(self, rng: np.random.Generator) -> _Sample:
+        """A real frame with a recording's sound, where the person has a mouth that fits; else with its own."""
+        heard = self._heard_speech(rng)
+        person = self._persons[int(rng.choice(len(self._persons), p=self._person_weights))]
+        away = (((person.mouth - (heard.opening, heard.width_scale)) / ALIKE) ** 2).sum(1)
+        nearest = np.argpartition(away, min(ALIKE_FRAMES, len(away) - 1))[:ALIKE_FRAMES]
+        nearest = nearest[away[nearest] < 1]
+        if not len(nearest):
+            return self._real(rng)
+        chosen = int(rng.choice(nearest))
+        index, frame = int(person.clip[chosen]), int(person.frame[chosen])
+        clip = self._clips[index]
+        other = self._other_frame(clip, frame, rng)
+        return self._dress(clip.crops[other], clip.crops[frame], heard.mel, self._mouth(index, frame), rng)
 
     def _real(self, rng: np.random.Generator) -> _Sample:
         index = int(rng.choice(len(self._clips), p=self._weights))
@@ -111,19 +191,15 @@ class Sampler:
 
     def _portrait(self, rng: np.random.Generator) -> _Sample:
         assert self._portraits is not None
-        index = int(rng.choice(len(self._clips), p=self._weights))
-        clip = self._clips[index]
-        frame = int(rng.integers(len(clip.crops)))
-        wanted = max(0.0, float(clip.opening[frame]) - self._rest[index])
-        scale = float(clip.width[frame] / np.median(clip.width))
+        heard = self._heard(rng)
         person = int(rng.integers(len(self._portraits.names)))
-        target = self._nearest_pose(wanted, scale)
+        target = self._nearest_pose(heard.opening, heard.width_scale)
         openings = self._portraits.openings
         identity = self._identity(openings, target, np.arange(len(openings)), rng)
         crops = self._portraits.crops[person]
         # The portrait's own mouth width is not the speaker's; the gauge learns only the opening here.
         mouth = (float(self._portraits.openings[target]), np.nan)
-        return self._dress(crops[identity], crops[target], self._mel(index, frame, rng), mouth, rng)
+        return self._dress(crops[identity], crops[target], heard.mel, mouth, rng)
 
     def _silence(self, rng: np.random.Generator, *, from_portrait: bool) -> _Sample:
         mel = silence_mel(WINDOW.columns, rng)
@@ -182,3 +258,37 @@ class Sampler:
         look = draw_look(rng) if self._mix.picture_augment else Look()
         moved = jitter(look, rng) if self._mix.picture_augment else look
         return _Sample(apply_look(identity, moved, self._size), apply_look(target, look, self._size), mel, mouth)
+
+
+def _speech_weights(speech: Sequence[CachedSpeech]) -> NDArray[np.float64]:
+    """Share of each recording; empty without any."""
+    lengths: dict[str, int] = {}
+    for each in speech:
+        lengths[each.voice] = lengths.get(each.voice, 0) + len(each.mouths)
+    weights = np.array(
+        [
+            len(each.mouths)
+            / np.sqrt(lengths[each.voice])
+            * (SYNTHETIC_WEIGHT if each.voice.startswith(SYNTHETIC) else 1.0)
+            for each in speech
+        ]
+    )
+    return np.asarray(weights / weights.sum() if len(weights) else weights)
+
+
+def _persons(clips: Sequence[CachedClip], rest: Sequence[float]) -> list[_Person]:
+    found = []
+    for name in sorted({clip.person for clip in clips}):
+        theirs = [index for index, clip in enumerate(clips) if clip.person == name]
+        mouths = [
+            np.stack([(clips[i].opening - rest[i]).clip(0), clips[i].width / np.median(clips[i].width)], 1)
+            for i in theirs
+        ]
+        found.append(
+            _Person(
+                clip=np.repeat(theirs, [len(clips[i].crops) for i in theirs]),
+                frame=np.concatenate([np.arange(len(clips[i].crops)) for i in theirs]),
+                mouth=np.concatenate(mouths).astype(np.float32),
+            )
+        )
+    return found

@@ -13,6 +13,7 @@ from pathlib import Path
 from training.config import CONFIG_FOLDER, ConfigError, build
 
 SPLITS = ("train", "held_clip", "held_person", "measured")
+GRID_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SUFFIXES = {".mpg", ".mp4", ".mov", ".mkv", ".avi", ".webm"}
 
 
@@ -27,6 +28,7 @@ class ClipEntry:
         split: One of `SPLITS`.
         start_s: First instant used.
         end_s: First instant not used.
+        words: What is said, where that is known; for the whole file.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ClipEntry:
     split: str
     start_s: float = 0.0
     end_s: float = float("inf")
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Source:
     same_person: dict = field(default_factory=dict)  # type: ignore[type-arg]
     held_clip_from_s: float = 0.0
     measured: bool = False
+    words: str = ""
 
 
 def read_clips(material: Path, table: Path = CONFIG_FOLDER / "clips.toml") -> list[ClipEntry]:
@@ -75,6 +79,24 @@ def portrait_paths(material: Path, table: Path = CONFIG_FOLDER / "clips.toml") -
     if missing := sorted(set(rows["left_out"]) - {each.stem for each in paths}):
         raise ConfigError(f"{material / rows['path']} has no portrait {', '.join(missing)}")
     return [each for each in paths if each.stem not in rows["left_out"]]
+
+
+def grid_sentence(code: str) -> str:
+    """The words of a GRID file by its six letters, "bbaf2n" being "bin blue at f two now".
+
+    Source: M. Cooke et al., "An audio-visual corpus for speech perception and automatic speech recognition", 2006.
+    """
+    verb, colour, preposition, letter, digit, adverb = list(code)
+    return " ".join(
+        (
+            {"b": "bin", "l": "lay", "p": "place", "s": "set"}[verb],
+            {"b": "blue", "g": "green", "r": "red", "w": "white"}[colour],
+            {"a": "at", "b": "by", "i": "in", "w": "with"}[preposition],
+            letter,
+            GRID_DIGITS["z123456789".index(digit)],
+            {"a": "again", "n": "now", "p": "please", "s": "soon"}[adverb],
+        )
+    )
 
 
 def check_disjoint(entries: list[ClipEntry]) -> None:
@@ -108,8 +130,9 @@ def _stretches(path: Path, source: Source) -> list[ClipEntry]:
     split = "held_clip" if path.stem in source.held_clip else split
     split = "held_person" if path.stem in source.held_person else split
     cut_s = source.held_clip_from_s
+    words = grid_sentence(path.stem[-6:]) if source.words == "grid" else ""
     if not cut_s:
-        return [ClipEntry(name, path, person, split)]
+        return [ClipEntry(name, path, person, split, words=words)]
     return [
         ClipEntry(f"{name}-a", path, person, split, end_s=cut_s),
         ClipEntry(f"{name}-b", path, person, "held_clip", start_s=cut_s),
