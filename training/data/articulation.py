@@ -148,13 +148,17 @@ def fit_articulation(material: Iterable[Said], steps: int = FIT_STEPS) -> Articu
 
 def _as_wide_as_seen(fitted: Articulation, said: Sequence[Said]) -> Articulation:
     """Least squares draws every movement too small; give the mean person's movements their size back."""
-    seen: dict[str, list[Track]] = {}
-    drawn: dict[str, list[Track]] = {}
-    for each in said:
-        seen.setdefault(each.person, []).append(each.mouths)
-        drawn.setdefault(each.person, []).append(fitted.track(each.phones, each.times_s))
-    spreads = [np.mean([np.nanstd(np.concatenate(of), 0) for of in group.values()], 0) for group in (seen, drawn)]
-    gain = np.where(np.isfinite(spreads[0]), spreads[0] / np.maximum(spreads[1], 1e-6), 1.0)
+    gain = np.ones(2)
+    for column in range(2):
+        seen: dict[str, list[Track]] = {}
+        drawn: dict[str, list[Track]] = {}
+        for each in said:
+            known = ~np.isnan(each.mouths[:, column])
+            seen.setdefault(each.person, []).append(each.mouths[known, column])
+            drawn.setdefault(each.person, []).append(fitted.track(each.phones, each.times_s)[known, column])
+        if min(sum(map(len, of)) for of in seen.values()):
+            spreads = [np.mean([np.concatenate(of).std() for of in group.values()]) for group in (seen, drawn)]
+            gain[column] = spreads[0] / max(spreads[1], 1e-6)
     rest = np.array([0.0, 1.0])
     return replace(fitted, mouths=(rest + (fitted.mouths - rest) * gain).astype(np.float32))
 
