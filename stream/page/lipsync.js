@@ -2,7 +2,8 @@
 // minute: it moves the picture by half of what is missing, every few seconds. Here that is done four times a second.
 
 const LOOK_MS = 250;
-const START_MS = 80; // where Chromium begins with its buffer of sound
+const PACKET_MS = 20; // sound is sent when the last sample of its packet is known
+const START_MS = 80 + PACKET_MS; // Chromium begins with a buffer of 80 ms of sound
 const MOST_MS = 500; // beyond that a picture that moves is better than one that fits
 const SILENT_LOOKS = 4;
 const GAIN = 0.25, STEP_MS = 20; // a wrong reading does no harm that is seen
@@ -16,12 +17,12 @@ function since(now, before, total) {
   return n > 0 ? (1000 * (now[total] - (before?.[total] ?? 0))) / n : NaN;
 }
 
-// How late the sound is (ms, negative = early), by the sender's reports where the browser has them, else by what the
-// two buffers hold; NaN = not known.
+// How late the sound is (ms, negative = early), by the sender's reports where the browser has them, which takes two
+// seconds, else by what the two buffers hold; NaN = not known.
 export function lateness(picture, sound, before) {
   const shown = picture.estimatedPlayoutTimestamp, heard = sound.estimatedPlayoutTimestamp;
   if (shown && heard) return shown - heard;
-  return since(sound, before?.sound, "jitterBufferDelay") - since(picture, before?.picture, "jitterBufferDelay");
+  return PACKET_MS + since(sound, before?.sound, "jitterBufferDelay") - since(picture, before?.picture, "jitterBufferDelay");
 }
 
 // How long the picture should be held from now on, in ms. What was asked for may lie far below what the browser holds
