@@ -5,7 +5,7 @@ import pytest
 
 from tests.training.made import made_clip
 from training.config import MixConfig
-from training.data.augment import Look, apply_look, augment_mel, silence_mel
+from training.data.augment import Look, _reverberate, apply_look, augment_mel, silence_mel
 from training.data.cache import MARGIN_PX, CachedPortraits, CachedSpeech
 from training.data.sampler import Sampler
 
@@ -108,3 +108,13 @@ def test_a_synthesised_voice_counts_less_than_a_persons() -> None:
     speech = [_speech(0.02), _speech(0.2, "t", "flite_slt")]
     _, mouth = Sampler(CLIPS, None, mix, seed=3, speech=speech).sounds(0, 400)
     assert 0.14 < (mouth[:, 0] > 0.1).mean() < 0.26
+
+
+def test_a_room_keeps_sounding_after_a_click_and_falls_by_sixty_decibels_in_its_time() -> None:
+    mel = np.full((80, 40), -4, np.float32)
+    mel[:, 5] = 2.0
+    heard = _reverberate(mel, t60_s=0.25, direct_db=6.0)
+    np.testing.assert_allclose(heard[:, :5], -4, atol=1e-5)
+    # 0.25 s are 20 columns, 60 dB are 4.8 units.
+    np.testing.assert_allclose(heard[:, 6] - heard[:, 16], 2.4, atol=0.15)
+    assert heard[0, 6] < heard[0, 5]

@@ -11,9 +11,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import scipy.signal
 from numpy.typing import NDArray
 
-from kernels.mel import BANDS, MAX_ABS, SILENCE, mel_filters
+from kernels.mel import BANDS, COLUMN_NS, MAX_ABS, NS_PER_S, SILENCE, mel_filters
 
 Picture = NDArray[np.uint8]
 Mel = NDArray[np.floating[Any]]
@@ -141,6 +142,8 @@ def augment_mel(wide: Mel, columns: int, loud: float, rng: np.random.Generator) 
     mel = _tempo(wide, columns, rng.uniform(0.9, 1.1) if rng.random() < 0.5 else 1.0)
     if rng.random() < 0.8:
         mel = _formant_shift(mel, float(np.exp(rng.normal(0, 0.09))))
+    if rng.random() < 0.35:
+        mel = _reverberate(mel, rng.uniform(0.15, 0.7), rng.uniform(-3, 12))
     gain_db = rng.uniform(-12, 6)
     if rng.random() < 0.7:
         mel = mel + _equaliser_db(rng)[:, None] * MEL_UNITS_PER_DB
@@ -180,6 +183,14 @@ def _formant_shift(mel: Mel, factor: float) -> Mel:
 def _equaliser_db(rng: np.random.Generator) -> NDArray[np.float64]:
     knots_db = rng.normal(0, 4, 6) + rng.uniform(-5, 5) * np.linspace(-1, 1, 6)
     return np.interp(np.arange(BANDS), np.linspace(0, BANDS - 1, 6), knots_db)
+
+
+def _reverberate(mel: Mel, t60_s: float, direct_db: float) -> Mel:
+    """Add a room's tail: power that falls by 60 dB in `t60_s`, together `direct_db` below the direct sound."""
+    keep = 10 ** (-6 * COLUMN_NS / NS_PER_S / t60_s)
+    power = 10 ** (mel / MEL_UNITS_PER_DB / 10)
+    tail = scipy.signal.lfilter([0, 1 - keep], [1, -keep], power, axis=1)
+    return np.asarray(10 * MEL_UNITS_PER_DB * np.log10(power + tail * 10 ** (-direct_db / 10)), np.float32)
 
 
 def _add_noise(mel: Mel, level: float, rng: np.random.Generator) -> Mel:
