@@ -69,7 +69,8 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 # training speaks and pronounces with flite and espeak-ng, two programs of their own.
 browser:
 	@missing=""; for p in chromium espeak-ng flite; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
-	for l in libEGL.so.1:libegl1 libGLESv2.so.2:libgles2; do /sbin/ldconfig -p | grep -q "$${l%%:*}" || missing="$$missing $${l##*:}"; done; \
+	for l in libEGL.so.1:libegl1 libGLESv2.so.2:libgles2 libGL.so.1:libgl1; do /sbin/ldconfig -p | grep -q "$${l%%:*}" || missing="$$missing $${l##*:}"; done; \
+	compgen -G '/usr/lib/*/dri/swrast_dri.so' >/dev/null || missing="$$missing libgl1-mesa-dri"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing $$missing ..."; \
