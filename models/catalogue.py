@@ -162,6 +162,16 @@ def default_cache_folder(environment: Mapping[str, str]) -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "visavis" / "engines"
 
 
+def imported_folder(environment: Mapping[str, str]) -> Path:
+    """Where this user's imported networks lie, by the XDG base directory specification.
+
+    Args:
+        environment: `os.environ`, read once by the command line.
+    """
+    base = environment.get("XDG_DATA_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share") / "visavis" / "engines"
+
+
 def serving_mel(window: mel.MelWindow = mel.LIPGAN_WINDOW) -> MelInput:
     """The sound input that serving makes."""
     return MelInput(
@@ -184,6 +194,13 @@ def serving_crop(size_px: int = 96, identity: str = IDENTITIES[0]) -> CropInput:
 def mel_window(engine: Engine) -> mel.MelWindow:
     """The mel columns that one picture sees: the manifest's, or LipGAN's for an engine that came without one."""
     return engine.mel_window if isinstance(engine, LoadedEngine) else mel.LIPGAN_WINDOW
+
+
+def terms_of(engine: Engine) -> str | None:
+    """What whoever runs an imported engine must know; None for one that came with the product."""
+    if not isinstance(engine, LoadedEngine) or "imported" not in engine.manifest.network:
+        return None
+    return f"the engine {engine.manifest.name} was imported; its weights: {engine.manifest.licence.weights}"
 
 
 def check_serving(folder: Path, manifest: EngineManifest) -> None:
@@ -299,4 +316,7 @@ def _open_torch(
 
 
 def _remedy(name: str) -> str:
-    return f"Fetch it again (git checkout -- models/weights/{name}) or make it: python -m training export --name {name}"
+    return (
+        f"Fetch it again (git checkout -- models/weights/{name}) or make it: python -m training export --name {name}, "
+        "or visavis engines import"
+    )

@@ -46,13 +46,23 @@ class Samples:
         return [{"face": self.face[i : i + 1], "mel": self.mel[i : i + 1]} for i in range(len(self))]
 
 
-def write_graphs(generator: Generator, folder: Path, precisions: Sequence[str], calibration: Samples) -> None:
-    """Write the float graph, and the int8 graph where it is asked for, as OpenVINO IR."""
+def write_graphs(
+    generator: Generator, folder: Path, precisions: Sequence[str], calibration: Samples, *, half: bool = True
+) -> None:
+    """Write the float graph, and the int8 graph where it is asked for, as OpenVINO IR.
+
+    Args:
+        generator: What to write.
+        folder: Where to.
+        precisions: "fp32" and "bf16" share the float graph.
+        calibration: What int8 takes its ranges from.
+        half: Keep the float graph's constants in half precision: half the file, some 80 dB of the generator.
+    """
     import openvino
 
     graph = to_openvino(generator)
     if set(precisions) - {"int8"}:
-        openvino.save_model(graph, folder / f"{GRAPH_NAME['fp32']}.xml", compress_to_fp16=True)
+        openvino.save_model(graph, folder / f"{GRAPH_NAME['fp32']}.xml", compress_to_fp16=half)
     if "int8" in precisions:
         openvino.save_model(quantise(graph, calibration), folder / f"{GRAPH_NAME['int8']}.xml", compress_to_fp16=False)
 

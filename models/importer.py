@@ -33,7 +33,7 @@ from models.manifest import SCHEMA, Checkpoint, EngineManifest, Licence, Parity,
 from models.openvino_engine import supports
 from models.published import FORMATS
 from models.published_keras import VARIANT_OF, KerasLipGan, read_keras, to_generator
-from models.published_torch import fill, read_state_dict
+from models.published_torch import fill, first_bytes, read_state_dict
 from models.torch_engine import TorchEngine
 from models.wav2lip import Wav2LipGenerator
 
@@ -108,7 +108,7 @@ def check_job(job: ImportJob) -> None:
     """Refuse what cannot work before any work is done.
 
     Raises:
-        ExportError: A name, precision or window that cannot be, or a folder that is taken.
+        EngineError: A name, precision or window that cannot be, a folder that is taken, a file that cannot be read.
     """
     if not _NAME.fullmatch(job.name):
         raise ExportError(f"--name is {job.name!r}, expected small letters, digits, dots, dashes, such as my-wav2lip")
@@ -122,6 +122,7 @@ def check_job(job: ImportJob) -> None:
     columns = FORMATS[job.format].window.columns
     if job.window.columns != columns:
         raise ExportError(f"the window has {job.window.columns} columns, {job.format} takes {columns}")
+    first_bytes(job.source)
 
 
 # -- the published order and ours ------------------------------------------------------------------
@@ -195,7 +196,7 @@ def _write(
     """Write checkpoint and graphs, pass each precision through the gate, and describe it all."""
     save_generator(staging / CHECKPOINT_FILE, generator, storage="float32")
     inputs, output = generator_inputs(generator), generator_output(generator)
-    write_graphs(generator, staging, job.precisions, calibration)
+    write_graphs(generator, staging, job.precisions, calibration, half=False)
     engines = {each: gated(staging, each, inputs, output, gate, expected) for each in job.precisions}
     imported = {
         "format": job.format,

@@ -9,6 +9,8 @@ Source: `save_checkpoint` in `wav2lip_train.py` and `load_model` in `inference.p
 from __future__ import annotations
 
 import pickle
+import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,12 @@ _OTHER_NETWORKS = {
     "binary_pred.0.weight": "Wav2Lip's quality judge",
 }
 """A tensor that gives away a network of the same project that is not the generator."""
+
+_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, struct.error)
+"""What torch raises for a file that ends too early or holds other bytes, by where it stops."""
+
+_UNKNOWN = re.compile(r"GLOBAL ([\w.]+)")
+"""Where torch names what it would have to call to read a pickle."""
 
 _NAMED = 3
 
@@ -73,12 +81,15 @@ def _read_pickle(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        first_line = str(error).splitlines()[0]
+        # torch's message goes on to recommend reading the file without this guard.
+        found = _UNKNOWN.search(str(error))
+        if found is None:
+            raise EngineError(f"{path} is cut short or damaged. Fetch it again") from None
         raise EngineError(
-            f"{path} is cut short, damaged, or holds more than tensors, which is not read because it could run code "
-            f"({first_line}). Fetch it again, or save its state dict alone"
+            f"{path} holds more than tensors ({found[1]}), which is not read because it could run code. "
+            "Save its state dict alone, best as .safetensors"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except _DAMAGE as error:
         first_line = (str(error) or type(error).__name__).splitlines()[0]
         raise EngineError(f"{path} is cut short or damaged ({first_line}). Fetch it again") from None
 

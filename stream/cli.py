@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     arguments, unknown = parser.parse_known_args(given)
     if unknown:
-        return _complain(_about_unknown(parser, arguments.command, unknown))
+        command = " ".join([arguments.command, *([arguments.action] if arguments.command == "engines" else [])])
+        return _complain(_about_unknown(parser, command, unknown))
     _log_as_wanted(arguments)
     try:
         return _run(arguments)
@@ -68,21 +69,27 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "run":
         return _serve(arguments)
     if arguments.command == "engines":
-        from stream import engine_commands
-
-        return engine_commands.run(arguments)
+        return _engines(arguments)
     from stream import dub_commands
 
-    return dub_commands.run(arguments, _cache_folder())
+    return dub_commands.run(arguments, _cache_folder(), _imported_folder())
+
+
+def _engines(arguments: argparse.Namespace) -> int:
+    from stream import engine_commands, import_commands
+
+    run = import_commands.run if arguments.action == "import" else engine_commands.run
+    return run(arguments, _imported_folder())
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     import dataclasses
 
     from stream.config import load_config
+    from stream.engine_commands import take_engine
     from stream.server import serve
 
-    config = load_config(arguments.config)
+    config = take_engine(load_config(arguments.config), arguments.engine, _imported_folder())
     given = {key: getattr(arguments, key) for key in ("host", "port") if getattr(arguments, key) is not None}
     config = dataclasses.replace(config, server=dataclasses.replace(config.server, **given))
     serve(config, cache_folder=_cache_folder())
@@ -95,6 +102,12 @@ def _cache_folder() -> Path:
     return default_cache_folder(os.environ)
 
 
+def _imported_folder() -> Path:
+    from models.catalogue import imported_folder
+
+    return imported_folder(os.environ)
+
+
 def _complain(message: str, *, debug: bool = False) -> int:
     if debug:
         traceback.print_exc()
@@ -105,11 +118,19 @@ def _complain(message: str, *, debug: bool = False) -> int:
 def _about_unknown(parser: argparse.ArgumentParser, command: str, unknown: list[str]) -> str:
     """Name the first argument that is not known, and the nearest option that is."""
     first = unknown[0].split("=")[0]
-    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
-    known = [option for action in commands[command]._actions for option in action.option_strings]
+    for word in command.split():
+        parser = _parsers_below(parser)[word]
+    known = [option for action in parser._actions for option in action.option_strings]
     near = difflib.get_close_matches(first, known, n=1, cutoff=0.6)
     advice = f"did you mean {near[0]}?" if near else f"see visavis {command} --help"
     return f"{command} has no argument {first!r}: {advice}"
+
+
+def _parsers_below(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    below: dict[str, argparse.ArgumentParser] = next(
+        action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    return below
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -130,10 +151,14 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _command(commands: "argparse._SubParsersAction[_Parser]", name: str, about: str) -> argparse.ArgumentParser:
+def _command(
+    commands: "argparse._SubParsersAction[_Parser]", name: str, about: str, *, nested: bool = False
+) -> argparse.ArgumentParser:
     description = about[0].upper() + about[1:] + "."
     parser = commands.add_parser(name, help=about, description=description, allow_abbrev=False)
-    parser.add_argument("--debug", action="store_true", help="show tracebacks and more log lines")
+    # A command below a command must not take back what was said before its name.
+    unsaid = argparse.SUPPRESS if nested else False
+    parser.add_argument("--debug", action="store_true", default=unsaid, help="show tracebacks and more log lines")
     return parser
 
 
@@ -142,6 +167,7 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; every key is optional")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=_port, help="port to listen on (default 8080)")
+    _add_engine(parser)
 
 
 def _add_dub(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -175,13 +201,43 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faces", choices=("all", "largest"), help="who speaks when there are several (default all)")
     parser.add_argument("--quality", type=_quality, default=20.0, metavar="0-51", help="lower is better (default 20)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file: engine, faces, render")
+    _add_engine(parser)
     parser.add_argument("--backend", help="openvino or torch; see visavis engines list")
     parser.add_argument("--precision", help="fp32, bf16 or int8; see visavis engines list")
 
 
 def _add_engines(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = _command(commands, "engines", "show or check the networks that are here")
-    parser.add_argument("action", choices=("list", "check"), help="list them, or run each once")
+    parser = _command(commands, "engines", "show or check the networks that are here, or import one")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+    _command(actions, "list", "list the networks that are here", nested=True)
+    _command(actions, "check", "run each network that is here once", nested=True)
+    _add_import(_command(actions, "import", "make an engine of a Wav2Lip or LipGAN checkpoint", nested=True))
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="Wav2Lip's .pth or LipGAN's .h5")
+    parser.add_argument("--as", dest="format", required=True, metavar="KIND", help="wav2lip, lipgan or lipgan-residual")
+    parser.add_argument("--name", help="what run and dub shall call it (default: the kind, or published- and the kind)")
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="where it goes (default: the user's own engines)")
+    parser.add_argument("--precisions", default="fp32", metavar="LIST", help="some of fp32,bf16,int8 (default fp32)")
+    parser.add_argument(
+        "--look-ahead",
+        type=int,
+        metavar="COLUMNS",
+        help="mel columns of 12.5 ms heard after the picture (default: as the published code trains)",
+    )
+    parser.add_argument(
+        "--identity",
+        default="same_frame",
+        metavar="WHICH",
+        help="what says who speaks: same_frame, or reference for a mouth at rest (default same_frame)",
+    )
+    parser.add_argument("--accept-licence", action="store_true", help="you have read the weights' terms and keep them")
+    parser.add_argument("--licence", metavar="TEXT", help="the terms, if the weights are not the published ones")
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", metavar="NAME", help="the network; see visavis engines list (default lipgan)")
 
 
 def _port(text: str) -> int:

@@ -8,11 +8,12 @@ import signal
 import sys
 from pathlib import Path
 
-from models.catalogue import LoadedEngine, load_engine
+from models.catalogue import WEIGHTS, LoadedEngine, load_engine, terms_of
 from stream.clock import MonotonicClock
 from stream.config import Config, load_config
 from stream.dub import Dub
 from stream.dub_job import DubFigures, DubJob, check_paths
+from stream.engine_commands import take_engine
 from stream.errors import ConfigError
 from stream.faces import FaceFinder, open_face_finder
 from stream.media import Encoding
@@ -24,17 +25,18 @@ from stream.voice import VoiceTrack
 ASSETS = Path(__file__).parent / "assets"
 
 
-def run(arguments: argparse.Namespace, cache_folder: Path | None) -> int:
+def run(arguments: argparse.Namespace, cache_folder: Path | None, imported_folder: Path) -> int:
     """Run one of the two commands; 0 when everything was written.
 
     Raises:
         ConfigError, EngineError, MediaError: What the user must change; nothing was written.
     """
-    return _demo(arguments, cache_folder) if arguments.command == "demo" else _dub(arguments, cache_folder)
+    config = take_engine(_config(arguments), arguments.engine, imported_folder)
+    command = _demo if arguments.command == "demo" else _dub
+    return command(arguments, config, cache_folder)
 
 
-def _dub(arguments: argparse.Namespace, cache_folder: Path | None) -> int:
-    config = _config(arguments)
+def _dub(arguments: argparse.Namespace, config: Config, cache_folder: Path | None) -> int:
     job = DubJob(
         source=arguments.source,
         voice=arguments.voice,
@@ -49,8 +51,7 @@ def _dub(arguments: argparse.Namespace, cache_folder: Path | None) -> int:
     return 0
 
 
-def _demo(arguments: argparse.Namespace, cache_folder: Path | None) -> int:
-    config = _config(arguments)
+def _demo(arguments: argparse.Namespace, config: Config, cache_folder: Path | None) -> int:
     folder: Path = arguments.output
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,8 +90,15 @@ def _dub_and_report(job: DubJob, config: Config, report: Path | None, cache_fold
         raise ConfigError(f"the folder {report.parent} does not exist: choose another place for --report")
     wanted = config.engine
     engine = load_engine(
-        wanted.name, wanted.backend, wanted.precision, wanted.threads or None, cache_folder=cache_folder
+        wanted.name,
+        wanted.backend,
+        wanted.precision,
+        wanted.threads or None,
+        weights_folder=Path(wanted.folder) if wanted.folder else WEIGHTS,
+        cache_folder=cache_folder,
     )
+    if terms := terms_of(engine):
+        print(f"visavis: {terms}", file=sys.stderr)
     try:
         figures = asyncio.run(_run(job, config, engine))
     finally:

@@ -1,6 +1,11 @@
-"""`visavis engines`: which networks are here, and whether each of them runs on this machine."""
+"""`visavis engines`: which networks are here, whether each of them runs on this machine, and which one is taken.
+
+Networks lie in two places: those that came with the product, and those that the user imported.
+"""
 
 import argparse
+import dataclasses
+from pathlib import Path
 
 import numpy as np
 
@@ -8,11 +13,27 @@ from models import catalogue
 from models.engine import EngineError
 from models.manifest import load_manifest
 from models.openvino_engine import supports
+from stream.config import Config
+
+Found = list[tuple[Path, str]]
+"""Networks as (folder that they lie in, name)."""
 
 
-def run(arguments: argparse.Namespace) -> int:
+def take_engine(config: Config, name: str | None, imported_folder: Path) -> Config:
+    """Put the engine named on the command line into the configuration.
+
+    One that did not come with the product is looked for among the imported ones, unless a folder is configured.
+    """
+    engine = dataclasses.replace(config.engine, name=name or config.engine.name)
+    if not engine.folder and engine.name not in catalogue.names() and engine.name in catalogue.names(imported_folder):
+        engine = dataclasses.replace(engine, folder=str(imported_folder))
+    return dataclasses.replace(config, engine=engine)
+
+
+def run(arguments: argparse.Namespace, imported_folder: Path) -> int:
     """List or check; 2 if there is nothing, or if something does not run."""
-    found = catalogue.names()
+    folders = (catalogue.WEIGHTS, imported_folder)
+    found = [(folder, name) for folder in folders for name in catalogue.names(folder)]
     if not found:
         raise EngineError(
             f"no engine in {catalogue.WEIGHTS}: fetch it (git checkout -- models/weights) or make it "
@@ -21,9 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     return _list(found) if arguments.action == "list" else _check(found)
 
 
-def _list(found: list[str]) -> int:
-    for name in found:
-        manifest = load_manifest(catalogue.WEIGHTS / name, "Fetch it again: git checkout -- models/weights")
+def _list(found: Found) -> int:
+    for folder, name in found:
+        manifest = load_manifest(folder / name, "Fetch it again: git checkout -- models/weights")
         print(f"{name}: {manifest.crop.size_px} px, weights {manifest.licence.weights}")
         for precision, files in manifest.engines.items():
             here = "runs here" if supports(files.inference_precision) else "not on this processor"
@@ -32,20 +53,20 @@ def _list(found: list[str]) -> int:
     return 0
 
 
-def _check(found: list[str]) -> int:
+def _check(found: Found) -> int:
     failed = 0
-    for name in found:
-        manifest = load_manifest(catalogue.WEIGHTS / name, "Fetch it again: git checkout -- models/weights")
+    for folder, name in found:
+        manifest = load_manifest(folder / name, "Fetch it again: git checkout -- models/weights")
         for precision in manifest.engines:
-            problem = _problem(name, precision)
+            problem = _problem(folder, name, precision)
             failed += problem is not None
             print(f"{name} {precision}: {problem or 'ok'}")
     return 2 if failed else 0
 
 
-def _problem(name: str, precision: str) -> str | None:
+def _problem(folder: Path, name: str, precision: str) -> str | None:
     try:
-        engine = catalogue.load_engine(name, precision=precision)
+        engine = catalogue.load_engine(name, precision=precision, weights_folder=folder)
         feed = {key: np.zeros([size or 1 for size in spec.shape], spec.dtype) for key, spec in engine.inputs.items()}
         outputs = engine.infer(feed)
         engine.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kernels.mel import MelWindow
-from models.catalogue import WEIGHTS, LoadedEngine, load_engine, mel_window
+from models.catalogue import WEIGHTS, LoadedEngine, load_engine, mel_window, terms_of
 from models.engine import Engine
 from stream.config import Config
 from stream.errors import ConfigError
@@ -196,6 +196,8 @@ def open_engines(config: Config, *, cache_folder: Path | None = None) -> Engines
     # The generator first: it is what is missing most often, and the face networks take a second.
     engines = Engines(open_engine, open_session_finder, lambda engine: RenderStage(engine, config.render))
     open_finder = _finder_opener(config)
+    if terms := terms_of(engines.engine):
+        log.warning("%s", terms)
     log.info("generator: %s; faces: %s", engines.engine, config.faces.backend)
     return engines
 

@@ -39,6 +39,10 @@ def wav2lip(seed: int = 0) -> Wav2LipGenerator:
             # Off their starting values, so that a forgotten or exchanged statistic shows.
             norm.weight.uniform_(0.8, 1.2)
             norm.bias.uniform_(-0.1, 0.1)
+        # Keeps the sigmoid off its ends, where every difference would vanish.
+        last = generator.output_block[-2]
+        assert isinstance(last, torch.nn.Conv2d)
+        last.weight.mul_(0.1)
     return generator.eval()
 
 
@@ -78,7 +82,8 @@ class _Made:
             channels = out + skips.pop()
         yield from self._block("conv2d", (3, 3, channels, 16))
         yield from self._block("conv2d", (3, 3, 16, 16))
-        yield self._conv("conv2d", (1, 1, 16, 3), 0.5)
+        # Deep residual sums are large: less of them keeps the sigmoid off its ends.
+        yield self._conv("conv2d", (1, 1, 16, 3), 0.5 if variant == "basic" else 0.05)
 
     def _row(self, channels: int, row: object) -> Iterator[Layer]:
         kernel = row.kernel if isinstance(row.kernel, tuple) else (row.kernel, row.kernel)  # type: ignore[attr-defined]
