@@ -18,6 +18,8 @@ REACH, LEAST_REACH, MOST_REACH = 3.0, 0.08, 0.3
 PORTRAIT_BLUR_PX = 0.55
 # Reach of the lips' shadow on the teeth in the portrait's pixels, and the light that is left in it.
 SHADOW_PX, SHADOW = 2.5, 0.35
+# Light that reaches the inside of a mouth has met flesh before: exponents of its share, RGB.
+RED_SHADOW = np.array([0.85, 1.1, 1.15], np.float32)
 # What lies beyond the face is carried on at this coarseness.
 _STEP = 4
 
@@ -44,12 +46,23 @@ def develop(portrait: Picture, place: Floats, drawn: Picture, size: int) -> Pict
     map_x, map_y = still_x + carried[..., 0], still_y + carried[..., 1]
     photo = cv2.remap(portrait, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
     photo *= (1 + carried[..., 2])[..., None]
-    inside = drawn.astype(np.float32)
-    inside[..., :3] *= _daylight(inside[..., 3] / 255, zoom)[..., None]
-    soft = cv2.GaussianBlur(inside, (0, 0), PORTRAIT_BLUR_PX * zoom)
-    photo = photo * (1 - soft[..., 3:] / 255) + soft[..., :3]
+    _lay_over(photo, drawn, zoom)
     small = cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(np.clip(np.rint(small), 0, 255), np.uint8)
+
+
+def _lay_over(photo: Floats, drawn: Picture, zoom: float) -> None:
+    """Put what is drawn in colour over the photograph, in the mouth's own light and as blurred as a portrait is."""
+    columns, rows = (np.flatnonzero(drawn[..., 3].any(axis)) for axis in (0, 1))
+    if not len(rows):
+        return
+    margin = int(4 * SHADOW_PX * zoom)
+    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    region = np.s_[top : rows[-1] + margin, left : columns[-1] + margin]
+    inside = drawn[region].astype(np.float32)
+    inside[..., :3] *= _daylight(inside[..., 3] / 255, zoom)[..., None] ** RED_SHADOW
+    soft = cv2.GaussianBlur(inside, (0, 0), PORTRAIT_BLUR_PX * zoom)
+    photo[region] += soft[..., :3] - photo[region] * (soft[..., 3:] / 255)
 
 
 def _daylight(inside: NDArray[Any], zoom: float) -> Floats:

@@ -59,7 +59,8 @@ void main() {
     place = vec4(from, skin ? 1.0 : 0.0);
     vec3 n = normalize(normal);
     float lit = 0.6 + 0.4 * clamp(dot(n, lamp), 0.0, 1.0);
-    float open = exp(-max(lips - nearness, 0.0) / depth);
+    // Light that reaches the inside of a mouth has met flesh before.
+    vec3 open = exp(-max(lips - nearness, 0.0) / depth * vec3(0.85, 1.1, 1.15));
     float wet = colour.a * pow(clamp(dot(n, normalize(lamp + vec3(0.0, 0.0, 1.0))), 0.0, 1.0), 30.0);
     drawn = vec4(skin ? vec3(0.0) : (colour.rgb * lit + 0.5 * wet) * open, skin ? 0.0 : 1.0);
 }
@@ -201,7 +202,7 @@ class HeadRenderer:
         self._vertices.write(np.ascontiguousarray(rows, np.float32).tobytes())
         self._program["side"].value = self._side
         self._program["lips"].value = float(lips[:, 2].mean()) - LIP_DEPTH
-        self._program["depth"].value = 1.2 + 1.5 * opening
+        self._program["depth"].value = 1.0 + 0.9 * opening
         lamp = head.shade[1:] / max(float(head.shade[0]), 1.0) + np.array(moment.light) + np.array([0, 0, 1.0])
         self._program["lamp"].value = tuple(float(each) for each in lamp / np.linalg.norm(lamp))
         self._canvas.use()
