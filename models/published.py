@@ -23,7 +23,8 @@ four more and begins at column floor(80 (k - 8) / 25): on the mean 26 columns be
 `batch_inference.py` begins at the picture itself, so that its lips lead by eight pictures.
 """
 
-_RESEARCH_ONLY = "personal and research use only, no commercial use"
+_LIPGAN_TERMS = "published LipGAN weights: no terms are stated for them (the code's is MIT); LRS2 is for research only"
+_LRS2 = "LRS2 (BBC): research only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +50,23 @@ FORMATS: Mapping[str, Format] = {
     "wav2lip": Format(
         "Wav2Lip",
         WAV2LIP_WINDOW,
-        f"published Wav2Lip weights: {_RESEARCH_ONLY}",
-        "LRS2 (BBC): research only",
-        "S3FD's box, mean of five pictures, 10 px added below, stretched to a square",
+        "published Wav2Lip weights: personal and research use only, no commercial use",
+        _LRS2,
+        "the S3FD detector's box, stretched to a square",
     ),
     "lipgan": Format(
         "LipGAN, basic, mel",
         LIPGAN_TRAINED_WINDOW,
-        f"published LipGAN weights: {_RESEARCH_ONLY}",
-        "LRS2 (BBC): research only",
-        "dlib's box, one picture at a time, stretched to a square",
+        _LIPGAN_TERMS,
+        _LRS2,
+        "the box of dlib's frontal detector, stretched to a square",
     ),
     "lipgan-residual": Format(
         "LipGAN, residual, mel",
         LIPGAN_TRAINED_WINDOW,
-        f"published LipGAN weights: {_RESEARCH_ONLY}",
-        "LRS2 (BBC): research only",
-        "dlib's box, one picture at a time, stretched to a square",
+        _LIPGAN_TERMS,
+        _LRS2,
+        "the box of dlib's frontal detector, stretched to a square",
     ),
 }
 """By the name that `visavis engines import --as` takes."""

@@ -122,6 +122,10 @@ OTHERS = [
         lambda s: {**s, "output_block.1.weight": torch.ones(3, 64, 1, 1)},
         r"it has of another shape output_block.1.weight \[3, 64, 1, 1\] for \[3, 32, 1, 1\]",
     ),
+    (
+        lambda s: {**s, "face_encoder_blocks.7.0.conv_block.0.weight": torch.zeros(512, 512, 3, 3)},
+        r"it has unknown face_encoder_blocks.7.0.conv_block.0.weight\. Give Wav2Lip's 96-pixel generator",
+    ),
     (lambda _: SYNCNET, r"is SyncNet, Wav2Lip's sync judge, not the generator"),
     (lambda _: JUDGE, r"is Wav2Lip's quality judge, not the generator"),
 ]
@@ -220,10 +224,15 @@ def _first_kernel(layers: list[Layer], side: int) -> list[Layer]:
     return [(name, {**weights, "kernel": weights["kernel"][:side, :side]}), *layers[1:]]
 
 
+def _combined(layers: list[Layer]) -> list[Layer]:
+    return [("model_1", {**layers[0][1], **layers[1][1]}), ("model_2", layers[2][1])]
+
+
 KERAS_OTHERS = [
     (lambda: keras_layers("residual"), r"is LipGAN's residual generator: import it --as lipgan-residual"),
     (lambda: keras_layers("basic", "mfcc"), r"hears MFCC; serving makes mel columns only"),
     (lambda: keras_layers("basic")[:-1], r"it has 24 layers conv2d, expected 25"),
+    (lambda: _combined(keras_layers("basic")), r"holds the layer model_\d .*a combined model or another network"),
     (lambda: _renamed(keras_layers("basic")), r"holds the layer instance_normalization_1 \(gamma, .*discriminator"),
     (
         lambda: _first_kernel(keras_layers("basic"), 9),
