@@ -35,8 +35,11 @@ MARGIN_CELLS = 4
 """Rows of that grid above the hidden half that are drawn as well, and blended over."""
 
 
-FIRST_STROKES = 0.1
-"""Gain of the last convolution's first weights: training begins near the identity, not at noise."""
+KEPT_AT_MOST = 15 / 16
+"""Of the identity, in drawn rows: where all of it stayed, the painting would get no gradient and never come back."""
+
+FIRST_STROKES = 0.3
+"""Gain of the last convolution's first weights, which keeps its sigmoids from saturating at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +182,16 @@ class LipGanLite(nn.Module):
             mel: float [N, 1, 80, 27].
 
         Returns:
-            float [N, 3, S, S] in [0, 1] (in training, somewhat beyond), RGB. Rows above the blend are the target's own.
+            float [N, 3, S, S] in [0, 1], RGB. Rows above the blend are the target's own.
         """
         sound = self.sound(mel)
         first = self.config.crop_px - self.drawn_share.shape[2]
         drawn = self.unfold(self.draw(self._features(face, sound)))
         identity, known = face[:, :3, first:], face[:, 3:, first:]
         # What of the identity may stay is copied at full resolution, which no feature on the coarse grid could carry.
-        # Painting is added, not mixed in: where all of the identity stays, a mix would give it no gradient any more.
-        painted = drawn[:, :3] + torch.sigmoid(drawn[:, 3:]) * identity
-        if not self.training:  # In training, a value out of range must be pulled back.
-            painted = painted.clamp(0, 1)
+        kept = KEPT_AT_MOST * torch.sigmoid(drawn[:, 3:])
+        painted = torch.sigmoid(drawn[:, :3])
+        painted = painted + kept * (identity - painted)
         blended = known + self.drawn_share * (painted - known)
         return torch.cat([face[:, 3:, :first], blended], dim=2)
 

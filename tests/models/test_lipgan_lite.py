@@ -8,7 +8,7 @@ import torch
 from kernels.mel import LIPGAN_WINDOW, MelWindow
 from models.cost import multiply_adds
 from models.lipgan import LipGanConfig, LipGanGenerator, parameter_count
-from models.lipgan_lite import FOLD, MARGIN_CELLS, LipGanLite, LipGanLiteConfig, LiteSize
+from models.lipgan_lite import FOLD, KEPT_AT_MOST, MARGIN_CELLS, LipGanLite, LipGanLiteConfig, LiteSize
 
 pytestmark = pytest.mark.unit
 
@@ -132,17 +132,18 @@ def test_no_grid_begins_in_the_pixel_shuffle() -> None:
     torch.testing.assert_close(cells.std(dim=(-1, -2)), torch.zeros(1, 4, 16, 24), atol=1e-6, rtol=0)
 
 
-def test_a_fully_kept_identity_is_copied_to_the_last_bit_of_texture() -> None:
+def test_the_texture_of_a_kept_identity_comes_through() -> None:
     generator = _drawing()
     with torch.no_grad():
         generator.draw.weight.zero_()
         generator.draw.bias[3 * FOLD**2 :].fill_(40.0)
         face, mel = _inputs(96)
         picture = generator(face, mel)
-    torch.testing.assert_close(picture[:, :, 48:], face[:, :3, 48:], atol=1e-6, rtol=0)
+    expected = KEPT_AT_MOST * face[:, :3, 48:] + (1 - KEPT_AT_MOST) / 2
+    torch.testing.assert_close(picture[:, :, 48:], expected, atol=1e-6, rtol=0)
 
 
-def test_a_gradient_reaches_the_painting_even_where_the_whole_identity_is_kept() -> None:
+def test_a_gradient_reaches_the_painting_even_where_the_identity_is_kept() -> None:
     generator = _drawing().train()
     with torch.no_grad():
         generator.draw.bias[3 * FOLD**2 :].fill_(40.0)

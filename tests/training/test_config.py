@@ -35,7 +35,7 @@ def test_defaults_are_those_of_the_classes(tmp_path: Path) -> None:
     assert load_config(_config(tmp_path, "")) == LipganConfig()
 
 
-@pytest.mark.parametrize("name", ["lipgan", "quick"])
+@pytest.mark.parametrize("name", ["lipgan", "lite", "quick"])
 def test_a_shipped_config_can_be_read(name: str) -> None:
     assert (CONFIG_FOLDER / f"{name}.toml").is_file()
     assert load_config(name).network.front_end == "mel"
