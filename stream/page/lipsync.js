@@ -64,8 +64,9 @@ export class LipSync {
     this.#silent = heard ? 0 : this.#silent + 1;
     // Without sound there is nothing to wait for.
     if (this.#silent >= SILENT_LOOKS) return this.#hold(0);
-    const now = since(picture, before?.picture, "jitterBufferTargetDelay");
+    // Not every browser tells what it holds by itself.
+    const now = since(picture, before?.picture, "jitterBufferTargetDelay") || 0;
     const late = heard ? lateness(picture, sound, before) : NaN;
-    if (Number.isFinite(now) && Number.isFinite(late)) this.#hold(nextHold(this.#asked, now, late));
+    if (Number.isFinite(late)) this.#hold(nextHold(this.#asked, now, late));
   }
 }

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 # A connection whose browser holds the picture for what it was asked for, or for `own` ms by itself, whichever is more.
 # After `reports` looks the sender's reports are known.
-_FAKE = """async ({ sound, own, looks, reports, kinds, ends }) => {
+_FAKE = """async ({ sound, own, looks, reports, kinds, ends, told }) => {
   const { LipSync } = await import("/static/lipsync.js");
   let look = null, n = 0, cleared = false;
   window.setInterval = (act) => { look = act; return 1; };
@@ -23,7 +23,7 @@ _FAKE = """async ({ sound, own, looks, reports, kinds, ends }) => {
     totals[kind][0] += count; totals[kind][1] += count * ms / 1000;
     const [jitterBufferEmittedCount, jitterBufferDelay] = totals[kind];
     return { type: "inbound-rtp", kind, jitterBufferEmittedCount, jitterBufferDelay,
-      jitterBufferTargetDelay: jitterBufferDelay,
+      jitterBufferTargetDelay: told ? jitterBufferDelay : undefined,
       estimatedPlayoutTimestamp: n > reports ? 1e6 + n * 250 - ms : undefined };
   };
   const held = [];
@@ -54,16 +54,25 @@ def seen(browser: Browser, server: chromium.ServerProcess) -> Any:
     page.goto(f"{server.url}/health")
 
     def play(**case: Any) -> Any:
-        usual = {"sound": [60], "own": [10], "looks": 40, "reports": 8, "kinds": ["video", "audio"], "ends": -1}
+        usual = {
+            "sound": [60],
+            "own": [10],
+            "looks": 40,
+            "reports": 8,
+            "kinds": ["video", "audio"],
+            "ends": -1,
+            "told": True,
+        }
         return page.evaluate(_FAKE, {**usual, **case})
 
     yield play
     page.close()
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("sound_ms", [30, 60, 100, 180])
-def test_the_picture_comes_to_lie_beside_the_sound_within_seconds(seen: Any, sound_ms: int) -> None:
-    held = seen(sound=[sound_ms])["held"]
+def test_the_picture_comes_to_lie_beside_the_sound_within_seconds(seen: Any, sound_ms: int, told: bool) -> None:
+    held = seen(sound=[sound_ms], told=told)["held"]
     # Four looks a second: 20 ms each at most, then a quarter of the rest.
     assert held[24] == pytest.approx(sound_ms, abs=5)
     assert held[-1] == pytest.approx(sound_ms, abs=1)
