@@ -1,7 +1,7 @@
-"""Reads a published Wav2Lip checkpoint: `.pth` as torch writes it, or `.safetensors`.
+"""Reads a published Wav2Lip checkpoint: `.pth` as torch writes it, TorchScript (`.pt`), or `.safetensors`.
 
 A `.pth` is a pickle, and pickles can run code: it is read with `weights_only=True`, which builds tensors and plain
-containers and nothing else.
+containers and nothing else. TorchScript is a program in torch's own language; it is opened for its tensors and not run.
 
 Source: `save_checkpoint` in `wav2lip_train.py` and `load_model` in `inference.py` of Rudrabha/Wav2Lip.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import pickle
 import re
 import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ _OTHER_NETWORKS = {
 }
 """A tensor that gives away a network of the same project that is not the generator."""
 
-_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, struct.error)
+_DAMAGE = (
+    *(RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError),
+    *(struct.error, zipfile.BadZipFile),
+)
 """What torch raises for a file that ends too early or holds other bytes, by where it stops."""
 
 _UNKNOWN = re.compile(r"GLOBAL ([\w.]+)")
@@ -57,7 +61,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     elif start[8:9] == b"{":
         found = _read_safetensors(path)
     else:
-        raise EngineError(f"{path} is neither a torch checkpoint (.pth) nor .safetensors. Give the published file")
+        raise EngineError(f"{path} is neither a torch checkpoint (.pth, .pt) nor .safetensors. Give the published file")
     return {name.removeprefix(_MODULE): tensor for name, tensor in _state_dict_in(path, found).items()}
 
 
@@ -79,6 +83,8 @@ def first_bytes(path: Path) -> bytes:
 
 def _read_pickle(path: Path) -> object:
     try:
+        if _is_torchscript(path):
+            return torch.jit.load(path, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's message goes on to recommend reading the file without this guard.
@@ -92,6 +98,14 @@ def _read_pickle(path: Path) -> object:
     except _DAMAGE as error:
         first_line = (str(error) or type(error).__name__).splitlines()[0]
         raise EngineError(f"{path} is cut short or damaged ({first_line}). Fetch it again") from None
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Both are zip files; only a program has constants. The README's `Wav2Lip-SD-GAN.pt` is one."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _read_safetensors(path: Path) -> object:

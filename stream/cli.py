@@ -215,7 +215,9 @@ def _add_engines(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="Wav2Lip's .pth or LipGAN's .h5")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="Wav2Lip's .pth, .pt or .safetensors, LipGAN's .h5"
+    )
     parser.add_argument("--as", dest="format", required=True, metavar="KIND", help="wav2lip, lipgan or lipgan-residual")
     parser.add_argument("--name", help="what run and dub shall call it (default: the kind, or published- and the kind)")
     parser.add_argument("--into", type=Path, metavar="FOLDER", help="where it goes (default: the user's own engines)")

@@ -91,6 +91,17 @@ def test_a_published_pth_is_read_in_every_shape_it_comes_in(
     assert all(torch.equal(found[name], few[name]) for name in few)
 
 
+def test_torchscript_is_read_for_its_tensors(tmp_path: Path) -> None:
+    block = Wav2LipGenerator().face_encoder_blocks[0].eval()
+    torch.jit.trace(block, torch.zeros(1, 6, 8, 8)).save(tmp_path / "a.pt")
+    found = read_state_dict(tmp_path / "a.pt")
+    assert list(found) == list(block.state_dict())
+    assert torch.equal(found["0.conv_block.0.weight"], block.state_dict()["0.conv_block.0.weight"])
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:3000])
+    with pytest.raises(EngineError, match=r"cut.pt is cut short or damaged"):
+        read_state_dict(tmp_path / "cut.pt")
+
+
 def test_safetensors_in_half_precision_fill_a_network_in_float32(tmp_path: Path, state: State) -> None:
     halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     save_file(halves, tmp_path / "a.safetensors")
