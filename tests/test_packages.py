@@ -32,7 +32,9 @@ def _loaded_by(statement: str) -> set[str]:
 
 
 def test_the_live_side_loads_neither_torch_nor_the_reference_landmarks() -> None:
-    loaded = _loaded_by("import stream.cli, stream.server, stream.session, stream.faces, stream.render, stream.import_commands")
+    loaded = _loaded_by(
+        "import stream.cli, stream.server, stream.session, stream.faces, stream.render, stream.import_commands"
+    )
     assert loaded & {"torch", "mediapipe", "nncf", "onnx"} == set()
 
 
