@@ -148,8 +148,9 @@ def load_engine(
 
 
 def names(weights_folder: Path = WEIGHTS) -> list[str]:
-    """The networks that can be opened."""
-    return sorted(path.parent.name for path in weights_folder.glob(f"*/{FILE_NAME}"))
+    """The networks that can be opened; a hidden folder is one that is being written, or was when power failed."""
+    found = (path.parent.name for path in weights_folder.glob(f"*/{FILE_NAME}"))
+    return sorted(name for name in found if not name.startswith("."))
 
 
 def default_cache_folder(environment: Mapping[str, str]) -> Path:

@@ -98,6 +98,7 @@ def import_checkpoint(job: ImportJob, *, calibration: Samples, gate: Samples) ->
             f"{conversion.limit_db:.0f} dB). Its weights may not be finite; otherwise please report it"
         )
     with _staging(job) as staging:
+        _check_space(staging, generator)
         manifest = _write(staging, job, generator, calibration, gate, expected, conversion)
         manifest.save(staging)
         _publish(staging, job)
@@ -235,6 +236,17 @@ def _staging(job: ImportJob) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_space(staging: Path, generator: Generator) -> None:
+    """Refuse a disk that is too full: checkpoint and float graph have four bytes a weight each, int8 one."""
+    needed = 9 * sum(tensor.numel() for tensor in generator.state_dict().values()) + (8 << 20)
+    free = shutil.disk_usage(staging).free
+    if free < needed:
+        raise ExportError(
+            f"{staging.parent} has {free >> 20} MiB free, the engine needs {needed >> 20}: free some, or choose "
+            "another --into"
+        )
 
 
 def _publish(staging: Path, job: ImportJob) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import nn
 from kernels.crop import generator_input
 from kernels.mel import MelWindow
 from models import importer
-from models.catalogue import load_engine, mel_window, terms_of
+from models.catalogue import load_engine, mel_window, names, terms_of
 from models.engine import EngineError
 from models.gate import measure_parity
 from models.importer import ImportJob, import_checkpoint, published_pictures, read_published
@@ -207,11 +208,8 @@ def test_a_full_or_locked_disk_is_one_line_and_leaves_nothing(
     with pytest.raises(EngineError, match=r"taken cannot be written \(.*\): choose another --into"):
         import_checkpoint(job, calibration=given, gate=given)
 
-    def full(*_arguments: Any, **_options: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(importer, "save_generator", full)
-    _refused(wav2lip_file, tmp_path / "engines", r"No space left on device")
+    monkeypatch.setattr(importer.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=100 << 20))
+    _refused(wav2lip_file, tmp_path / "engines", r"engines has 100 MiB free, the engine needs 319: free some")
 
 
 WRONG_JOBS = [
@@ -235,12 +233,14 @@ def test_a_precision_that_cannot_be_checked_here_is_refused(tmp_path: Path, monk
 
 def test_a_name_that_is_taken_stays_as_it_is(imported: Path, wav2lip_file: Path, tmp_path: Path) -> None:
     shutil.copytree(imported / "wav2lip", tmp_path / "wav2lip")
+    shutil.copytree(imported / "wav2lip", tmp_path / ".unfinished")
+    assert names(tmp_path) == ["wav2lip"]
     before = json.loads((tmp_path / "wav2lip" / "manifest.json").read_text())
     given = inputs(2, 16, seed=1)
     with pytest.raises(EngineError, match=r"wav2lip is there already: give another --name"):
         import_checkpoint(_job(wav2lip_file, "wav2lip", tmp_path), calibration=given, gate=given)
     assert json.loads((tmp_path / "wav2lip" / "manifest.json").read_text()) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["wav2lip"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".unfinished", "wav2lip"]
 
 
 def test_published_pictures_come_back_in_rgb(lipgan_file: Path, tmp_path: Path) -> None:
