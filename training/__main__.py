@@ -1,8 +1,9 @@
-"""`python -m training prepare | lipgan | evaluate | export`: the offline side, one command per step."""
+"""`python -m training prepare | heads | lipgan | evaluate | export`: the offline side, one command per step."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_prepare(commands.add_parser("prepare", help="clips and portraits to a cache of crops and mel"))
+    _add_heads(commands.add_parser("heads", help="add synthetic talking heads to a cache"))
     _add_lipgan(commands.add_parser("lipgan", help="train a generator from a cache"))
     _add_evaluate(commands.add_parser("evaluate", help="measure a generator on held-back clips"))
     _add_export(commands.add_parser("export", help="turn a checkpoint into gated engines"))
@@ -56,6 +58,31 @@ def _prepare(parsed: argparse.Namespace) -> None:
 
     networks = LandmarkNetworks(threads=2)
     prepare(parsed.material, parsed.cache, lambda: FaceFollower(networks), _say, parsed.recordings)
+
+
+def _add_heads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--material", type=Path, required=True, help="folder with the portraits and the mesh")
+    parser.add_argument("--cache", type=Path, required=True, help="written by prepare; its speech is what heads say")
+    parser.add_argument("--count", type=int, default=1000, help="clips of 100 frames")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first; several cores take several stretches"
+    )
+    parser.add_argument("--crop-px", type=int, default=96, help="side of the crops, as the network takes them")
+    parser.set_defaults(command=_heads)
+
+
+def _heads(parsed: argparse.Namespace) -> None:
+    from models.landmarks import LandmarkNetworks
+    from training.data.faces import FaceFollower
+    from training.data.head_clips import prepare_heads
+
+    # Mesa's threads wait for each other where every core has work.
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+    networks = LandmarkNetworks(threads=1)
+    clips = range(parsed.first, parsed.first + parsed.count)
+    prepare_heads(
+        parsed.material, parsed.cache, lambda: FaceFollower(networks), _say, clips=clips, crop_px=parsed.crop_px
+    )
 
 
 def _add_lipgan(parser: argparse.ArgumentParser) -> None:
