@@ -140,6 +140,42 @@ def test_with_no_delay_everything_leaves_at_once(rig: Rig) -> None:
     ]
 
 
+def test_sound_that_a_loss_made_late_leaves_evenly_spaced_and_wins_the_time_back(rig: Rig) -> None:
+    """Chunk 5 comes with chunk 6, as it does when its packet was lost and it had to be made up."""
+
+    async def scenario() -> None:
+        for number in range(400):
+            await rig.at(20 * number)
+            if number == 5:
+                continue
+            for due in (5, 6) if number == 6 else (number,):
+                await rig.audio.queue.put(chunk(due * 20 * NS_PER_MS))
+            # The clock of the rig stands where it is put: once within the chunk's time, so that a spaced one leaves.
+            for ms in range(20):
+                await rig.at(20 * number + ms)
+
+    play(rig, scenario)
+    at_ms = {pts // 20: at - pts for _, pts, at in rig.left}
+    assert [at_ms[number] for number in range(5)] == [0] * 5
+    assert [at_ms[number] for number in (5, 6, 7)] == pytest.approx([20, 20, 20], abs=1)
+    assert at_ms[100] == pytest.approx(20 - 0.1 * 95, abs=1.5)
+    assert at_ms[390] == 0
+
+
+def test_a_burst_of_sound_is_not_spread_out(rig: Rig) -> None:
+    async def scenario() -> None:
+        await rig.at(300)
+        for number in range(15):
+            await rig.audio.queue.put(chunk(number * 20 * NS_PER_MS))
+        for ms in range(300, 330):
+            await rig.at(ms)
+
+    play(rig, scenario)
+    left = [at for kind, _, at in rig.left if kind == "audio"]
+    assert left[:-1] == [300] * (len(left) - 1)
+    assert left[-1] == pytest.approx(320, abs=1)
+
+
 def test_a_picture_later_than_allowed_is_dropped_and_sound_never_is() -> None:
     rig = Rig(PeerConfig(max_lateness_ms=50))
     rig.pace.delay_ns = 100 * NS_PER_MS
@@ -283,5 +319,5 @@ def test_sound_made_before_the_viewer_was_there_is_not_poured_out(rig: Rig) -> N
             await rig.audio.queue.put(chunk(number * 20 * NS_PER_MS))
 
     asyncio.run(early())
-    play(rig, lambda: rig.at(1))
+    play(rig, lambda: rig.at(25))
     assert [pts for _, pts, _ in rig.left] == [98 * 20, 99 * 20]
