@@ -3,7 +3,8 @@
 
 const LOOK_MS = 250;
 const PACKET_MS = 20; // sound is sent when the last sample of its packet is known
-const START_MS = 80 + PACKET_MS; // Chromium begins with a buffer of 80 ms of sound
+const SCREEN_MS = 8; // a picture waits half a frame of 60 Hz for its screen; the browser does not count that
+const START_MS = 80 + PACKET_MS - SCREEN_MS; // Chromium begins with a buffer of 80 ms of sound
 const MOST_MS = 500; // beyond that a picture that moves is better than one that fits
 const SILENT_LOOKS = 4;
 const GAIN = 0.25, STEP_MS = 20; // a wrong reading does no harm that is seen
@@ -21,8 +22,9 @@ function since(now, before, total) {
 // seconds, else by what the two buffers hold; NaN = not known.
 export function lateness(picture, sound, before) {
   const shown = picture.estimatedPlayoutTimestamp, heard = sound.estimatedPlayoutTimestamp;
-  if (shown && heard) return shown - heard;
-  return PACKET_MS + since(sound, before?.sound, "jitterBufferDelay") - since(picture, before?.picture, "jitterBufferDelay");
+  if (shown && heard) return shown - heard - SCREEN_MS;
+  const ahead = since(sound, before?.sound, "jitterBufferDelay") - since(picture, before?.picture, "jitterBufferDelay");
+  return PACKET_MS + ahead - SCREEN_MS;
 }
 
 // How long the picture should be held from now on, in ms. What was asked for may lie far below what the browser holds
