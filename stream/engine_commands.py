@@ -14,6 +14,7 @@ from models.engine import EngineError
 from models.manifest import load_manifest
 from models.openvino_engine import supports
 from stream.config import Config
+from stream.errors import ConfigError
 
 Found = list[tuple[Path, str]]
 """Networks as (folder that they lie in, name)."""
@@ -23,10 +24,19 @@ def take_engine(config: Config, name: str | None, imported_folder: Path) -> Conf
     """Put the engine named on the command line into the configuration.
 
     One that did not come with the product is looked for among the imported ones, unless a folder is configured.
+
+    Raises:
+        ConfigError: It is in neither place.
     """
     engine = dataclasses.replace(config.engine, name=name or config.engine.name)
-    if not engine.folder and engine.name not in catalogue.names() and engine.name in catalogue.names(imported_folder):
+    shipped, imported = catalogue.names(), catalogue.names(imported_folder)
+    if not engine.folder and engine.name not in shipped and engine.name in imported:
         engine = dataclasses.replace(engine, folder=str(imported_folder))
+    elif name and not engine.folder and name not in shipped:
+        there = ", ".join([*shipped, *imported]) or "none"
+        raise ConfigError(
+            f"no network {name!r}, there is: {there}. Import one (visavis engines import), or take another"
+        )
     return dataclasses.replace(config, engine=engine)
 
 

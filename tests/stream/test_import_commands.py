@@ -16,6 +16,7 @@ from stream.cli import main
 from stream.config import Config, EngineConfig
 from stream.engine_commands import take_engine
 from stream.engines import open_engines
+from stream.errors import ConfigError
 from stream.import_commands import bundled_samples
 from stream.media import ClipReader
 from tests.models.published_files import wav2lip
@@ -166,6 +167,8 @@ def test_a_shipped_name_and_a_configured_folder_come_before_the_imported_ones(tm
     configured = Config(engine=EngineConfig(folder="/elsewhere"))
     assert take_engine(Config(), "mine", tmp_path).engine == EngineConfig(name="mine", folder=str(tmp_path))
     assert take_engine(Config(), None, tmp_path).engine == EngineConfig()
+    with pytest.raises(ConfigError, match=r"no network 'mime', there is: .*mine\. Import one"):
+        take_engine(Config(), "mime", tmp_path)
     assert take_engine(configured, "mine", tmp_path).engine == EngineConfig(name="mine", folder="/elsewhere")
 
 
