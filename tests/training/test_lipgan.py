@@ -91,13 +91,14 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_its_end() -> None:
 
 
 def test_the_lite_generator_learns_by_the_same_recipe(tmp_path: Path) -> None:
-    config = replace(_config(30), network=build(NetworkConfig, {"variant": "lite", "size": "s", "width": 0.25}, "here"))
+    network = build(NetworkConfig, {"variant": "lite", "size": "s", "width": 0.25}, "here")
+    config = replace(_config(12, log_every=1), network=network)
     plain = replace(config.mix, picture_augment=False, mel_augment=False)
     rate = replace(config.run, learning_rate=1e-3)
     train_on(replace(config, mix=plain, run=rate), CLIPS, None, tmp_path, held=[])
     losses = [row["mouth_l1"] for row in _log(tmp_path) if "mouth_l1" in row]
-    assert len(losses) == 6
-    assert sum(losses[-2:]) < 0.6 * sum(losses[:2])
+    assert len(losses) == 12
+    assert max(losses[-3:]) < 0.7 * losses[0]
     generator, _ = generator_of_run(tmp_path / "checkpoint.pt")
     assert isinstance(generator, LipGanLite)
     assert generator.config == LipGanLiteConfig(size="s", crop_px=96, width=0.25)
