@@ -48,6 +48,7 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recordings", type=Path, action="append", default=[], help="folder of English speech with a metadata.csv"
     )
+    parser.add_argument("--crop-px", type=int, default=96, help="side of the crops, as the network takes them")
     parser.set_defaults(command=_prepare)
 
 
@@ -57,7 +58,7 @@ def _prepare(parsed: argparse.Namespace) -> None:
     from training.data.prepare import prepare
 
     networks = LandmarkNetworks(threads=2)
-    prepare(parsed.material, parsed.cache, lambda: FaceFollower(networks), _say, parsed.recordings)
+    prepare(parsed.material, parsed.cache, lambda: FaceFollower(networks), _say, parsed.recordings, parsed.crop_px)
 
 
 def _add_heads(parser: argparse.ArgumentParser) -> None:

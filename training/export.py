@@ -29,13 +29,12 @@ from models.manifest import SCHEMA, Checkpoint, EngineManifest, Licence, sha256_
 from models.torch_engine import TorchEngine
 from training.checkpoint import load_checkpoint
 from training.config import NetworkConfig, build
-from training.data.cache import CachedClip, load_clips
+from training.data.cache import CachedClip, inner, load_clips, size_of
 from training.networks import TrainedGenerator, new_generator
 
 CHECKPOINT_FILE = "generator.safetensors"
 MIN_SAMPLES = 8
 # A cached crop's margin is at most this part of the crop: a cache of another crop size is told by it.
-WIDEST_MARGIN = 4
 
 
 def export(
@@ -155,13 +154,12 @@ def samples_from(
 
 def _inside(cached: NDArray[np.uint8], crop_px: int) -> NDArray[np.uint8]:
     """The product's own crop out of a cached one with its margin."""
-    margin = (len(cached) - crop_px) // 2
-    if not 0 <= margin <= crop_px // WIDEST_MARGIN:
+    if size_of(cached) != crop_px:
         raise ExportError(
-            f"the cache has crops of {len(cached)} px with their margin, the network takes {crop_px} px; "
-            "prepare a cache for it"
+            f"the cache has crops of {size_of(cached)} px, the network takes {crop_px} px; prepare one with "
+            f"--crop-px {crop_px}"
         )
-    return np.ascontiguousarray(cached[margin : margin + crop_px, margin : margin + crop_px])
+    return np.ascontiguousarray(inner(cached))
 
 
 def generator_of_run(checkpoint: Path) -> tuple[TrainedGenerator, dict[str, object]]:

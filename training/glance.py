@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kernels.crop import generator_input
 from kernels.mel import BANDS, LIPGAN_WINDOW, SILENCE, MelWindow, window_at
 from models.generators import Generator, window_of
-from training.data.cache import MARGIN_PX, CachedClip
+from training.data.cache import CachedClip, inner
 from training.gauge import MIDDLE, SPREAD, MouthGauge
 
 Pictures = NDArray[np.uint8]
@@ -34,7 +34,7 @@ SILENT_PICTURES = 4
 
 def centre(clip: CachedClip) -> Pictures:
     """The product's own crops, without the margin; uint8 [T, S, S, 3]."""
-    return clip.crops[:, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+    return inner(clip.crops)
 
 
 def windows(clip: CachedClip, pts_ns: NDArray[np.int64], window: MelWindow = LIPGAN_WINDOW) -> NDArray[np.float32]:

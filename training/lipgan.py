@@ -27,8 +27,16 @@ from models.generators import window_of
 from models.lipgan import FACE_SIZE, SyncDiscriminator, contrastive_loss
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from training.config import ConfigError, LipganConfig, NetworkConfig, RunConfig, as_dict, build
-from training.data.cache import CachedClip, CachedPortraits, CachedSpeech, load_clips, load_portraits, load_speech
-from training.data.sampler import WINDOW, Batch, Sampler
+from training.data.cache import (
+    CachedClip,
+    CachedPortraits,
+    CachedSpeech,
+    load_clips,
+    load_portraits,
+    load_speech,
+    size_of,
+)
+from training.data.sampler import Batch, Sampler
 from training.gauge import MouthGauge, gauge_loss
 from training.glance import glance
 from training.networks import TrainedGenerator, new_generator
@@ -145,13 +153,11 @@ def train_on(
     torch.set_num_threads(config.run.threads)
     # Denormal gradients cost 20 % of a step.
     torch.set_flush_denormal(True)
-    sampler = Sampler(clips, portraits, config.mix, config.run.seed, config.network.crop_px, speech=speech)
+    check_size(clips, config)
     trainer = new_trainer(config)
-    if window_of(trainer.generator) != WINDOW:
-        raise ConfigError(
-            f"look_ahead_ms is {config.network.look_ahead_ms}, expected {NetworkConfig().look_ahead_ms}: "
-            "the sampler draws no other mel window yet"
-        )
+    window = window_of(trainer.generator)
+    size = config.network.crop_px
+    sampler = Sampler(clips, portraits, config.mix, config.run.seed, size, speech=speech, window=window)
     if resume:
         trainer.restore(load_checkpoint(checkpoint))
     else:
@@ -187,6 +193,19 @@ def new_trainer(config: LipganConfig) -> Trainer:
     discriminator_adam = torch.optim.Adam(discriminator.parameters(), config.run.learning_rate)
     gauge = MouthGauge()
     return Trainer(config, generator, averaged, discriminator, gauge, listener, generator_adam, discriminator_adam)
+
+
+def check_size(clips: list[CachedClip], config: LipganConfig) -> None:
+    """Hold a cache against the network that is to learn from it.
+
+    Raises:
+        ConfigError: The crops are of another size.
+    """
+    found, wanted = size_of(clips[0].crops), config.network.crop_px
+    if found != wanted:
+        raise ConfigError(
+            f"the cache holds crops of {found} px, the network takes {wanted}: prepare one with --crop-px {wanted}"
+        )
 
 
 def begin_with(trainer: Trainer, weights: Path) -> None:

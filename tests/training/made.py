@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.mel import SAMPLE_RATE_HZ
-from training.data.cache import MARGIN_PX, CachedClip
+from training.data.cache import CachedClip, margin_px
 
 FRAME_NS = 40_000_000
-SIDE = 96 + 2 * MARGIN_PX
+SIDE = 96 + 2 * margin_px(96)
 
 
 def made_clip(name: str, person: str, split: str = "train", frames: int = 30, seed: int = 0) -> CachedClip:

@@ -1,12 +1,16 @@
 """Batches: the same for the same step, masked, and balanced between persons."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from kernels.mel import LIPGAN_WINDOW, MelWindow
 from tests.training.made import made_clip
 from training.config import MixConfig
-from training.data.augment import Look, _reverberate, apply_look, augment_mel, silence_mel
-from training.data.cache import MARGIN_PX, CachedPortraits, CachedSpeech
+from training.data.augment import Look, _reverberate, _tempo, apply_look, augment_mel, silence_mel
+from training.data.cache import CachedPortraits, CachedSpeech, inner, margin_px, size_of
+from training.data.clips import MaterialError
 from training.data.sampler import Sampler
 
 pytestmark = pytest.mark.unit
@@ -40,8 +44,7 @@ def test_the_target_is_hidden_from_the_middle_row_on_and_the_identity_is_not() -
 
 def test_without_augmentation_the_picture_is_the_products_own_crop() -> None:
     crop = CLIPS[0].crops[4]
-    inside = slice(MARGIN_PX, -MARGIN_PX)
-    np.testing.assert_array_equal(apply_look(crop, Look(), 96), crop[inside, inside])
+    np.testing.assert_array_equal(apply_look(crop, Look(), 96), inner(crop))
 
 
 def test_a_flip_mirrors_the_products_own_crop() -> None:
@@ -54,7 +57,7 @@ def test_augmented_windows_keep_shape_and_range() -> None:
     rng = np.random.default_rng(0)
     wide = rng.uniform(-4, 4, (80, 33)).astype(np.float32)
     for _ in range(50):
-        for mel in (augment_mel(wide, 27, 0.0, rng), silence_mel(27, rng)):
+        for mel in (augment_mel(wide, LIPGAN_WINDOW, 0.0, rng), silence_mel(27, rng)):
             assert mel.shape == (80, 27)
             assert np.abs(mel).max() <= 4
 
@@ -118,3 +121,31 @@ def test_a_room_keeps_sounding_after_a_click_and_falls_by_sixty_decibels_in_its_
     # 0.25 s are 20 columns, 60 dB are 4.8 units.
     np.testing.assert_allclose(heard[:, 6] - heard[:, 16], 2.4, atol=0.15)
     assert heard[0, 6] < heard[0, 5]
+
+
+def test_the_size_of_a_crop_is_known_from_its_cached_picture() -> None:
+    for size in (96, 128, 192, 256):
+        side = size + 2 * margin_px(size)
+        assert size_of(np.zeros((side, side, 3), np.uint8)) == size
+        assert inner(np.zeros((2, side, side, 3), np.uint8)).shape == (2, size, size, 3)
+    with pytest.raises(MaterialError, match="prepare it again"):
+        size_of(np.zeros((97, 97, 3), np.uint8))
+
+
+def test_a_window_without_look_ahead_ends_at_the_picture() -> None:
+    mix = MixConfig(portrait_share=0, silence_share=0, voiced_share=0, mel_augment=False, speech_share=0)
+    rising = replace(CLIPS[0], mel=np.tile(np.arange(96, dtype=np.float32), (80, 1)))
+    window = MelWindow(columns=16, look_ahead=0)
+    batch = Sampler([rising], None, mix, seed=3, window=window).batch(0, 16)
+    assert batch.mel.shape == (16, 1, 80, 16)
+    columns = batch.mel[:, 0, 0, -1]
+    # A picture of 40 ms is 3.2 columns of 12.5 ms.
+    times = np.round(columns * 12.5 / 40) * 40
+    np.testing.assert_allclose(columns * 12.5, times, atol=6.3)
+
+
+def test_a_tempo_change_leaves_the_pictures_own_moment_in_its_column() -> None:
+    window = MelWindow(columns=16, look_ahead=2)
+    wide = np.tile(np.arange(22, dtype=np.float32), (80, 1))
+    for rate in (0.9, 1.0, 1.1):
+        assert _tempo(wide, window, rate)[0, window.past] == pytest.approx(3 + window.past)

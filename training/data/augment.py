@@ -14,7 +14,7 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
-from kernels.mel import BANDS, COLUMN_NS, MAX_ABS, NS_PER_S, SILENCE, mel_filters
+from kernels.mel import BANDS, COLUMN_NS, MAX_ABS, NS_PER_S, SILENCE, MelWindow, mel_filters
 
 Picture = NDArray[np.uint8]
 Mel = NDArray[np.floating[Any]]
@@ -127,19 +127,19 @@ def _tone(picture: Picture, look: Look) -> Picture:
     return np.asarray(cv2.LUT(picture, table[:, None, :]), np.uint8)
 
 
-def augment_mel(wide: Mel, columns: int, loud: float, rng: np.random.Generator) -> Mel:
+def augment_mel(wide: Mel, window: MelWindow, loud: float, rng: np.random.Generator) -> Mel:
     """Another voice, microphone and room saying the same.
 
     Args:
-        wide: float32 [80, W] around the picture's time, W > columns, so that the tempo can change.
-        columns: Width of the result.
+        wide: float32 [80, W], the window with as many columns more before as after it, so that the tempo can change.
+        window: Which columns of a result belong to the picture.
         loud: The clip's level where it is loud, in mel units; noise is set below it.
         rng: Source of the draw.
 
     Returns:
         float32 [80, columns] in [-4, 4].
     """
-    mel = _tempo(wide, columns, rng.uniform(0.9, 1.1) if rng.random() < 0.5 else 1.0)
+    mel = _tempo(wide, window, rng.uniform(0.9, 1.1) if rng.random() < 0.5 else 1.0)
     if rng.random() < 0.8:
         mel = _formant_shift(mel, float(np.exp(rng.normal(0, 0.09))))
     if rng.random() < 0.35:
@@ -162,11 +162,12 @@ def silence_mel(columns: int, rng: np.random.Generator) -> Mel:
     return np.clip(noise, -MAX_ABS, MAX_ABS).astype(np.float32)
 
 
-def _tempo(wide: Mel, columns: int, rate: float) -> Mel:
-    middle = wide.shape[1] // 2
+def _tempo(wide: Mel, window: MelWindow, rate: float) -> Mel:
+    """Faster or slower about the picture's own time."""
+    margin = (wide.shape[1] - window.columns) // 2
     if rate == 1.0:
-        return wide[:, middle - columns // 2 : middle - columns // 2 + columns]
-    at = middle + (np.arange(columns) - columns // 2) * rate
+        return wide[:, margin : margin + window.columns]
+    at = margin + window.past + (np.arange(window.columns) - window.past) * rate
     left = np.clip(np.floor(at).astype(int), 0, wide.shape[1] - 2)
     part = (at - left).astype(np.float32)
     return np.asarray(wide[:, left] * (1 - part) + wide[:, left + 1] * part)

@@ -20,7 +20,36 @@ SPEECH_FOLDER = "speech"
 TRACK_HZ = 100
 SYNTHETIC = "flite_"
 """How the voices of a synthesiser begin."""
-MARGIN_PX = 8
+MARGIN_SHARE = 12
+"""The margin is a twelfth of the crop's side."""
+
+
+def margin_px(size_px: int) -> int:
+    """Margin around a crop of some side."""
+    return size_px // MARGIN_SHARE
+
+
+def size_of(crops: NDArray[np.uint8]) -> int:
+    """Side of the product's own crop inside cached ones [..., M, M, 3].
+
+    Raises:
+        MaterialError: No crop has this side with its margin.
+    """
+    side = int(crops.shape[-2])
+    size = round(side * MARGIN_SHARE / (MARGIN_SHARE + 2))
+    fitting = [each for each in (size - 1, size, size + 1) if each + 2 * margin_px(each) == side]
+    if not fitting:
+        raise MaterialError(
+            f"the cache holds pictures of {side} px, which no crop has with its margin; prepare it again"
+        )
+    return fitting[0]
+
+
+def inner(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The product's own crops inside cached ones, [..., S, S, 3]."""
+    size = size_of(crops)
+    margin = (crops.shape[-2] - size) // 2
+    return crops[..., margin : margin + size, margin : margin + size, :]
 
 
 @dataclass(frozen=True, slots=True)

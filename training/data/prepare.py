@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kernels.crop import crop_face, crop_transform
 from kernels.mel import mel_spectrogram
 from kernels.yuv import BT601_LIMITED, rgb_to_i420
-from training.data.cache import MARGIN_PX, CachedClip, save_clip, save_split
+from training.data.cache import CachedClip, margin_px, save_clip, save_split
 from training.data.clips import NS_PER_S, MaterialError, Planes, read_pictures, read_sound
 from training.data.mouth import mouth_opening, mouth_width
 from training.data.portraits import MouthPose, move_mouth
@@ -48,6 +48,7 @@ def prepare(
     follower: Callable[[], Follower],
     say: Callable[[str], None],
     recordings: Sequence[Path] = (),
+    crop_px: int = SIZE_PX,
 ) -> None:
     """Build the cache.
 
@@ -57,6 +58,7 @@ def prepare(
         follower: Makes a fresh follower; called once per clip.
         say: Takes one line of progress.
         recordings: Further folders of English speech with a list of what is said in them.
+        crop_px: Side of the crops; the network's.
 
     Raises:
         MaterialError, ConfigError: A clip is missing or unusable.
@@ -65,17 +67,17 @@ def prepare(
     rows: list[dict[str, object]] = []
     taught: list[tuple[ClipEntry, CachedClip]] = []
     for entry in read_clips(material):
-        clip = prepare_clip(entry, follower())
+        clip = prepare_clip(entry, follower(), crop_px)
         save_clip(cache, clip)
         rows.append({"name": entry.name, "person": entry.person, "split": entry.split, "frames": len(clip.crops)})
         say(f"{entry.name}: {len(clip.crops)} frames, opening {clip.opening.mean():.3f} +- {clip.opening.std():.3f}")
         taught += [(entry, replace(clip, crops=clip.crops[:0]))] if entry.split == "train" else []
     save_split(cache, rows)
     prepare_speech(material, cache, taught, say, recordings)
-    prepare_portraits(portrait_paths(material), cache, follower, say)
+    prepare_portraits(portrait_paths(material), cache, follower, say, crop_px)
 
 
-def prepare_clip(entry: ClipEntry, follower: Follower) -> CachedClip:
+def prepare_clip(entry: ClipEntry, follower: Follower, crop_px: int = SIZE_PX) -> CachedClip:
     """Cut every face out of one stretch.
 
     Raises:
@@ -90,7 +92,7 @@ def prepare_clip(entry: ClipEntry, follower: Follower) -> CachedClip:
         landmarks = follower.find(planes)
         if landmarks is None:
             continue
-        crop, inside = margin_crop(planes, follower.smooth(pts_ns, landmarks))
+        crop, inside = margin_crop(planes, follower.smooth(pts_ns, landmarks), crop_px)
         crops.append(crop)
         tracks.append((pts_ns, mouth_opening(landmarks), mouth_width(landmarks), inside))
     if not crops:
@@ -109,34 +111,37 @@ def prepare_clip(entry: ClipEntry, follower: Follower) -> CachedClip:
     )
 
 
-def margin_crop(planes: Planes, landmarks: Points, scale: int = 1) -> tuple[NDArray[np.uint8], Points]:
+def margin_crop(
+    planes: Planes, landmarks: Points, crop_px: int = SIZE_PX, scale: int = 1
+) -> tuple[NDArray[np.uint8], Points]:
     """The product's crop with a margin, and the landmarks in the crop without it.
 
     Args:
         planes: Y, U, V.
         landmarks: [478, 2] in pixels of the picture.
+        crop_px: Side of the product's crop.
         scale: 1, or an oversampling factor for crop and margin alike.
 
     Returns:
-        uint8 RGB [M, M, 3] with M = scale * (96 + 2 * margin), and [478, 2] in crop pixels without margin.
+        uint8 RGB [M, M, 3] with M = scale * (crop_px + 2 * margin), and [478, 2] in crop pixels without margin.
     """
-    to_crop = crop_transform(landmarks, SIZE_PX * scale)
+    to_crop = crop_transform(landmarks, crop_px * scale)
     inside = landmarks @ to_crop[:, :2].T + to_crop[:, 2]
     wide = to_crop.copy()
-    wide[:, 2] += MARGIN_PX * scale
-    size = scale * (SIZE_PX + 2 * MARGIN_PX)
+    wide[:, 2] += margin_px(crop_px) * scale
+    size = scale * (crop_px + 2 * margin_px(crop_px))
     return crop_face(planes, wide, size, BT601_LIMITED), inside.astype(np.float32)
 
 
 def prepare_portraits(
-    paths: list[Path], cache: Path, follower: Callable[[], Follower], say: Callable[[str], None]
+    paths: list[Path], cache: Path, follower: Callable[[], Follower], say: Callable[[str], None], crop_px: int
 ) -> None:
     """Write every portrait in every pose; portraits without a face are left out and counted."""
     poses = [MouthPose(opening, scale) for scale in WIDTH_SCALES for opening in OPENINGS]
     names: list[str] = []
     pictures: list[NDArray[np.uint8]] = []
     for number, path in enumerate(paths):
-        moved = portrait_poses(path, follower(), poses, np.random.default_rng(number))
+        moved = portrait_poses(path, follower(), poses, np.random.default_rng(number), crop_px)
         if moved is not None:
             names.append(path.stem)
             pictures.append(moved)
@@ -153,7 +158,7 @@ def prepare_portraits(
 
 
 def portrait_poses(
-    path: Path, follower: Follower, poses: list[MouthPose], rng: np.random.Generator
+    path: Path, follower: Follower, poses: list[MouthPose], rng: np.random.Generator, crop_px: int = SIZE_PX
 ) -> NDArray[np.uint8] | None:
     """One portrait in all poses, uint8 RGB [V, M, M, 3], or None without a face."""
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
@@ -164,9 +169,9 @@ def portrait_poses(
     landmarks = follower.find(planes)
     if landmarks is None:
         return None
-    crop, inside = margin_crop(planes, landmarks, PORTRAIT_OVERSAMPLING)
+    crop, inside = margin_crop(planes, landmarks, crop_px, PORTRAIT_OVERSAMPLING)
     teeth = float(rng.uniform(0.0, 0.06))
-    points = inside + MARGIN_PX * PORTRAIT_OVERSAMPLING
-    size = (SIZE_PX + 2 * MARGIN_PX,) * 2
+    points = inside + margin_px(crop_px) * PORTRAIT_OVERSAMPLING
+    size = (crop_px + 2 * margin_px(crop_px),) * 2
     moved = (move_mouth(crop, points, pose, teeth) for pose in poses)
     return np.stack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in moved])

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.crop import generator_input
-from kernels.mel import NS_PER_S, MelWindow, window_at
+from kernels.mel import LIPGAN_WINDOW, NS_PER_S, MelWindow, window_at
 from training.config import MixConfig
 from training.data.augment import Look, Mel, apply_look, augment_mel, draw_look, jitter, silence_mel
 from training.data.cache import SYNTHETIC, TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech
 
-WINDOW = MelWindow()
-# Room for a tempo change of a tenth on both sides of the window.
-WIDE_WINDOW = MelWindow(columns=33, look_ahead=16)
+# Room for a tempo change of a tenth on both sides of the window, in columns.
+TEMPO_COLUMNS = 3
 CLOSED_MARGIN = 0.012
 # A voice of a synthesiser counts as a quarter of a person's: there is any amount of it, and all of it is alike.
 SYNTHETIC_WEIGHT = 0.25
@@ -90,7 +89,10 @@ class Sampler:
         size: int = 96,
         *,
         speech: Sequence[CachedSpeech] = (),
+        window: MelWindow = LIPGAN_WINDOW,
     ) -> None:
+        self._window = window
+        self._wide = MelWindow(window.columns + 2 * TEMPO_COLUMNS, window.look_ahead + TEMPO_COLUMNS)
         self._clips, self._portraits, self._mix, self._speech = clips, portraits, mix, speech
         self._seed, self._size = seed, size
         frames: dict[str, int] = {}
@@ -127,7 +129,7 @@ class Sampler:
 
     def _sound(self, rng: np.random.Generator) -> tuple[Mel, tuple[float, float]]:
         if rng.random() < self._mix.silence_share:
-            return silence_mel(WINDOW.columns, rng), (0.0, np.nan)
+            return silence_mel(self._window.columns, rng), (0.0, np.nan)
         heard = self._heard(rng)
         return heard.mel, (heard.opening, heard.width_scale * MEAN_WIDTH)
 
@@ -145,12 +147,7 @@ class Sampler:
         index = int(rng.choice(len(self._speech), p=self._speech_weights))
         speech = self._speech[index]
         at = int(rng.integers(len(speech.mouths)))
-        time_ns = at * NS_PER_S // TRACK_HZ
-        if self._mix.mel_augment:
-            wide = window_at(speech.mel, time_ns, WIDE_WINDOW)
-            mel = augment_mel(wide, WINDOW.columns, self._speech_loud[index], rng)
-        else:
-            mel = window_at(speech.mel, time_ns, WINDOW)
+        mel = self._mel_at(speech.mel, at * NS_PER_S // TRACK_HZ, self._speech_loud[index], rng)
         opening, width_scale = (float(each) for each in speech.mouths[at])
         return _Heard(mel, opening, width_scale)
 
@@ -202,7 +199,7 @@ class Sampler:
         return self._dress(crops[identity], crops[target], heard.mel, mouth, rng)
 
     def _silence(self, rng: np.random.Generator, *, from_portrait: bool) -> _Sample:
-        mel = silence_mel(WINDOW.columns, rng)
+        mel = silence_mel(self._window.columns, rng)
         if from_portrait and self._portraits is not None:
             crops = self._portraits.crops[int(rng.integers(len(self._portraits.names)))]
             target = self._nearest_pose(0.0, float(rng.uniform(0.93, 1.04)))
@@ -241,11 +238,12 @@ class Sampler:
 
     def _mel(self, index: int, frame: int, rng: np.random.Generator) -> Mel:
         clip = self._clips[index]
-        pts_ns = int(clip.pts_ns[frame])
+        return self._mel_at(clip.mel, int(clip.pts_ns[frame]), self._loud[index], rng)
+
+    def _mel_at(self, mel: Mel, time_ns: int, loud: float, rng: np.random.Generator) -> Mel:
         if not self._mix.mel_augment:
-            return window_at(clip.mel, pts_ns, WINDOW)
-        wide = window_at(clip.mel, pts_ns, WIDE_WINDOW)
-        return augment_mel(wide, WINDOW.columns, self._loud[index], rng)
+            return window_at(mel, time_ns, self._window)
+        return augment_mel(window_at(mel, time_ns, self._wide), self._window, loud, rng)
 
     def _dress(
         self,
