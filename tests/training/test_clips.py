@@ -67,3 +67,21 @@ def test_a_clip_without_a_face_is_refused_by_name(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "empty.mkv", frames=3)
     with pytest.raises(MaterialError, match=r"empty\.mkv shows no face"):
         prepare_clip(ClipEntry("empty", path, "nobody", "train"), BlindFollower())
+
+
+class SettledFollower:
+    """Finds the same face in every picture."""
+
+    def find(self, _planes: Planes) -> Points | None:
+        points = np.random.default_rng(0).uniform(20, 28, (478, 2)).astype(np.float32)
+        points[[33, 263, 61, 291, 13, 14, 152]] = [[20, 18], [40, 18], [25, 34], [35, 34], [30, 33], [30, 35], [30, 44]]
+        return points
+
+    def smooth(self, _pts_ns: int, landmarks: Points) -> Points:
+        return landmarks
+
+
+def test_a_file_whose_sound_is_late_is_put_right(tmp_path: Path) -> None:
+    entry = ClipEntry("late", write_clip(tmp_path / "late.mkv"), "anna", "measured", sound_late_ms=64)
+    clip = prepare_clip(entry, SettledFollower())
+    np.testing.assert_array_equal(clip.pts_ns, np.arange(25) * 40_000_000 + 64_000_000)

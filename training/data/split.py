@@ -29,6 +29,7 @@ class ClipEntry:
         start_s: First instant used.
         end_s: First instant not used.
         words: What is said, where that is known; for the whole file.
+        sound_late_ms: How much later than the lips the file's own sound is; known from elsewhere, 0 for most.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ClipEntry:
     start_s: float = 0.0
     end_s: float = float("inf")
     words: str = ""
+    sound_late_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Source:
     held_clip_from_s: float = 0.0
     measured: bool = False
     words: str = ""
+    sound_late_ms: float = 0.0
 
 
 def read_clips(material: Path, table: Path = CONFIG_FOLDER / "clips.toml") -> list[ClipEntry]:
@@ -132,7 +135,7 @@ def _stretches(path: Path, source: Source) -> list[ClipEntry]:
     cut_s = source.held_clip_from_s
     words = grid_sentence(path.stem[-6:]) if source.words == "grid" else ""
     if not cut_s:
-        return [ClipEntry(name, path, person, split, words=words)]
+        return [ClipEntry(name, path, person, split, words=words, sound_late_ms=source.sound_late_ms)]
     return [
         ClipEntry(f"{name}-a", path, person, split, end_s=cut_s),
         ClipEntry(f"{name}-b", path, person, "held_clip", start_s=cut_s),
