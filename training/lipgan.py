@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from models.checkpoint import load_generator
 from models.generators import window_of
-from models.lipgan import FACE_SIZE, SyncDiscriminator, contrastive_loss
+from models.lipgan import FACE_SIZE, LipGanConfig, SyncDiscriminator, contrastive_loss
+from models.lipgan_lite import LipGanLiteConfig
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from training.config import ConfigError, LipganConfig, NetworkConfig, RunConfig, as_dict, build
 from training.data.cache import (
@@ -209,15 +210,20 @@ def check_size(clips: list[CachedClip], config: LipganConfig) -> None:
 
 
 def begin_with(trainer: Trainer, weights: Path) -> None:
-    """Put a file's weights in place of the drawn ones.
+    """Put a file's weights in place of the drawn ones; of LipGAN's, "lite" takes the sound encoder, if as wide.
 
     Raises:
         EngineError: The file is missing or damaged.
         ConfigError: It holds another network than the config asks for.
     """
-    begun = load_generator(weights)
-    if begun.config != trainer.generator.config:
-        raise ConfigError(f"{weights} holds {begun.config}, the config asks for {trainer.generator.config}")
+    begun, wanted = load_generator(weights), trainer.generator.config
+    hears_alike = LipGanConfig(width=trainer.config.network.width)
+    if isinstance(wanted, LipGanLiteConfig) and begun.config == hears_alike:
+        for generator in (trainer.generator, trainer.averaged):
+            generator.sound.load_state_dict(begun.sound.state_dict())
+        return
+    if begun.config != wanted:
+        raise ConfigError(f"{weights} holds {begun.config}, the config asks for {wanted}")
     trainer.generator.load_state_dict(begun.state_dict())
     trainer.averaged.load_state_dict(begun.state_dict())
 
