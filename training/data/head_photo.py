@@ -14,6 +14,8 @@ Picture = NDArray[np.uint8]
 # How far the face drags its surroundings: this many times as far as it moves, within these shares of the side. Below
 # 1.5 the surroundings would fold.
 REACH, LEAST_REACH, MOST_REACH = 3.0, 0.08, 0.3
+# How far light that falls on the face is let run out, as a share of the side: hair and wall are not lit with it.
+LIGHT_REACH = 0.05
 # Blur of a portrait in its own pixels, which what is drawn in colour must share.
 PORTRAIT_BLUR_PX = 0.55
 # Reach of the lips' shadow on the teeth in the portrait's pixels, and the light that is left in it.
@@ -74,7 +76,7 @@ def _daylight(inside: NDArray[Any], zoom: float) -> Floats:
 
 
 def _carry_on(moved: Floats, known: NDArray[np.bool_], zoom: float) -> Floats:
-    """Continue a field [S, S, C] beyond where it is known, coming to rest at `REACH`."""
+    """Continue motion and gain, [S, S, 3], beyond where they are known, until they come to rest."""
     side = moved.shape[0]
     furthest = float(np.abs(moved[known][:, :2]).max(initial=0.0)) * zoom / side
     reach = float(np.clip(REACH * furthest, LEAST_REACH, MOST_REACH)) * side / _STEP
@@ -86,7 +88,8 @@ def _carry_on(moved: Floats, known: NDArray[np.bool_], zoom: float) -> Floats:
     filled = at[label]
     near = np.clip(away / (0.02 * side), 0, 1)[..., None]
     filled = filled + (cv2.GaussianBlur(filled, (0, 0), 0.012 * side) - filled) * near
-    share = np.clip(1 - away / reach, 0, 1)
-    filled *= (share * share * (3 - 2 * share))[..., None]
+    reaches = np.array([reach, reach, LIGHT_REACH * side / _STEP], np.float32)
+    share = np.clip(1 - away[..., None] / reaches, 0, 1)
+    filled *= share * share * (3 - 2 * share)
     wide = cv2.resize(filled, (side, side), interpolation=cv2.INTER_LINEAR)
     return np.where(known[..., None], moved, wide)
