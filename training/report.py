@@ -31,6 +31,7 @@ Static = the lower half of one frame with a closed mouth. Offset: positive = dra
 sheet, four per clip: truth, own voice, foreign voice, silence."""
 
 Row = dict[str, float | str]
+SHEET_QUALITY = 80
 
 
 def write_report(path: Path, means: Sequence[Row], rows: Sequence[Row]) -> None:
@@ -43,7 +44,9 @@ def write_report(path: Path, means: Sequence[Row], rows: Sequence[Row]) -> None:
 
 def write_sheet(path: Path, strips: Sequence[NDArray[np.uint8]]) -> None:
     """Write strips of pictures, uint8 RGB [H, W, 3] of one width, below each other."""
-    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR))
+    cv2.imwrite(
+        str(path), cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, SHEET_QUALITY]
+    )
 
 
 def _table(heads: list[str], rows: Sequence[Row], names: tuple[str, str]) -> list[str]:
