@@ -52,6 +52,7 @@ class MixConfig:
     Attributes:
         portrait_share: Moving portraits with the sound of a recording or a real clip.
         voiced_share: Real frames with the sound of a recording that their mouth fits.
+        heads_share: Synthetic heads with the recording that they were made to say; none where the cache has no heads.
         speech_share: Of the sounds that move portraits and teach the sound encoder, those of recordings; with them
             and with real frames none where the cache has no recordings.
         silence_share: Closed mouths with silence or room noise.
@@ -64,6 +65,7 @@ class MixConfig:
 
     portrait_share: float = 0.3
     voiced_share: float = 0.28
+    heads_share: float = 0.0
     speech_share: float = 0.65
     silence_share: float = 0.12
     picture_augment: bool = True

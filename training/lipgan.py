@@ -37,6 +37,7 @@ from training.data.cache import (
     load_speech,
     size_of,
 )
+from training.data.head_clips import load_heads
 from training.data.sampler import Batch, Sampler
 from training.gauge import MouthGauge, gauge_loss
 from training.glance import glance
@@ -128,6 +129,7 @@ def train(
         run,
         held=held,
         speech=load_speech(cache),
+        heads=load_heads(cache) if config.mix.heads_share else (),
         resume=resume,
         stop_after=stop_after,
         start=start,
@@ -142,6 +144,7 @@ def train_on(
     *,
     held: list[CachedClip],
     speech: Sequence[CachedSpeech] = (),
+    heads: Sequence[CachedClip] = (),
     resume: bool = False,
     stop_after: int | None = None,
     start: Path | None = None,
@@ -158,7 +161,8 @@ def train_on(
     trainer = new_trainer(config)
     window = window_of(trainer.generator)
     size = config.network.crop_px
-    sampler = Sampler(clips, portraits, config.mix, config.run.seed, size, speech=speech, window=window)
+    seed = config.run.seed
+    sampler = Sampler(clips, portraits, config.mix, seed, size, speech=speech, heads=heads, window=window)
     if resume:
         trainer.restore(load_checkpoint(checkpoint))
     else:

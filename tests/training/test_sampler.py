@@ -149,3 +149,13 @@ def test_a_tempo_change_leaves_the_pictures_own_moment_in_its_column() -> None:
     wide = np.tile(np.arange(22, dtype=np.float32), (80, 1))
     for rate in (0.9, 1.0, 1.1):
         assert _tempo(wide, window, rate)[0, window.past] == pytest.approx(3 + window.past)
+
+
+def test_synthetic_heads_have_their_share_of_a_batch() -> None:
+    mix = MixConfig(portrait_share=0, silence_share=0, heads_share=0.25, picture_augment=False, mel_augment=False)
+    grey = replace(CLIPS[0], crops=np.full_like(CLIPS[0].crops, 77), person="head")
+    target = Sampler(CLIPS, None, mix, seed=3, heads=[grey]).batch(0, 400).target
+    share = (np.abs(target - 77 / 255) < 1e-6).all((1, 2, 3)).mean()
+    assert 0.19 < share < 0.31
+    target = Sampler(CLIPS, None, mix, seed=3).batch(0, 40).target
+    assert not (np.abs(target - 77 / 255) < 1e-6).all((1, 2, 3)).any()

@@ -70,8 +70,24 @@ class _Person:
     mouth: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Clips to draw from, and per clip: its share, where its mouth is closed, how loud it gets, its closed frames."""
+
+    clips: Sequence[CachedClip]
+    weights: NDArray[np.float64]
+    rest: list[float]
+    loud: list[float]
+    closed: list[NDArray[np.intp]]
+
+    def mouth(self, index: int, frame: int) -> tuple[float, float]:
+        """Opening above this person's closed mouth, and width."""
+        clip = self.clips[index]
+        return max(0.0, float(clip.opening[frame]) - self.rest[index]), float(clip.width[frame])
+
+
 class Sampler:
-    """Draws batches from clips, moving portraits and recordings.
+    """Draws batches from clips, synthetic heads, moving portraits and recordings.
 
     A person's share of the real clips grows with the square root of their frames, so that one man
     with thirty clips does not crowd out ten persons with one; a voice's share of the recordings likewise.
@@ -89,25 +105,20 @@ class Sampler:
         size: int = 96,
         *,
         speech: Sequence[CachedSpeech] = (),
+        heads: Sequence[CachedClip] = (),
         window: MelWindow = LIPGAN_WINDOW,
     ) -> None:
         self._window = window
         self._wide = MelWindow(window.columns + 2 * TEMPO_COLUMNS, window.look_ahead + TEMPO_COLUMNS)
-        self._clips, self._portraits, self._mix, self._speech = clips, portraits, mix, speech
+        self._portraits, self._mix, self._speech = portraits, mix, speech
         self._seed, self._size = seed, size
-        frames: dict[str, int] = {}
-        for clip in clips:
-            frames[clip.person] = frames.get(clip.person, 0) + len(clip.crops)
-        weights = np.array([len(clip.crops) / np.sqrt(frames[clip.person]) for clip in clips])
-        self._weights = weights / weights.sum()
-        self._rest = [clip.rest for clip in clips]
-        self._loud = [clip.loud for clip in clips]
+        self._real_clips = _pool(clips)
+        self._heads = _pool(heads)
         self._speech_weights = _speech_weights(speech)
         self._speech_loud = [each.loud for each in speech]
-        self._persons = _persons(clips, self._rest)
+        self._persons = _persons(clips, self._real_clips.rest)
         person_frames = np.array([len(each.frame) for each in self._persons], np.float64)
         self._person_weights = np.sqrt(person_frames) / np.sqrt(person_frames).sum()
-        self._closed = [np.flatnonzero(clip.opening < clip.rest + CLOSED_MARGIN) for clip in clips]
 
     def batch(self, step: int, count: int) -> Batch:
         """The batch of one step."""
@@ -137,11 +148,12 @@ class Sampler:
         """A moment of a recording, or of a real clip."""
         if self._speech and rng.random() < self._mix.speech_share:
             return self._heard_speech(rng)
-        index = int(rng.choice(len(self._clips), p=self._weights))
-        clip = self._clips[index]
+        pool = self._real_clips
+        index = int(rng.choice(len(pool.clips), p=pool.weights))
+        clip = pool.clips[index]
         frame = int(rng.integers(len(clip.crops)))
-        opening = max(0.0, float(clip.opening[frame]) - self._rest[index])
-        return _Heard(self._mel(index, frame, rng), opening, float(clip.width[frame] / np.median(clip.width)))
+        opening, width = pool.mouth(index, frame)
+        return _Heard(self._mel(pool, index, frame, rng), opening, float(width / np.median(clip.width)))
 
     def _heard_speech(self, rng: np.random.Generator) -> _Heard:
         index = int(rng.choice(len(self._speech), p=self._speech_weights))
@@ -159,9 +171,13 @@ class Sampler:
         kind -= self._mix.silence_share
         if kind < portrait_share:
             return self._portrait(rng)
-        if self._speech and kind - portrait_share < self._mix.voiced_share:
+        kind -= portrait_share
+        if self._speech and kind < self._mix.voiced_share:
             return self._voiced(rng)
-        return self._real(rng)
+        kind -= self._mix.voiced_share if self._speech else 0.0
+        return self._own_sound(
+            self._heads if self._heads.clips and kind < self._mix.heads_share else self._real_clips, rng
+        )
 
     def _voiced(self, rng: np.random.Generator) -> _Sample:
         """A real frame with a recording's sound, where the person has a mouth that fits; else with its own."""
@@ -171,20 +187,22 @@ class Sampler:
         nearest = np.argpartition(away, min(ALIKE_FRAMES, len(away) - 1))[:ALIKE_FRAMES]
         nearest = nearest[away[nearest] < 1]
         if not len(nearest):
-            return self._real(rng)
+            return self._own_sound(self._real_clips, rng)
         chosen = int(rng.choice(nearest))
         index, frame = int(person.clip[chosen]), int(person.frame[chosen])
-        clip = self._clips[index]
+        clip = self._real_clips.clips[index]
         other = self._other_frame(clip, frame, rng)
-        return self._dress(clip.crops[other], clip.crops[frame], heard.mel, self._mouth(index, frame), rng)
+        mouth = self._real_clips.mouth(index, frame)
+        return self._dress(clip.crops[other], clip.crops[frame], heard.mel, mouth, rng)
 
-    def _real(self, rng: np.random.Generator) -> _Sample:
-        index = int(rng.choice(len(self._clips), p=self._weights))
-        clip = self._clips[index]
+    def _own_sound(self, pool: _Pool, rng: np.random.Generator) -> _Sample:
+        """A frame of a clip with the sound that belongs to it."""
+        index = int(rng.choice(len(pool.clips), p=pool.weights))
+        clip = pool.clips[index]
         frame = int(rng.integers(len(clip.crops)))
         other = self._other_frame(clip, frame, rng)
-        mouth = self._mouth(index, frame)
-        return self._dress(clip.crops[other], clip.crops[frame], self._mel(index, frame, rng), mouth, rng)
+        mel = self._mel(pool, index, frame, rng)
+        return self._dress(clip.crops[other], clip.crops[frame], mel, pool.mouth(index, frame), rng)
 
     def _portrait(self, rng: np.random.Generator) -> _Sample:
         assert self._portraits is not None
@@ -206,17 +224,13 @@ class Sampler:
             mouth = (float(self._portraits.openings[target]), np.nan)
             identity = self._identity(self._portraits.openings, target, np.arange(len(crops)), rng)
             return self._dress(crops[identity], crops[target], mel, mouth, rng)
-        index = int(rng.choice(len(self._clips), p=self._weights))
-        clip = self._clips[index]
-        frame = int(rng.choice(self._closed[index]))
-        mouth = self._mouth(index, frame)
+        pool = self._real_clips
+        index = int(rng.choice(len(pool.clips), p=pool.weights))
+        clip = pool.clips[index]
+        frame = int(rng.choice(pool.closed[index]))
+        mouth = pool.mouth(index, frame)
         identity = self._identity(clip.opening, frame, np.arange(len(clip.crops)), rng)
         return self._dress(clip.crops[identity], clip.crops[frame], mel, mouth, rng)
-
-    def _mouth(self, index: int, frame: int) -> tuple[float, float]:
-        """Opening above this person's closed mouth, and width."""
-        clip = self._clips[index]
-        return max(0.0, float(clip.opening[frame]) - self._rest[index]), float(clip.width[frame])
 
     def _other_frame(self, clip: CachedClip, frame: int, rng: np.random.Generator) -> int:
         far = np.flatnonzero(np.abs(np.arange(len(clip.crops)) - frame) >= self._mix.min_identity_distance)
@@ -236,9 +250,9 @@ class Sampler:
         away = (self._portraits.openings - opening) ** 2 / 0.02**2
         return int(np.argmin(away + (self._portraits.width_scales - width_scale) ** 2 / 0.06**2))
 
-    def _mel(self, index: int, frame: int, rng: np.random.Generator) -> Mel:
-        clip = self._clips[index]
-        return self._mel_at(clip.mel, int(clip.pts_ns[frame]), self._loud[index], rng)
+    def _mel(self, pool: _Pool, index: int, frame: int, rng: np.random.Generator) -> Mel:
+        clip = pool.clips[index]
+        return self._mel_at(clip.mel, int(clip.pts_ns[frame]), pool.loud[index], rng)
 
     def _mel_at(self, mel: Mel, time_ns: int, loud: float, rng: np.random.Generator) -> Mel:
         if not self._mix.mel_augment:
@@ -256,6 +270,20 @@ class Sampler:
         look = draw_look(rng) if self._mix.picture_augment else Look()
         moved = jitter(look, rng) if self._mix.picture_augment else look
         return _Sample(apply_look(identity, moved, self._size), apply_look(target, look, self._size), mel, mouth)
+
+
+def _pool(clips: Sequence[CachedClip]) -> _Pool:
+    frames: dict[str, int] = {}
+    for clip in clips:
+        frames[clip.person] = frames.get(clip.person, 0) + len(clip.crops)
+    weights = np.array([len(clip.crops) / np.sqrt(frames[clip.person]) for clip in clips])
+    return _Pool(
+        clips=clips,
+        weights=weights / weights.sum() if len(weights) else weights,
+        rest=[clip.rest for clip in clips],
+        loud=[clip.loud for clip in clips],
+        closed=[np.flatnonzero(clip.opening < clip.rest + CLOSED_MARGIN) for clip in clips],
+    )
 
 
 def _speech_weights(speech: Sequence[CachedSpeech]) -> NDArray[np.float64]:
