@@ -1,6 +1,7 @@
 """`visavis engines import`, from a published file to a re-voiced clip. Weights are random: no lips are judged."""
 
 import importlib.util
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,8 @@ def test_a_clip_is_dubbed_with_an_imported_engine(
 
 
 def test_a_server_takes_an_imported_engine_by_its_name(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # A command that ran before may have made the log quieter.
+    caplog.set_level(logging.WARNING)
     config = take_engine(Config(), "wav2lip", imported_folder({"XDG_DATA_HOME": str(home)}))
     engines = open_engines(config)
     assert engines.mel_window == MelWindow(16, 11)
