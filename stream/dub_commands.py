@@ -8,12 +8,13 @@ import signal
 import sys
 from pathlib import Path
 
-from models.catalogue import WEIGHTS, LoadedEngine, load_engine, terms_of
+from models.catalogue import LoadedEngine, terms_of
 from stream.clock import MonotonicClock
 from stream.config import Config, load_config
 from stream.dub import Dub
 from stream.dub_job import DubFigures, DubJob, check_paths
 from stream.engine_commands import take_engine
+from stream.engines import open_generator
 from stream.errors import ConfigError
 from stream.faces import FaceFinder, open_face_finder
 from stream.media import Encoding
@@ -88,15 +89,7 @@ def _dub_and_report(job: DubJob, config: Config, report: Path | None, cache_fold
     check_paths(job)
     if report is not None and not report.parent.is_dir():
         raise ConfigError(f"the folder {report.parent} does not exist: choose another place for --report")
-    wanted = config.engine
-    engine = load_engine(
-        wanted.name,
-        wanted.backend,
-        wanted.precision,
-        wanted.threads or None,
-        weights_folder=Path(wanted.folder) if wanted.folder else WEIGHTS,
-        cache_folder=cache_folder,
-    )
+    engine = open_generator(config.engine, cache_folder)
     if terms := terms_of(engine):
         print(f"visavis: {terms}", file=sys.stderr)
     try:

@@ -9,7 +9,7 @@ from typing import Protocol
 from kernels.mel import MelWindow
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine, mel_window, terms_of
 from models.engine import Engine
-from stream.config import Config
+from stream.config import Config, EngineConfig
 from stream.errors import ConfigError
 from stream.faces import FaceFinder, LoadedNetworks, load_networks, open_face_finder
 from stream.frames import FaceCrop, SyncedFrame, VideoFrame
@@ -168,6 +168,22 @@ class Engines:
         self.engine.close()
 
 
+def open_generator(wanted: EngineConfig, cache_folder: Path | None) -> LoadedEngine:
+    """Open the generator that the configuration names.
+
+    Raises:
+        EngineError: It is missing or stale; the message ends with the remedy.
+    """
+    return load_engine(
+        wanted.name,
+        wanted.backend,
+        wanted.precision,
+        wanted.threads or None,
+        weights_folder=Path(wanted.folder) if wanted.folder else WEIGHTS,
+        cache_folder=cache_folder,
+    )
+
+
 def open_engines(config: Config, *, cache_folder: Path | None = None) -> Engines:
     """Load what the configuration names, and try a face finder, so that what is missing shows at start.
 
@@ -178,17 +194,9 @@ def open_engines(config: Config, *, cache_folder: Path | None = None) -> Engines
     Raises:
         ConfigError, EngineError: Something is missing or stale; the message ends with the remedy.
     """
-    wanted = config.engine
 
     def open_engine() -> LoadedEngine:
-        return load_engine(
-            wanted.name,
-            wanted.backend,
-            wanted.precision,
-            wanted.threads or None,
-            weights_folder=Path(wanted.folder) if wanted.folder else WEIGHTS,
-            cache_folder=cache_folder,
-        )
+        return open_generator(config.engine, cache_folder)
 
     def open_session_finder(crop_size: int) -> FaceFinder:
         return open_finder(crop_size)

@@ -9,6 +9,7 @@ from kernels.mel import LIPGAN_WINDOW, MelWindow
 from models.cost import multiply_adds
 from models.lipgan import LipGanConfig, LipGanGenerator, parameter_count
 from models.lipgan_lite import FOLD, KEPT_AT_MOST, MARGIN_CELLS, LipGanLite, LipGanLiteConfig, LiteSize
+from tests.models.tiny import settle
 
 pytestmark = pytest.mark.unit
 
@@ -27,11 +28,7 @@ def _drawing(config: LipGanLiteConfig = SMALL) -> LipGanLite:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     generator = LipGanLite(config)
-    for layer in generator.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = 1.0
-    with torch.no_grad():
-        generator(*_inputs(config.crop_px, batch=4))
+    settle(generator, *_inputs(config.crop_px, batch=4))
     return generator.eval()
 
 

@@ -19,13 +19,18 @@ def tiny_generator(seed: int = 0) -> LipGanGenerator:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     generator = LipGanGenerator(LipGanConfig(width=WIDTH))
+    inputs = samples(4, seed=seed)
+    settle(generator, torch.from_numpy(inputs.face), torch.from_numpy(inputs.mel))
+    return generator.eval()
+
+
+def settle(generator: torch.nn.Module, face: torch.Tensor, mel: torch.Tensor) -> None:
+    """Give random weights the batch norm statistics of these activations: their pictures then vary."""
     for layer in generator.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 1.0
-    inputs = samples(4, seed=seed)
     with torch.no_grad():
-        generator(torch.from_numpy(inputs.face), torch.from_numpy(inputs.mel))
-    return generator.eval()
+        generator(face, mel)
 
 
 def samples(count: int, *, seed: int) -> Samples:

@@ -25,7 +25,7 @@ class FakeLoaded(FakeGenerator):
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dub_commands, "load_engine", lambda *_args, **_options: FakeLoaded())
+    monkeypatch.setattr(dub_commands, "open_generator", lambda *_args, **_options: FakeLoaded())
     monkeypatch.setattr(dub_commands, "open_face_finder", lambda *_args, **_options: FakeFinder())
 
 
@@ -150,7 +150,7 @@ def test_a_missing_engine_is_one_line_with_its_remedy(
     def missing(*_args: object, **_options: object) -> None:
         raise EngineError("no network 'lipgan'. Fetch it again: git checkout -- models/weights/lipgan")
 
-    monkeypatch.setattr(dub_commands, "load_engine", missing)
+    monkeypatch.setattr(dub_commands, "open_generator", missing)
     assert run("dub", make_clip(tmp_path / "in.mp4"), "--voice", VOICE, "-o", tmp_path / "out.mp4") == 2
     assert "git checkout -- models/weights/lipgan" in complaint(capsys)
     assert not (tmp_path / "out.mp4").exists()
@@ -162,7 +162,7 @@ def test_our_own_fault_is_one_line_and_exit_1(
     def broken(*_args: object, **_options: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(dub_commands, "load_engine", broken)
+    monkeypatch.setattr(dub_commands, "open_generator", broken)
     arguments = ["dub", make_clip(tmp_path / "in.mp4"), "--voice", VOICE, "-o", tmp_path / "out.mp4"]
     assert run(*arguments) == 1
     assert "internal error, ZeroDivisionError: a bug" in complaint(capsys)
@@ -192,7 +192,7 @@ class Interrupts(FakeLoaded):
             os.kill(os.getpid(), getattr(signal, sys.argv[3]))
         return super().infer(feed)
 
-dub_commands.load_engine = lambda *a, **k: Interrupts()
+dub_commands.open_generator = lambda *a, **k: Interrupts()
 dub_commands.open_face_finder = lambda *a, **k: FakeFinder()
 raise SystemExit(main(["dub", sys.argv[1], "--voice", sys.argv[1], "-o", sys.argv[2]]))
 """

@@ -7,8 +7,10 @@ from real pixels; the middle `size` pixels are exactly what the live path would 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +90,11 @@ class CachedClip:
         """The opening at which this person's mouth counts as closed: the 5th percentile."""
         return float(np.percentile(self.opening, 5))
 
+    @property
+    def mouths(self) -> NDArray[np.float32]:
+        """As of a recording, float32 [T, 2]; openings are below 0 where the mouth is more closed than at rest."""
+        return np.stack([self.opening - self.rest, self.width / np.median(self.width)], 1).astype(np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class CachedPortraits:
@@ -131,17 +138,19 @@ class CachedSpeech:
 def save_clip(folder: Path, clip: CachedClip) -> None:
     """Write one clip; the file appears under its name only when it is whole."""
     fields = {key: value for key, value in asdict(clip).items() if isinstance(value, np.ndarray)}
-    partial = folder / f".{clip.name}.partial.npz"
-    np.savez(partial, allow_pickle=False, **fields)
-    partial.replace(folder / f"{clip.name}.npz")
+    _save(folder, clip.name, fields)
 
 
 def save_speech(folder: Path, speech: CachedSpeech) -> None:
     """Write one recording; the file appears under its name only when it is whole."""
     (folder / SPEECH_FOLDER).mkdir(exist_ok=True)
-    partial = folder / SPEECH_FOLDER / f".{speech.name}.partial.npz"
-    np.savez(partial, allow_pickle=False, voice=speech.voice, mel=speech.mel, mouths=speech.mouths)
-    partial.replace(folder / SPEECH_FOLDER / f"{speech.name}.npz")
+    _save(folder / SPEECH_FOLDER, speech.name, {"voice": speech.voice, "mel": speech.mel, "mouths": speech.mouths})
+
+
+def _save(folder: Path, name: str, fields: Mapping[str, NDArray[Any] | str]) -> None:
+    partial = folder / f".{name}.partial.npz"
+    np.savez(partial, allow_pickle=False, **fields)
+    partial.replace(folder / f"{name}.npz")
 
 
 def load_speech(folder: Path) -> list[CachedSpeech]:

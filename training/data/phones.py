@@ -118,7 +118,10 @@ def align_phones(samples: NDArray[np.float32], text: str, language: str = ENGLIS
         return decoder
 
     entries = [_entry(word) if foreign else word for word in words]
-    if not words or not all(foreign.values()) or any(new_decoder().lookup_word(each) is None for each in set(entries)):
+    if not words or not all(foreign.values()):
+        return None
+    dictionary = new_decoder()
+    if any(dictionary.lookup_word(each) is None for each in entries):
         return None
     peak = max(float(np.abs(samples).max()), 1e-6)
     return _align(new_decoder, np.asarray(samples * (PEAK / peak), np.float32), entries)

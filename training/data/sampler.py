@@ -116,7 +116,7 @@ class Sampler:
         self._heads = _pool(heads)
         self._speech_weights = _speech_weights(speech)
         self._speech_loud = [each.loud for each in speech]
-        self._persons = _persons(clips, self._real_clips.rest)
+        self._persons = _persons(clips)
         person_frames = np.array([len(each.frame) for each in self._persons], np.float64)
         self._person_weights = np.sqrt(person_frames) / np.sqrt(person_frames).sum()
 
@@ -132,7 +132,7 @@ class Sampler:
         )
 
     def sounds(self, step: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mel windows [N, 1, 80, 27] of real clips and silence, and the mouths [N, 2] that belong to them."""
+        """Mel windows [N, 1, 80, T] of recordings, real clips and silence, and the mouths [N, 2] that go with them."""
         rng = np.random.default_rng([self._seed, step, 1])
         drawn = [self._sound(rng) for _ in range(count)]
         mel, mouth = zip(*drawn, strict=True)
@@ -302,19 +302,17 @@ def _speech_weights(speech: Sequence[CachedSpeech]) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum() if len(weights) else weights)
 
 
-def _persons(clips: Sequence[CachedClip], rest: Sequence[float]) -> list[_Person]:
+def _persons(clips: Sequence[CachedClip]) -> list[_Person]:
     found = []
     for name in sorted({clip.person for clip in clips}):
         theirs = [index for index, clip in enumerate(clips) if clip.person == name]
-        mouths = [
-            np.stack([(clips[i].opening - rest[i]).clip(0), clips[i].width / np.median(clips[i].width)], 1)
-            for i in theirs
-        ]
+        # More closed than closed is closed.
+        mouths = [clips[i].mouths.clip(0) for i in theirs]
         found.append(
             _Person(
                 clip=np.repeat(theirs, [len(clips[i].crops) for i in theirs]),
                 frame=np.concatenate([np.arange(len(clips[i].crops)) for i in theirs]),
-                mouth=np.concatenate(mouths).astype(np.float32),
+                mouth=np.concatenate(mouths),
             )
         )
     return found

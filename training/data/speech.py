@@ -91,8 +91,7 @@ def _said(entry: ClipEntry, clip: CachedClip) -> Said | None:
     phones = align_phones(read_sound(entry.path)[0], entry.words)
     if phones is None:
         return None
-    mouths = np.stack([clip.opening - clip.rest, clip.width / np.median(clip.width)], 1)
-    return Said(clip.person, phones, clip.pts_ns / 1e9, mouths.astype(np.float32))
+    return Said(clip.person, phones, clip.pts_ns / 1e9, clip.mouths)
 
 
 def _everything(
