@@ -107,22 +107,23 @@ def on_chroma_grid(to_luma: Map) -> Map:
     return rescaled(to_luma, to_pixel=2.0)
 
 
-def generator_input(identity: Rgb, target: Rgb) -> NDArray[np.float32]:
+def generator_input(identity: Rgb, target: Rgb, mask_row: int | None = None) -> NDArray[np.float32]:
     """Stack what the generator sees.
 
     Args:
         identity: uint8 RGB [S, S, 3], whole.
-        target: uint8 RGB [S, S, 3]; its rows from S // 2 on, mouth and jaw, are hidden.
+        target: uint8 RGB [S, S, 3]; its rows from `mask_row` on are hidden.
+        mask_row: None for S // 2, mouth and jaw; S hides nothing.
 
     Returns:
-        float32 [6, S, S] in [0, 1]: identity's R, G, B, then the target's with the lower half 0.
+        float32 [6, S, S] in [0, 1]: identity's R, G, B, then the target's with the hidden rows 0.
 
     Source:
         `batch_inference.py` in Rudrabha/LipGAN (identity first, masked second; Wav2Lip has them reversed).
     """
     side = identity.shape[0]
     stacked = np.zeros((6, side, side), np.float32)
-    upper = side // 2
+    upper = side // 2 if mask_row is None else mask_row
     for i, (whole, hidden) in enumerate(zip(cv2.split(identity), cv2.split(target), strict=True)):
         np.multiply(whole, _TO_UNIT, out=stacked[i])
         np.multiply(hidden[:upper], _TO_UNIT, out=stacked[3 + i, :upper])

@@ -22,13 +22,15 @@ _BETTER_BY = 0.03
 # Light and hair change: a picture older than this gives way to any new one of its pose that is nearly as closed.
 _STALE_NS = 20_000_000_000
 _NEARLY = 0.02
+# A mouth this open shows what there is to see; a yawn shows no more.
+_OPEN = 0.15
 
 
 @dataclass(slots=True, eq=False)
 class _Kept:
     pts_ns: int
     pose: NDArray[np.float64]
-    opening: float
+    unfit: float
     picture: Rgb
 
 
@@ -37,10 +39,12 @@ class IdentityBank:
 
     Args:
         capacity: Most pictures kept; the oldest goes first.
+        opened: Keep the most open mouth of each pose instead of the most closed: it shows teeth and tongue.
     """
 
-    def __init__(self, capacity: int = 24) -> None:
+    def __init__(self, capacity: int = 24, *, opened: bool = False) -> None:
         self._capacity = capacity
+        self._opened = opened
         self._kept: list[_Kept] = []
         self._chosen: _Kept | None = None
 
@@ -52,7 +56,7 @@ class IdentityBank:
             landmarks: float32 [478, 2] in one scale from picture to picture, x first.
             picture: uint8 RGB [S, S, 3] of the face now.
         """
-        now = _measured(pts_ns, landmarks, picture)
+        now = _measured(pts_ns, landmarks, picture, opened=self._opened)
         self._keep(now)
         best = min(self._kept, key=lambda kept: _cost(kept, now))
         if (
@@ -66,8 +70,8 @@ class IdentityBank:
     def _keep(self, now: _Kept) -> None:
         for index, kept in enumerate(self._kept):
             if np.hypot(*(kept.pose - now.pose)) < _SAME_POSE:
-                stale = now.pts_ns - kept.pts_ns > _STALE_NS and now.opening < kept.opening + _NEARLY
-                if now.opening < kept.opening or stale:
+                stale = now.pts_ns - kept.pts_ns > _STALE_NS and now.unfit < kept.unfit + _NEARLY
+                if now.unfit < kept.unfit or stale:
                     self._kept[index] = now
                 return
         self._kept.append(now)
@@ -75,13 +79,14 @@ class IdentityBank:
             self._kept.remove(min(self._kept, key=lambda kept: kept.pts_ns))
 
 
-def _measured(pts_ns: int, landmarks: NDArray[np.float32], picture: Rgb) -> _Kept:
+def _measured(pts_ns: int, landmarks: NDArray[np.float32], picture: Rgb, *, opened: bool) -> _Kept:
     left, right = landmarks[_EYES].astype(np.float64)
     eyes = max(float(np.hypot(*(right - left))), 1e-6)
     upper, lower = landmarks[_INNER_LIPS].astype(np.float64)
     pose = (landmarks[_NOSE_TIP] - (left + right) / 2) / eyes
-    return _Kept(pts_ns, pose, float(np.hypot(*(lower - upper))) / eyes, picture)
+    opening = float(np.hypot(*(lower - upper))) / eyes
+    return _Kept(pts_ns, pose, -min(opening, _OPEN) if opened else opening, picture)
 
 
 def _cost(kept: _Kept, now: _Kept) -> float:
-    return kept.opening + _POSE_COUNTS * float(np.hypot(*(kept.pose - now.pose)))
+    return kept.unfit + _POSE_COUNTS * float(np.hypot(*(kept.pose - now.pose)))

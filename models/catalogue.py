@@ -34,8 +34,8 @@ BACKENDS: Mapping[str, str] = {
 
 FASTEST_FIRST = ("int8", "bf16", "fp32")
 
-IDENTITIES = ("same_frame", "reference")
-"""Which picture may give the identity channels; serving can do either."""
+IDENTITIES = ("same_frame", "reference", "open_mouth")
+"""Which picture may give the identity channels; serving can do any."""
 
 MAX_THREADS = 4
 """More threads on a picture of 96 pixels wait for each other longer than they work."""
@@ -187,9 +187,10 @@ def serving_mel(window: mel.MelWindow = mel.LIPGAN_WINDOW) -> MelInput:
     )
 
 
-def serving_crop(size_px: int = 96, identity: str = IDENTITIES[0]) -> CropInput:
+def serving_crop(size_px: int = 96, identity: str = IDENTITIES[0], *, masked: bool = True) -> CropInput:
     """The picture input that serving makes; see `kernels.crop.generator_input`."""
-    return CropInput(size_px, mask_row=size_px // 2, channels="identity rgb, target rgb", identity=identity)
+    mask_row = size_px // 2 if masked else size_px
+    return CropInput(size_px, mask_row=mask_row, channels="identity rgb, target rgb", identity=identity)
 
 
 def mel_window(engine: Engine) -> mel.MelWindow:
@@ -211,7 +212,8 @@ def check_serving(folder: Path, manifest: EngineManifest) -> None:
         EngineError: They differ: the network would be shown something it was not trained on.
     """
     size, identity = manifest.crop.size_px, manifest.crop.identity
-    expected_crop = serving_crop(size, identity if identity in IDENTITIES else IDENTITIES[0])
+    known = identity if identity in IDENTITIES else IDENTITIES[0]
+    expected_crop = serving_crop(size, known, masked=manifest.crop.mask_row != size)
     expected_mel = serving_mel(_trained_window(folder, manifest))
     for part, found, expected in (("mel", manifest.mel, expected_mel), ("crop", manifest.crop, expected_crop)):
         if difference := describe_difference(asdict(found), asdict(expected)):

@@ -48,6 +48,11 @@ def crop_px_of(generator: Generator) -> int:
     return generator.config.crop_px if isinstance(generator, LipGanLite) else FACE_SIZE
 
 
+def masks(generator: Generator) -> bool:
+    """Whether the lower half of the target is hidden from a generator."""
+    return not isinstance(generator, LipGanLite)
+
+
 def window_of(generator: Generator) -> MelWindow:
     """The mel columns that a generator sees with each picture."""
     if isinstance(generator, LipGanLite):

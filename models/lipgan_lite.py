@@ -1,15 +1,21 @@
-"""A lip-sync generator for crops of 192 and 256 pixels that a processor draws in int8.
+"""A lip-sync generator for crops of 192 and 256 pixels that a processor draws in int8, and that changes a mouth.
+
+It is shown the picture that is to be changed, mouth and all, and the same face with its mouth open. Skin, beard and
+teeth are moved to where the sound wants them, at full resolution, along a coarse flow that is drawn for either picture;
+what neither shows is painted. The mouth that is there must not matter: that is a matter of training, where it is never
+one that the sound could explain (`training.data.sampler`).
 
 Dense 3 x 3 convolutions of 64 channels and more on a quarter of the crop's resolution run near the limit of int8
 arithmetic; layers at full resolution, depthwise and transposed convolutions do not. So the crop is folded into
 channels on the way in (pixel unshuffle) and unfolded on the way out (pixel shuffle). Three further stages of half the
-size each see the whole face. The upper half of the picture is known: only the hidden rows, and a few above them to
-blend over, are drawn. The sound enters every stage that draws, as a scale and a shift of each channel.
+size each see the whole face. Only the lower half, and a few rows above it to blend over, are drawn. The sound enters
+every stage that draws, as a scale and a shift of each channel.
 
 Source: W. Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
 Neural Network", CVPR 2016; A. Aitken et al., "Checkerboard artifact free sub-pixel convolution", arXiv:1707.02937;
-E. Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018; sound encoder and contract:
-`models.lipgan`.
+E. Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018; M. Jaderberg et al., "Spatial
+Transformer Networks", NeurIPS 2015; moving a reference's mouth instead of painting one: Z. Zhang et al., "DINet", AAAI
+2023 (arXiv:2303.03988); sound encoder: `models.lipgan`.
 """
 
 from __future__ import annotations
@@ -35,11 +41,16 @@ MARGIN_CELLS = 4
 """Rows of that grid above the hidden half that are drawn as well, and blended over."""
 
 
-KEPT_AT_MOST = 15 / 16
-"""Of the identity, in drawn rows: where all of it stayed, the painting would get no gradient and never come back."""
-
 FIRST_STROKES = 0.3
 """Gain of the last convolution's first weights, which keeps its sigmoids from saturating at once."""
+
+FIRST_SHARES = (-1.0, 2.0, -1.0)
+"""Where the three logits begin: nearly all of a first picture is the one that was shown, and all three can learn."""
+
+SHARES = ("paint", "target", "identity")
+
+FLOW_CELLS = 2.0
+"""Cells of the finest grid that a flow of 1 moves by: flows are then of the size that weights begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +158,7 @@ class _Blocks(nn.ModuleList):
 
 
 class LipGanLite(nn.Module):
-    """Draws the lower half of a face so that it says what is heard; same contract as `LipGanGenerator`."""
+    """Changes the lower half of a face so that it says what is heard."""
 
     def __init__(self, config: LipGanLiteConfig) -> None:
         super().__init__()
@@ -168,32 +179,51 @@ class LipGanLite(nn.Module):
             for i, stage in enumerate(stages)
         )
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in itertools.pairwise(widths))
-        self.draw = nn.Conv2d(widths[0], 4 * FOLD**2, 3, padding=1)
+        self.draw = nn.Conv2d(widths[0], (3 + len(SHARES)) * FOLD**2, 3, padding=1)
         self.unfold = nn.PixelShuffle(FOLD)
         initialise_shuffled(self.draw, FOLD, FIRST_STROKES)
+        self.flow = nn.Conv2d(widths[0], 4, 3, padding=1)
+        for parameter in self.flow.parameters():
+            nn.init.zeros_(parameter)
         self.register_buffer("drawn_share", _drawn_share(config.crop_px), persistent=False)
+        self.register_buffer("still", _still(config.crop_px), persistent=False)
+        self.register_buffer("first_shares", torch.tensor(FIRST_SHARES).view(1, -1, 1, 1), persistent=False)
         self.drawn_share: Tensor
+        self.still: Tensor
+        self.first_shares: Tensor
 
     def forward(self, face: Tensor, mel: Tensor) -> Tensor:
         """Draw.
 
         Args:
-            face: float [N, 6, S, S] in [0, 1]: identity RGB, then the target with its lower half zero.
-            mel: float [N, 1, 80, 27].
+            face: float [N, 6, S, S] in [0, 1]: the same face with its mouth open, RGB, then the picture to change.
+            mel: float [N, 1, 80, T], as many columns as `config.window` has.
 
         Returns:
-            float [N, 3, S, S] in [0, 1], RGB. Rows above the blend are the target's own.
+            float [N, 3, S, S] in [0, 1], RGB. Rows above the blend are the second picture's own.
         """
-        sound = self.sound(mel)
+        return self.drawn(face, mel)[0]
+
+    def drawn(self, face: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, and where each pixel of the drawn rows came from.
+
+        Returns:
+            The picture, and float [N, 2, 2, rows, S]: for the picture to change and for the other one, x and y of
+            the source in [-1, 1] as `grid_sample` takes them with corners not aligned.
+        """
+        identity, target = face[:, :3], face[:, 3:]
         first = self.config.crop_px - self.drawn_share.shape[2]
-        drawn = self.unfold(self.draw(self._features(face, sound)))
-        identity, known = face[:, :3, first:], face[:, 3:, first:]
-        # What of the identity may stay is copied at full resolution, which no feature on the coarse grid could carry.
-        kept = KEPT_AT_MOST * torch.sigmoid(drawn[:, 3:])
-        painted = torch.sigmoid(drawn[:, :3])
-        painted = painted + kept * (identity - painted)
+        features = self._features(face, self.sound(mel))
+        strokes = self.unfold(self.draw(features)).float()
+        flow = nn.functional.interpolate(self.flow(features).float(), scale_factor=FOLD, mode="bilinear")
+        places = self.still + flow.view(-1, 2, 2, *flow.shape[2:]) * (FLOW_CELLS * FOLD * 2 / self.config.crop_px)
+        moved = [_sampled(picture, places[:, i]) for i, picture in enumerate((target, identity))]
+        shares = torch.softmax(strokes[:, 3:] + self.first_shares, dim=1)
+        sources = (torch.sigmoid(strokes[:, :3]), *moved)
+        painted = sum(shares[:, i : i + 1] * source for i, source in enumerate(sources))
+        known = target[:, :, first:]
         blended = known + self.drawn_share * (painted - known)
-        return torch.cat([face[:, 3:, :first], blended], dim=2)
+        return torch.cat([target[:, :, :first], blended], dim=2), places
 
     def _features(self, face: Tensor, sound: Tensor) -> Tensor:
         """Features [N, C, rows, S / 4] of the rows that are drawn."""
@@ -232,6 +262,19 @@ def initialise_shuffled(conv: nn.Conv2d, factor: int, gain: float) -> None:
         conv.weight.copy_(gain * conv.weight[:: factor**2].repeat_interleave(factor**2, dim=0))
         assert conv.bias is not None
         conv.bias.zero_()
+
+
+def _sampled(picture: Tensor, places: Tensor) -> Tensor:
+    return nn.functional.grid_sample(
+        picture, places.permute(0, 2, 3, 1), mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def _still(crop_px: int) -> Tensor:
+    """The drawn rows' own places, [1, 1, 2, rows, S], as `grid_sample` takes them."""
+    middle = (torch.arange(crop_px, dtype=torch.float32) + 0.5) * (2 / crop_px) - 1
+    y, x = torch.meshgrid(middle[crop_px // 2 - MARGIN_CELLS * FOLD :], middle, indexing="ij")
+    return torch.stack([x, y])[None, None]
 
 
 def _drawn_share(crop_px: int) -> Tensor:

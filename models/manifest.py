@@ -52,10 +52,11 @@ class CropInput:
 
     Attributes:
         size_px: Side of the crop.
-        mask_row: First row that is zero in the target half of the input.
+        mask_row: First row that is zero in the target half of the input; `size_px` where nothing is hidden.
         channels: What the six channels are, in order.
-        identity: Which picture gives the identity channels: "same_frame" (the frame being drawn, unmasked) or
-            "reference" (the same face with its mouth at rest, see `kernels.identity`).
+        identity: Which picture gives the identity channels: "same_frame" (the frame being drawn, unmasked),
+            "reference" (the same face with its mouth at rest) or "open_mouth" (with its mouth open, teeth and all),
+            see `kernels.identity`.
     """
 
     size_px: int

@@ -61,13 +61,13 @@ class _Speaker:
         alpha: Share of made lips in the picture, 0 to 1.
         taken_up: The face is trusted, with hysteresis.
         seen_ns: When it was last in a picture.
-        reference: Its identity pictures, under the "reference" policy.
+        reference: Its identity pictures, under the policies that keep some.
     """
 
     alpha: float
+    reference: IdentityBank = field(repr=False)
     taken_up: bool = False
     seen_ns: int = 0
-    reference: IdentityBank = field(default_factory=IdentityBank, repr=False)
 
 
 class RenderStage:
@@ -78,8 +78,8 @@ class RenderStage:
     Args:
         engine: The generator: inputs "face" and "mel", output "picture".
         options: What to make and how to mark it.
-        identity: Picture that tells the generator who speaks: "same_frame", or "reference" for one of the
-            same face with its mouth at rest; None takes what the engine's manifest says.
+        identity: Picture that tells the generator who speaks: "same_frame", "reference" for one of the same face with
+            its mouth at rest, "open_mouth" for one with it open; None takes what the engine's manifest says.
 
     Attributes:
         passed: Pictures that left unchanged, by reason: "no_voice", "no_face", "low_confidence".
@@ -93,8 +93,9 @@ class RenderStage:
     ) -> None:
         self._engine = engine
         self._options = options
-        self._keeps_reference = (identity or _trained_identity(engine)) == "reference"
+        self._identity_policy = identity or _trained_identity(engine)
         self._size = int(engine.inputs["face"].shape[-1] or 0)
+        self._mask_row = engine.manifest.crop.mask_row if isinstance(engine, LoadedEngine) else None
         self._mel_shape = tuple(int(side or 1) for side in engine.inputs["mel"].shape[1:])
         self._badge = Badge(options.badge) if options.badge else None
         self._speakers: dict[int, _Speaker] = {}
@@ -144,12 +145,15 @@ class RenderStage:
         return [max(faces, key=lambda face: float(np.prod(np.ptp(face.landmarks, axis=0))))]
 
     def _fade(self, face: FaceCrop, step: float, voiced: bool) -> float:
-        speaker = self._speakers.setdefault(face.face_id, _Speaker(alpha=0.0))
+        speaker = self._speakers.setdefault(face.face_id, self._stranger())
         least = self._options.doubted if speaker.taken_up else self._options.trusted
         speaker.taken_up = voiced and face.confidence >= least
         speaker.alpha = min(1.0, max(0.0, speaker.alpha + (step if speaker.taken_up else -step)))
         speaker.seen_ns = face.pts_ns
         return speaker.alpha
+
+    def _stranger(self) -> _Speaker:
+        return _Speaker(alpha=0.0, reference=IdentityBank(opened=self._identity_policy == "open_mouth"))
 
     def _fade_absent(self, faces: Sequence[FaceCrop], step: float) -> None:
         """A face out of the picture cannot be drawn; it comes back with what the fade has left of it."""
@@ -170,7 +174,7 @@ class RenderStage:
     def _generate(self, faces: Sequence[FaceCrop], originals: Sequence[Rgb]) -> Rgb:
         """Run all faces as one batch; return uint8 RGB [N, S, S, 3]."""
         pairs = zip(faces, originals, strict=True)
-        inputs = [generator_input(self._identity(face, original), original) for face, original in pairs]
+        inputs = [generator_input(self._identity(face, original), original, self._mask_row) for face, original in pairs]
         mel = np.broadcast_to(self._last_mel, (len(faces), *self._mel_shape))
         feed = {"face": np.stack(inputs), "mel": np.ascontiguousarray(mel, np.float32)}
         picture = self._engine.infer(feed)["picture"]
@@ -178,7 +182,7 @@ class RenderStage:
         return np.ascontiguousarray(scaled.astype(np.uint8).transpose(0, 2, 3, 1))
 
     def _identity(self, face: FaceCrop, original: Rgb) -> Rgb:
-        if not self._keeps_reference:
+        if self._identity_policy == "same_frame":
             return original
         in_crop = (face.landmarks @ face.to_crop[:, :2].T).astype(np.float32)
         return self._speakers[face.face_id].reference.choose(face.pts_ns, in_crop, original)

@@ -46,7 +46,11 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--material", type=Path, required=True, help="folder that configs/clips.toml is relative to")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument(
-        "--recordings", type=Path, action="append", default=[], help="folder of English speech with a metadata.csv"
+        "--recordings",
+        metavar="FOLDER[:LANGUAGE]",
+        action="append",
+        default=[],
+        help="folder of speech with a metadata.csv, its language as espeak-ng calls it (default: en)",
     )
     parser.add_argument("--crop-px", type=int, default=96, help="side of the crops, as the network takes them")
     parser.set_defaults(command=_prepare)
@@ -56,9 +60,11 @@ def _prepare(parsed: argparse.Namespace) -> None:
     from models.landmarks import LandmarkNetworks
     from training.data.faces import FaceFollower
     from training.data.prepare import prepare
+    from training.data.speech import further_recordings
 
     networks = LandmarkNetworks(threads=2)
-    prepare(parsed.material, parsed.cache, lambda: FaceFollower(networks), _say, parsed.recordings, parsed.crop_px)
+    recordings = [further_recordings(each) for each in parsed.recordings]
+    prepare(parsed.material, parsed.cache, lambda: FaceFollower(networks), _say, recordings, parsed.crop_px)
 
 
 def _add_heads(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kernels.crop import generator_input
 from kernels.mel import BANDS, LIPGAN_WINDOW, SILENCE, MelWindow, window_at
-from models.generators import Generator, window_of
+from models.generators import Generator, masks, window_of
 from training.data.cache import CachedClip, inner
 from training.gauge import MIDDLE, SPREAD, MouthGauge
 
@@ -53,12 +53,14 @@ def torch_painter(generator: Generator) -> Painter:
     return paint
 
 
-def draw(paint: Painter, identity: Pictures, target: Pictures, mel: NDArray[np.float32]) -> Pictures:
-    """Draw pictures [T, S, S, 3] from identities and targets; returns uint8 of the same shape."""
+def draw(
+    paint: Painter, identity: Pictures, target: Pictures, mel: NDArray[np.float32], mask_row: int | None = None
+) -> Pictures:
+    """Draw pictures [T, S, S, 3] from identities and targets, masked as in `generator_input`; uint8, same shape."""
     drawn: list[Pictures] = []
     for first in range(0, len(target), BATCH):
         part = slice(first, first + BATCH)
-        face = np.stack([generator_input(i, t) for i, t in zip(identity[part], target[part], strict=True)])
+        face = np.stack([generator_input(i, t, mask_row) for i, t in zip(identity[part], target[part], strict=True)])
         picture = paint(face, mel[part])
         drawn.append((picture * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
     return np.concatenate(drawn)
@@ -77,7 +79,7 @@ def glance(generator: Generator, gauge: MouthGauge, clips: list[CachedClip], she
     numbers: list[dict[str, float]] = []
     for index, clip in enumerate(clips):
         other = clips[(index + 1) % len(clips)]
-        measured, pictures = _one(torch_painter(generator), window_of(generator), gauge, clip, other)
+        measured, pictures = _one(generator, gauge, clip, other)
         numbers.append(measured)
         rows += pictures
     _write_sheet(rows, sheet)
@@ -90,15 +92,23 @@ def _few_of_each_split(clips: list[CachedClip]) -> list[CachedClip]:
 
 
 def _one(
-    paint: Painter, window: MelWindow, gauge: MouthGauge, clip: CachedClip, other: CachedClip
+    generator: Generator, gauge: MouthGauge, clip: CachedClip, other: CachedClip
 ) -> tuple[dict[str, float], list[Pictures]]:
+    window, paint = window_of(generator), torch_painter(generator)
     crops = centre(clip)[::EVERY]
     pts_ns, truth = clip.pts_ns[::EVERY], clip.opening[::EVERY]
-    silent = np.full((SILENT_PICTURES, 1, BANDS, window.columns), SILENCE, np.float32)
-    own = draw(paint, crops, crops, windows(clip, pts_ns, window))
+    shown, mask_row = crops, None
+    if not masks(generator):
+        shown, mask_row = np.broadcast_to(crops[np.argmax(truth)], crops.shape), crops.shape[1]
+
+    def drawn(mel: NDArray[np.float32], every: int = 1) -> Pictures:
+        count = len(mel)
+        return draw(paint, shown[::every][:count], crops[::every][:count], mel, mask_row)
+
+    own = drawn(windows(clip, pts_ns, window))
     other_times = pts_ns - pts_ns[0] + other.pts_ns[0]
-    swapped = draw(paint, crops, crops, windows(other, other_times, window))
-    still = draw(paint, crops[::SILENT_PICTURES][:SILENT_PICTURES], crops[::SILENT_PICTURES][:SILENT_PICTURES], silent)
+    swapped = drawn(windows(other, other_times, window))
+    still = drawn(np.full((SILENT_PICTURES, 1, BANDS, window.columns), SILENCE, np.float32), SILENT_PICTURES)
     read_own, read_swap, read_still = (_openings(gauge, each) for each in (own, swapped, still))
     driving = np.interp(other_times, other.pts_ns, other.opening)
     inside = other_times <= other.pts_ns[-1]

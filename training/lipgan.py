@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint import load_generator
-from models.generators import window_of
+from models.generators import masks, window_of
 from models.lipgan import FACE_SIZE, LipGanConfig, SyncDiscriminator, contrastive_loss
 from models.lipgan_lite import LipGanLiteConfig
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
@@ -162,7 +162,17 @@ def train_on(
     window = window_of(trainer.generator)
     size = config.network.crop_px
     seed = config.run.seed
-    sampler = Sampler(clips, portraits, config.mix, seed, size, speech=speech, heads=heads, window=window)
+    sampler = Sampler(
+        clips,
+        portraits,
+        config.mix,
+        seed,
+        size,
+        speech=speech,
+        heads=heads,
+        window=window,
+        masked=masks(trainer.generator),
+    )
     if resume:
         trainer.restore(load_checkpoint(checkpoint))
     else:

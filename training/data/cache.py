@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.clips import MaterialError
+from training.data.phones import Phone
 
 SPLIT_FILE = "split.json"
 SPEECH_FOLDER = "speech"
@@ -68,6 +69,7 @@ class CachedClip:
         opening: float32 [T], `mouth_opening` of the unsmoothed landmarks.
         width: float32 [T], `mouth_width` likewise.
         landmarks: float32 [T, 478, 2] smoothed, in pixels of the product's crop (without margin).
+        others: uint8 RGB [T, M, M, 3], the same pictures but for another mouth; only synthetic heads have them.
     """
 
     name: str
@@ -79,6 +81,7 @@ class CachedClip:
     opening: NDArray[np.float32]
     width: NDArray[np.float32]
     landmarks: NDArray[np.float32]
+    others: NDArray[np.uint8] | None = None
 
     @property
     def loud(self) -> float:
@@ -122,12 +125,14 @@ class CachedSpeech:
         voice: Who speaks.
         mel: float32 [80, columns] of the whole recording.
         mouths: float32 [T, 2] at `TRACK_HZ`, opening above the closed mouth and width over the person's median.
+        phones: What is said when; empty where not known.
     """
 
     name: str
     voice: str
     mel: NDArray[np.float32]
     mouths: NDArray[np.float32]
+    phones: tuple[Phone, ...] = ()
 
     @property
     def loud(self) -> float:
@@ -144,10 +149,17 @@ def save_clip(folder: Path, clip: CachedClip) -> None:
 def save_speech(folder: Path, speech: CachedSpeech) -> None:
     """Write one recording; the file appears under its name only when it is whole."""
     (folder / SPEECH_FOLDER).mkdir(exist_ok=True)
-    _save(folder / SPEECH_FOLDER, speech.name, {"voice": speech.voice, "mel": speech.mel, "mouths": speech.mouths})
+    fields = {
+        "voice": np.array(speech.voice),
+        "mel": speech.mel,
+        "mouths": speech.mouths,
+        "phone_names": np.array([each.name for each in speech.phones], np.str_),
+        "phone_times_s": np.array([(each.start_s, each.end_s) for each in speech.phones], np.float64).reshape(-1, 2),
+    }
+    _save(folder / SPEECH_FOLDER, speech.name, fields)
 
 
-def _save(folder: Path, name: str, fields: Mapping[str, NDArray[Any] | str]) -> None:
+def _save(folder: Path, name: str, fields: Mapping[str, NDArray[Any]]) -> None:
     partial = folder / f".{name}.partial.npz"
     np.savez(partial, allow_pickle=False, **fields)
     partial.replace(folder / f"{name}.npz")
@@ -158,7 +170,9 @@ def load_speech(folder: Path) -> list[CachedSpeech]:
     found = []
     for path in sorted((folder / SPEECH_FOLDER).glob("[!.]*.npz")):
         with np.load(path) as fields:
-            found.append(CachedSpeech(path.stem, str(fields["voice"]), fields["mel"], fields["mouths"]))
+            named = zip(fields["phone_names"], fields["phone_times_s"].tolist(), strict=True)
+            phones = tuple(Phone(str(name), *times_s) for name, times_s in named)
+            found.append(CachedSpeech(path.stem, str(fields["voice"]), fields["mel"], fields["mouths"], phones))
     return found
 
 

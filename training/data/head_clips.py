@@ -24,7 +24,7 @@ from training.data.clips import NS_PER_S, MaterialError, Planes
 from training.data.head_model import Floats, HeadModel, load_head_model
 from training.data.head_motion import talking
 from training.data.head_renderer import HeadRenderer
-from training.data.heads import Head, make_head, varied
+from training.data.heads import Head, View, make_head, varied
 from training.data.mouth import mouth_opening, mouth_width
 from training.data.phones import Phone
 from training.data.prepare import Follower, margin_crop
@@ -73,8 +73,9 @@ def head_clip(
     person: str,
     crop_px: int,
     frames: int = CLIP_FRAMES,
+    other: Line | None = None,
 ) -> CachedClip:
-    """Let a head say a stretch of a line, and film it.
+    """Let a head say a stretch of a line, and film it; and once more with the lips saying something else.
 
     Args:
         renderer: Draws.
@@ -86,22 +87,37 @@ def head_clip(
         person: Whose portrait.
         crop_px: Side of the product's crop.
         frames: Pictures, at `RATE_HZ`; fewer where the line is shorter.
+        other: What the same pictures say in the clip's `others`: light, pose and grain are the same to the pixel.
 
     Returns:
         A clip of split "train" whose openings, widths and landmarks are those of the geometry.
     """
-    length = len(line.mouths) * RATE_HZ // TRACK_HZ
-    count = min(frames, length)
-    times_s = (int(rng.integers(length - count + 1)) + np.arange(count)) / RATE_HZ
+    count = min(frames, *(_length(each) for each in (line, other) if each is not None))
+    times_s = _stretch(line, count, rng)
+    other_times_s = _stretch(other, count, rng) if other is not None else times_s
     pts_ns = np.round(times_s * NS_PER_S).astype(np.int64)
     first = max(0, column_at(int(pts_ns[0])) - AROUND_COLUMNS)
-    mouths = line.mouths[np.round(times_s * TRACK_HZ).astype(int)]
-    moments = talking(model, head, mouths, [_said(line.phones, at) for at in times_s], RATE_HZ, rng)
-    views = [renderer.draw(head, each) for each in moments]
-    filmed = film([view.picture for view in views], rng)
+    seed = rng.integers(2**63)
+
+    def filmed(said: Line, at_s: NDArray[np.float64]) -> tuple[list[View], list[Planes]]:
+        alike = np.random.default_rng(seed)
+        mouths = said.mouths[np.round(at_s * TRACK_HZ).astype(int)]
+        moments = talking(model, head, mouths, [_said(said.phones, at) for at in at_s], RATE_HZ, alike)
+        views = [renderer.draw(head, each) for each in moments]
+        return views, film([view.picture for view in views], alike)
+
+    views, pictures = filmed(line, times_s)
     crops, inside = zip(
-        *(margin_crop(planes, view.landmarks, crop_px) for planes, view in zip(filmed, views, strict=True)), strict=True
+        *(margin_crop(planes, view.landmarks, crop_px) for planes, view in zip(pictures, views, strict=True)),
+        strict=True,
     )
+    others = None
+    if other is not None:
+        # Cut where the other mouth is: only the lips may differ.
+        _, pictures = filmed(other, other_times_s)
+        others = np.stack(
+            [margin_crop(planes, view.landmarks, crop_px)[0] for planes, view in zip(pictures, views, strict=True)]
+        )
     return CachedClip(
         name=name,
         person=person,
@@ -112,7 +128,17 @@ def head_clip(
         opening=np.array([view.opening for view in views], np.float32),
         width=np.array([mouth_width(view.landmarks) for view in views], np.float32),
         landmarks=np.stack(inside),
+        others=others,
     )
+
+
+def _length(line: Line) -> int:
+    return len(line.mouths) * RATE_HZ // TRACK_HZ
+
+
+def _stretch(line: Line, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Times of `count` pictures somewhere in a line, seconds."""
+    return (int(rng.integers(_length(line) - count + 1)) + np.arange(count)) / RATE_HZ
 
 
 def _said(phones: Sequence[Phone], at_s: float) -> str:
@@ -205,10 +231,19 @@ def prepare_heads(
                 continue
             rng = np.random.default_rng(number)
             path, head = _draw_head(model, paths, follower, rng)
-            speech = lines[int(rng.integers(len(lines)))]
-            line = Line(speech.mel, speech.mouths)
+            speech, other = (lines[int(each)] for each in rng.integers(len(lines), size=2))
             name = f"head-{number:06d}-{path.stem}"
-            clip = head_clip(renderer, model, head, line, rng, name=name, person=path.stem, crop_px=crop_px)
+            clip = head_clip(
+                renderer,
+                model,
+                head,
+                Line(speech.mel, speech.mouths, speech.phones),
+                rng,
+                name=name,
+                person=path.stem,
+                crop_px=crop_px,
+                other=Line(other.mel, other.mouths, other.phones),
+            )
             save_clip(folder, clip)
             say(f"{name}: {speech.name}, {len(clip.crops)} frames, opening {clip.opening.mean():.3f}")
 

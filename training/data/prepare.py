@@ -19,7 +19,7 @@ from training.data.cache import CachedClip, margin_px, save_clip, save_split
 from training.data.clips import NS_PER_S, MaterialError, Planes, read_pictures, read_sound
 from training.data.mouth import mouth_opening, mouth_width
 from training.data.portraits import MouthPose, move_mouth
-from training.data.speech import prepare_speech
+from training.data.speech import Recordings, prepare_speech
 from training.data.split import ClipEntry, portrait_paths, read_clips
 
 Points = NDArray[np.float32]
@@ -47,7 +47,7 @@ def prepare(
     cache: Path,
     follower: Callable[[], Follower],
     say: Callable[[str], None],
-    recordings: Sequence[Path] = (),
+    recordings: Sequence[Recordings] = (),
     crop_px: int = SIZE_PX,
 ) -> None:
     """Build the cache.
@@ -57,7 +57,7 @@ def prepare(
         cache: Folder to write to.
         follower: Makes a fresh follower; called once per clip.
         say: Takes one line of progress.
-        recordings: Further folders of English speech with a list of what is said in them.
+        recordings: Further speech with words.
         crop_px: Side of the crops; the network's.
 
     Raises:

@@ -13,6 +13,7 @@ from kernels.mel import LIPGAN_WINDOW, NS_PER_S, MelWindow, window_at
 from training.config import MixConfig
 from training.data.augment import Look, Mel, apply_look, augment_mel, draw_look, jitter, silence_mel
 from training.data.cache import SYNTHETIC, TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech
+from training.data.pairs import EditedPairs, MaskedPairs, Pair, Pairs
 
 # Room for a tempo change of a tenth on both sides of the window, in columns.
 TEMPO_COLUMNS = 3
@@ -31,7 +32,7 @@ class Batch:
     """What one step sees.
 
     Attributes:
-        face: float32 [N, 6, S, S] in [0, 1], identity RGB then masked target RGB.
+        face: float32 [N, 6, S, S] in [0, 1], identity RGB then the RGB that is shown, masked or with another mouth.
         target: float32 [N, 3, S, S] in [0, 1].
         mel: float32 [N, 1, 80, 27].
         mouth: float32 [N, 2], the target's opening above the closed mouth and its width, as shares of the
@@ -46,8 +47,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    identity: NDArray[np.uint8]
-    target: NDArray[np.uint8]
+    pictures: Pair
     mel: Mel
     mouth: tuple[float, float]
 
@@ -107,8 +107,13 @@ class Sampler:
         speech: Sequence[CachedSpeech] = (),
         heads: Sequence[CachedClip] = (),
         window: MelWindow = LIPGAN_WINDOW,
+        masked: bool = True,
     ) -> None:
         self._window = window
+        self._mask_row = size // 2 if masked else size
+        self._pairs: Pairs = (
+            MaskedPairs(mix.contrary_share, mix.min_identity_distance) if masked else EditedPairs(mix.contrary_share)
+        )
         self._wide = MelWindow(window.columns + 2 * TEMPO_COLUMNS, window.look_ahead + TEMPO_COLUMNS)
         self._portraits, self._mix, self._speech = portraits, mix, speech
         self._seed, self._size = seed, size
@@ -125,8 +130,11 @@ class Sampler:
         rng = np.random.default_rng([self._seed, step])
         samples = [self._sample(rng) for _ in range(count)]
         return Batch(
-            face=np.stack([generator_input(each.identity, each.target) for each in samples]),
-            target=np.stack([each.target for each in samples]).transpose(0, 3, 1, 2).astype(np.float32) / _FULL,
+            face=np.stack(
+                [generator_input(each.pictures.identity, each.pictures.shown, self._mask_row) for each in samples]
+            ),
+            target=np.stack([each.pictures.target for each in samples]).transpose(0, 3, 1, 2).astype(np.float32)
+            / _FULL,
             mel=np.stack([each.mel for each in samples])[:, None].astype(np.float32),
             mouth=np.array([each.mouth for each in samples], np.float32),
         )
@@ -191,30 +199,26 @@ class Sampler:
         chosen = int(rng.choice(nearest))
         index, frame = int(person.clip[chosen]), int(person.frame[chosen])
         clip = self._real_clips.clips[index]
-        other = self._other_frame(clip, frame, rng)
         mouth = self._real_clips.mouth(index, frame)
-        return self._dress(clip.crops[other], clip.crops[frame], heard.mel, mouth, rng)
+        return self._dress(self._pairs.of_clip(clip, frame, rng), heard.mel, mouth, rng)
 
     def _own_sound(self, pool: _Pool, rng: np.random.Generator) -> _Sample:
         """A frame of a clip with the sound that belongs to it."""
         index = int(rng.choice(len(pool.clips), p=pool.weights))
         clip = pool.clips[index]
         frame = int(rng.integers(len(clip.crops)))
-        other = self._other_frame(clip, frame, rng)
         mel = self._mel(pool, index, frame, rng)
-        return self._dress(clip.crops[other], clip.crops[frame], mel, pool.mouth(index, frame), rng)
+        return self._dress(self._pairs.of_clip(clip, frame, rng), mel, pool.mouth(index, frame), rng)
 
     def _portrait(self, rng: np.random.Generator) -> _Sample:
         assert self._portraits is not None
         heard = self._heard(rng)
         person = int(rng.integers(len(self._portraits.names)))
         target = self._nearest_pose(heard.opening, heard.width_scale)
-        openings = self._portraits.openings
-        identity = self._identity(openings, target, np.arange(len(openings)), rng)
-        crops = self._portraits.crops[person]
+        pair = self._pairs.of_portrait(self._portraits.crops[person], self._portraits.openings, target, rng)
         # The portrait's own mouth width is not the speaker's; the gauge learns only the opening here.
         mouth = (float(self._portraits.openings[target]), np.nan)
-        return self._dress(crops[identity], crops[target], heard.mel, mouth, rng)
+        return self._dress(pair, heard.mel, mouth, rng)
 
     def _silence(self, rng: np.random.Generator, *, from_portrait: bool) -> _Sample:
         mel = silence_mel(self._window.columns, rng)
@@ -222,28 +226,13 @@ class Sampler:
             crops = self._portraits.crops[int(rng.integers(len(self._portraits.names)))]
             target = self._nearest_pose(0.0, float(rng.uniform(0.93, 1.04)))
             mouth = (float(self._portraits.openings[target]), np.nan)
-            identity = self._identity(self._portraits.openings, target, np.arange(len(crops)), rng)
-            return self._dress(crops[identity], crops[target], mel, mouth, rng)
+            return self._dress(self._pairs.of_portrait(crops, self._portraits.openings, target, rng), mel, mouth, rng)
         pool = self._real_clips
         index = int(rng.choice(len(pool.clips), p=pool.weights))
         clip = pool.clips[index]
         frame = int(rng.choice(pool.closed[index]))
         mouth = pool.mouth(index, frame)
-        identity = self._identity(clip.opening, frame, np.arange(len(clip.crops)), rng)
-        return self._dress(clip.crops[identity], clip.crops[frame], mel, mouth, rng)
-
-    def _other_frame(self, clip: CachedClip, frame: int, rng: np.random.Generator) -> int:
-        far = np.flatnonzero(np.abs(np.arange(len(clip.crops)) - frame) >= self._mix.min_identity_distance)
-        return self._identity(clip.opening, frame, far, rng) if len(far) else frame
-
-    def _identity(
-        self, openings: NDArray[np.float32], target: int, candidates: NDArray[np.intp], rng: np.random.Generator
-    ) -> int:
-        """One of the candidates; for a share of the samples rather one whose mouth is another."""
-        if rng.random() >= self._mix.contrary_share:
-            return int(rng.choice(candidates))
-        away = np.abs(openings[candidates] - openings[target]).astype(np.float64) + 1e-3
-        return int(rng.choice(candidates, p=away / away.sum()))
+        return self._dress(self._pairs.of_clip(clip, frame, rng), mel, mouth, rng)
 
     def _nearest_pose(self, opening: float, width_scale: float) -> int:
         assert self._portraits is not None
@@ -259,17 +248,13 @@ class Sampler:
             return window_at(mel, time_ns, self._window)
         return augment_mel(window_at(mel, time_ns, self._wide), self._window, loud, rng)
 
-    def _dress(
-        self,
-        identity: NDArray[np.uint8],
-        target: NDArray[np.uint8],
-        mel: Mel,
-        mouth: tuple[float, float],
-        rng: np.random.Generator,
-    ) -> _Sample:
+    def _dress(self, pair: Pair, mel: Mel, mouth: tuple[float, float], rng: np.random.Generator) -> _Sample:
         look = draw_look(rng) if self._mix.picture_augment else Look()
         moved = jitter(look, rng) if self._mix.picture_augment else look
-        return _Sample(apply_look(identity, moved, self._size), apply_look(target, look, self._size), mel, mouth)
+        pictures = Pair(
+            *(apply_look(each, as_, self._size) for each, as_ in zip(pair, (moved, look, look), strict=True))
+        )
+        return _Sample(pictures, mel, mouth)
 
 
 def _pool(clips: Sequence[CachedClip]) -> _Pool:

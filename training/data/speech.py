@@ -48,7 +48,7 @@ def prepare_speech(
     cache: Path,
     clips: list[tuple[ClipEntry, CachedClip]],
     say: Callable[[str], None],
-    further: Sequence[Path] = (),
+    further: Sequence[Recordings] = (),
 ) -> None:
     """Fit the articulation model on clips whose words are known, then align and draw every recording.
 
@@ -57,7 +57,7 @@ def prepare_speech(
         cache: Folder to write to.
         clips: The clips that may be trained on.
         say: Takes one line of progress.
-        further: More folders of English recordings with a list of what is said in them, each one voice.
+        further: More recordings than the table's, see `further_recordings`.
 
     Raises:
         MaterialError, ConfigError: A recording, a list or a program is missing.
@@ -71,7 +71,7 @@ def prepare_speech(
     say(f"articulation: fitted on {len(said)} clips")
     table = tomllib.loads((CONFIG_FOLDER / "speech.toml").read_text(encoding="utf-8"))
     recordings = [build(Recordings, each, "speech.toml") for each in table.get("recordings", [])]
-    recordings += [Recordings(str(each.resolve()), each.name) for each in further]
+    recordings += further
     seconds: dict[str, float] = {}
     for name, voice, samples, phones in _everything(
         material, recordings, build(Spoken, table["spoken"], "speech.toml")
@@ -81,10 +81,21 @@ def prepare_speech(
     say("speech: " + ", ".join(f"{voice} {length:.0f} s" for voice, length in seconds.items()))
 
 
+def further_recordings(argument: str) -> Recordings:
+    """Read "FOLDER" or "FOLDER:LANGUAGE", a folder of one voice with a list of what is said in it.
+
+    Args:
+        argument: The language as espeak-ng calls it; English where it is left out.
+    """
+    folder, _, language = argument.partition(":")
+    path = Path(folder).resolve()
+    return Recordings(str(path), path.name, language=language or ENGLISH)
+
+
 def drawn_speech(name: str, voice: str, samples: Samples, phones: list[Phone], model: Articulation) -> CachedSpeech:
     """A recording with the mouth that the model draws for its phones."""
     times_s = np.arange(0, len(samples) / SAMPLE_RATE_HZ, 1 / TRACK_HZ)
-    return CachedSpeech(name, voice, mel_spectrogram(samples), model.track(phones, times_s))
+    return CachedSpeech(name, voice, mel_spectrogram(samples), model.track(phones, times_s), tuple(phones))
 
 
 def _said(entry: ClipEntry, clip: CachedClip) -> Said | None:
