@@ -16,7 +16,8 @@ from torch import Tensor
 from models.engine import EngineError
 from models.generators import FAMILIES, Generator, family_of, rebuild
 
-_NOTES = "notes"
+NOTES = "notes"
+"""Key of the header under which the notes travel."""
 
 
 def save_generator(
@@ -34,11 +35,15 @@ def save_generator(
         notes: JSON values that travel with the weights: steps, seed, figures.
         storage: float16 halves the file; batch norm statistics stay float32.
     """
-    half = storage == "float16"
-    tensors = {name: _stored(name, tensor, half=half) for name, tensor in generator.state_dict().items()}
-    header = {family_of(generator): json.dumps(generator.config.as_dict()), _NOTES: json.dumps(dict(notes or {}))}
+    header = {family_of(generator): json.dumps(generator.config.as_dict()), NOTES: json.dumps(dict(notes or {}))}
+    write_weights(path, generator.state_dict(), header, half=storage == "float16")
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str], *, half: bool = True) -> None:
+    """Write tensors under a header, whole or not at all; with `half` in half precision but for norm statistics."""
+    stored = {name: _stored(name, tensor, half=half) for name, tensor in tensors.items()}
     partial = path.with_suffix(".tmp")
-    save_file(tensors, partial, metadata=header)
+    save_file(stored, partial, metadata=dict(header))
     partial.replace(path)
 
 
@@ -54,7 +59,7 @@ def load_generator(path: Path) -> Generator:
     Raises:
         EngineError: The file is missing, damaged, or belongs to another network.
     """
-    header, tensors = _read(path)
+    header, tensors = read_weights(path)
     family = next((each for each in FAMILIES if each in header), None)
     if family is None:
         raise EngineError(f"{path} does not say which network it is. Write it with models.checkpoint.save_generator")
@@ -72,8 +77,8 @@ def load_notes(path: Path) -> dict[str, Any]:
     Raises:
         EngineError: The file is missing or damaged.
     """
-    header, _ = _read(path)
-    notes: dict[str, Any] = json.loads(header.get(_NOTES, "{}"))
+    header, _ = read_weights(path)
+    notes: dict[str, Any] = json.loads(header.get(NOTES, "{}"))
     return notes
 
 
@@ -81,7 +86,12 @@ def _restored(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_weights(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors as they are stored.
+
+    Raises:
+        EngineError: The file is missing or damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -1,4 +1,4 @@
-"""`python -m training prepare | heads | lipgan | evaluate | export`: the offline side, one command per step."""
+"""`python -m training COMMAND`: the offline side, one command per step."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_prepare(commands.add_parser("prepare", help="clips and portraits to a cache of crops and mel"))
     _add_heads(commands.add_parser("heads", help="add synthetic talking heads to a cache"))
     _add_lipgan(commands.add_parser("lipgan", help="train a generator from a cache"))
+    _add_expert(commands.add_parser("expert", help="train the sync expert from a cache"))
+    _add_expert_curve(commands.add_parser("expert-curve", help="freeze a sync expert and measure its shift curve"))
     _add_evaluate(commands.add_parser("evaluate", help="measure a generator on held-back clips"))
     _add_export(commands.add_parser("export", help="turn a checkpoint into gated engines"))
     return parser
@@ -107,6 +109,43 @@ def _lipgan(parsed: argparse.Namespace) -> None:
 
     checkpoint = train(load_config(parsed.config), parsed.cache, parsed.run, resume=parsed.resume, start=parsed.start)
     _say(f"wrote {checkpoint}")
+
+
+def _add_expert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", default="expert", help="name in training/configs or path of a .toml")
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True, help="folder for log and checkpoints")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.set_defaults(command=_expert)
+
+
+def _expert(parsed: argparse.Namespace) -> None:
+    from training.expert import load_expert_config, train_expert
+
+    checkpoint = train_expert(load_expert_config(parsed.config), parsed.cache, parsed.run, resume=parsed.resume)
+    _say(f"wrote {checkpoint}")
+
+
+def _add_expert_curve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run, whose weights are frozen into --out")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of expert.safetensors, and for curve.json, .md and .png"
+    )
+    parser.set_defaults(command=_expert_curve)
+
+
+def _expert_curve(parsed: argparse.Namespace) -> None:
+    from training.sync_report import EXPERT_FILE, publish
+
+    weights: Path = parsed.out / EXPERT_FILE
+    if parsed.checkpoint is not None:
+        from models.sync_expert import save_expert
+        from training.expert import expert_of_run
+
+        parsed.out.mkdir(parents=True, exist_ok=True)
+        save_expert(weights, *expert_of_run(parsed.checkpoint))
+    publish(weights, parsed.cache, parsed.out, _say)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,243 @@
+"""Stretches of neighbouring pictures with the sound of each run of five, as a function of (seed, step).
+
+Within a stretch every run is true to its own sound and false to that of any other run, so that one stretch gives its
+own hard negatives: the same face, the same voice, shifted by a few pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.mel import NS_PER_S, MelWindow, window_at
+from models.sync_expert import RUN_FRAMES, RUN_RATE_HZ, SPAN
+from training.data.augment import Look, Mel, apply_look, augment_mel, draw_look, jitter, silence_mel
+from training.data.cache import SYNTHETIC, TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech, margin_px, size_of
+
+Pictures = NDArray[np.uint8]
+
+READ_PX = 96
+"""Side of the crops that looks are drawn at; the expert reads the lower half of it."""
+HALF = RUN_FRAMES // 2
+FRAME_NS = NS_PER_S // RUN_RATE_HZ
+# Pictures further apart than this share of a frame's time are no neighbours.
+LATEST = 1.1
+# Room for a tempo change of a tenth on both sides of the span, in columns.
+WIDE = MelWindow(SPAN.columns + 4, SPAN.look_ahead + 2)
+# A voice of a synthesiser counts as a quarter of a person's: there is any amount of it, and all of it is alike.
+SYNTHETIC_WEIGHT = 0.25
+SILENT_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class StretchMix:
+    """Where stretches come from; what is left over is real clips.
+
+    Attributes:
+        heads_share: Synthetic heads; none where the cache has no heads.
+        portrait_share: Portraits whose mouth is warped along a recording; none where the cache has no portraits.
+        augment: Looks on pictures, changes of voice and room on sound.
+    """
+
+    heads_share: float = 0.35
+    portrait_share: float = 0.25
+    augment: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """What one step sees.
+
+    Attributes:
+        lower: float32 [C, T, 3, 48, 96] in [0, 1], lower halves of neighbouring pictures.
+        mel: float32 [C, T - 4, 1, 80, 17], the sound of the run about each picture but the first and last two.
+        mouths: float32 [C, T, 2], opening above the closed mouth and width over the person's median.
+    """
+
+    lower: NDArray[np.float32]
+    mel: NDArray[np.float32]
+    mouths: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    pictures: Sequence[Pictures]
+    mel: Mel
+    middles_ns: Sequence[int]
+    loud: float
+    mouths: NDArray[np.float32]
+
+
+class StretchSampler:
+    """Draws stretches from clips, synthetic heads and warped portraits.
+
+    A person's share of the clips grows with the square root of their frames, a voice's share of the recordings
+    likewise.
+
+    Args:
+        clips: Real ones, as `shrunk`.
+        heads: Synthetic ones, as `shrunk`.
+        portraits: Of any size.
+        speech: Recordings for the portraits and for `sounds`.
+        mix: Shares.
+        seed: Decides everything that is drawn.
+        frames: Pictures in a stretch.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[CachedClip],
+        heads: Sequence[CachedClip],
+        portraits: CachedPortraits | None,
+        speech: Sequence[CachedSpeech],
+        mix: StretchMix,
+        seed: int,
+        frames: int,
+    ) -> None:
+        self._mix, self._seed, self._frames = mix, seed, frames
+        self._clips, self._heads = _Pool(clips, frames), _Pool(heads, frames)
+        self._portraits, self._speech = portraits, speech
+        lengths = [len(each.mouths) * (SYNTHETIC_WEIGHT if each.voice.startswith(SYNTHETIC) else 1) for each in speech]
+        self._speech_shares = shares(lengths, [each.voice for each in speech])
+        self._speech_loud = [each.loud for each in speech]
+
+    def batch(self, step: int, count: int) -> Stretches:
+        """The stretches of one step."""
+        rng = np.random.default_rng([self._seed, step])
+        drawn = [self._dressed(self._stretch(rng), rng) for _ in range(count)]
+        lower, mel, mouths = (np.stack(each) for each in zip(*drawn, strict=True))
+        return Stretches(lower, mel, mouths)
+
+    def sounds(self, step: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Spans [N, 1, 80, 17] of recordings and silence, and the five mouths [N, 5, 2] that go with each."""
+        rng = np.random.default_rng([self._seed, step, 1])
+        mel, mouths = zip(*(self._sound(rng) for _ in range(count)), strict=True)
+        return np.stack(mel)[:, None].astype(np.float32), np.stack(mouths).astype(np.float32)
+
+    def _sound(self, rng: np.random.Generator) -> tuple[Mel, NDArray[np.float32]]:
+        if not self._speech or rng.random() < SILENT_SHARE:
+            return silence_mel(SPAN.columns, rng), np.full((RUN_FRAMES, 2), (0, np.nan), np.float32)
+        index, at = self._moment(RUN_FRAMES, rng)
+        speech = self._speech[index]
+        mel = self._voice(speech.mel, int(at[HALF]) * NS_PER_S // TRACK_HZ, self._speech_loud[index], rng)
+        return mel, speech.mouths[at]
+
+    def _moment(self, frames: int, rng: np.random.Generator) -> tuple[int, NDArray[np.intp]]:
+        """A recording, and the places in its track of so many pictures in a row."""
+        index = int(rng.choice(len(self._speech), p=self._speech_shares))
+        length, every = len(self._speech[index].mouths), TRACK_HZ // RUN_RATE_HZ
+        first = int(rng.integers(max(1, length - frames * every)))
+        return index, np.minimum(first + np.arange(frames) * every, length - 1)
+
+    def _stretch(self, rng: np.random.Generator) -> _Stretch:
+        kind = rng.random()
+        if self._heads.clips and kind < self._mix.heads_share:
+            return self._of_clip(self._heads, rng)
+        kind -= self._mix.heads_share if self._heads.clips else 0.0
+        if self._portraits is not None and self._speech and kind < self._mix.portrait_share:
+            return self._of_portrait(self._portraits, rng)
+        return self._of_clip(self._clips, rng)
+
+    def _of_clip(self, pool: _Pool, rng: np.random.Generator) -> _Stretch:
+        index = int(rng.choice(len(pool.clips), p=pool.shares))
+        clip = pool.clips[index]
+        first = int(rng.choice(pool.firsts[index]))
+        part = slice(first, first + self._frames)
+        middles_ns = clip.pts_ns[part][HALF:-HALF].tolist()
+        return _Stretch(list(clip.crops[part]), clip.mel, middles_ns, pool.loud[index], clip.mouths[part])
+
+    def _of_portrait(self, portraits: CachedPortraits, rng: np.random.Generator) -> _Stretch:
+        """A portrait that says a stretch of a recording, each picture the pose nearest to the recording's mouth."""
+        index, at = self._moment(self._frames, rng)
+        speech = self._speech[index]
+        poses = np.stack([portraits.openings, portraits.width_scales], 1)
+        away = (((speech.mouths[at][:, None] - poses) / (0.02, 0.06)) ** 2).sum(2)
+        chosen = away.argmin(1)
+        crops = portraits.crops[int(rng.integers(len(portraits.names)))]
+        small = {int(pose): shrink(crops[pose]) for pose in set(chosen.tolist())}
+        middles_ns = [int(each) * NS_PER_S // TRACK_HZ for each in at[HALF:-HALF]]
+        pictures = [small[int(pose)] for pose in chosen]
+        return _Stretch(pictures, speech.mel, middles_ns, self._speech_loud[index], speech.mouths[at])
+
+    def _dressed(
+        self, stretch: _Stretch, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """One camera that moves a little; each span of sound with a microphone and a room of its own."""
+        look = draw_look(rng) if self._mix.augment else Look()
+        end = jitter(look, rng) if self._mix.augment else look
+        moves = np.linspace(0, 1, self._frames)
+        looks = [_between(look, end, float(each)) for each in moves]
+        half = [
+            apply_look(picture, each, READ_PX)[READ_PX // 2 :]
+            for picture, each in zip(stretch.pictures, looks, strict=True)
+        ]
+        lower = np.stack(half).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+        mel = [self._voice(stretch.mel, each, stretch.loud, rng) for each in stretch.middles_ns]
+        return lower, np.stack(mel)[:, None].astype(np.float32), stretch.mouths
+
+    def _voice(self, mel: Mel, time_ns: int, loud: float, rng: np.random.Generator) -> Mel:
+        if not self._mix.augment:
+            return window_at(np.asarray(mel, np.float32), time_ns, SPAN)
+        return augment_mel(window_at(np.asarray(mel, np.float32), time_ns, WIDE), SPAN, loud, rng)
+
+
+class _Pool:
+    """Clips that hold a whole stretch; per clip its share, how loud it gets, and where stretches may begin."""
+
+    def __init__(self, clips: Iterable[CachedClip], frames: int) -> None:
+        firsts = [(clip, stretch_starts(clip.pts_ns, frames)) for clip in clips]
+        usable = [(clip, starts) for clip, starts in firsts if len(starts)]
+        self.clips = [clip for clip, _ in usable]
+        self.firsts = [starts for _, starts in usable]
+        self.loud = [clip.loud for clip in self.clips]
+        self.shares = shares([len(each) for each in self.firsts], [clip.person for clip in self.clips])
+
+
+def stretch_starts(pts_ns: NDArray[np.int64], frames: int) -> NDArray[np.intp]:
+    """Where `frames` pictures begin that follow each other at 25 a second, or nearly."""
+    late = np.concatenate([[0], np.cumsum(np.diff(pts_ns) > LATEST * FRAME_NS)])
+    first = np.arange(max(0, len(pts_ns) - frames + 1))
+    return np.flatnonzero(late[first] == late[first + frames - 1])
+
+
+def shares(lengths: Sequence[float], owners: Sequence[str]) -> NDArray[np.float64]:
+    """How often each thing is drawn: an owner's share is as the square root of the sum of their lengths."""
+    total: dict[str, float] = {}
+    for length, owner in zip(lengths, owners, strict=True):
+        total[owner] = total.get(owner, 0.0) + length
+    weights = np.array([length / np.sqrt(total[owner]) for length, owner in zip(lengths, owners, strict=True)])
+    return np.asarray(weights / weights.sum() if len(weights) else weights)
+
+
+def shrunk(clip: CachedClip) -> CachedClip:
+    """A clip with crops of `READ_PX`, without what the expert does not need."""
+    crops = np.stack([shrink(each) for each in clip.crops])
+    return replace(clip, crops=crops, landmarks=np.zeros((0, 478, 2), np.float32), others=None)
+
+
+def shrink(crop: Pictures) -> Pictures:
+    """A cached crop [M, M, 3] as of `READ_PX`, area-averaged, its margin along."""
+    side = READ_PX + 2 * margin_px(READ_PX)
+    if crop.shape[0] == side:
+        return crop
+    assert size_of(crop) >= READ_PX
+    return np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _between(start: Look, end: Look, share: float) -> Look:
+    """The camera on its way from one look to another."""
+
+    def mid(a: float, b: float) -> float:
+        return a + share * (b - a)
+
+    x, y = (mid(a, b) for a, b in zip(start.shift_px, end.shift_px, strict=True))
+    return replace(
+        start,
+        angle_deg=mid(start.angle_deg, end.angle_deg),
+        scale=mid(start.scale, end.scale),
+        shift_px=(x, y),
+    )

@@ -1,0 +1,92 @@
+"""What every recipe's loop has in common: the learning rate's course, averaged weights, and the log."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import torch
+from torch import nn
+
+LOG_FILE = "log.jsonl"
+
+
+class Course(Protocol):
+    """How the learning rate goes; run configs have these fields."""
+
+    @property
+    def steps(self) -> int: ...  # noqa: D102
+    @property
+    def learning_rate(self) -> float: ...  # noqa: D102
+    @property
+    def final_learning_rate(self) -> float: ...  # noqa: D102
+    @property
+    def warm_up_steps(self) -> int: ...  # noqa: D102
+    @property
+    def decay_from_step(self) -> int: ...  # noqa: D102
+
+
+def learning_rate_at(step: int, course: Course) -> float:
+    """Linear warm-up, constant, cosine to the final rate."""
+    ramp = min(1.0, (step + 1) / max(course.warm_up_steps, 1))
+    decay = max(0, step - course.decay_from_step) / max(course.steps - course.decay_from_step, 1)
+    span = course.learning_rate - course.final_learning_rate
+    return ramp * (course.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * min(decay, 1.0))))
+
+
+def set_learning_rate(adam: torch.optim.Adam, rate: float) -> None:
+    """From the next step on."""
+    for group in adam.param_groups:
+        group["lr"] = rate
+
+
+@torch.no_grad()
+def average(averaged: nn.Module, current: nn.Module, step: int, decay: float) -> None:
+    """Move averaged weights (and batch-norm statistics) towards the current ones; faster at the start."""
+    keep = min(decay, (1 + step) / (10 + step))
+    for kept, new in zip(averaged.state_dict().values(), current.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - keep)
+        else:
+            kept.copy_(new)
+
+
+class RunLog:
+    """Rows of numbers, one JSON line each; for TensorBoard too where the `tensorboard` package is installed.
+
+    The JSON lines are the truth: a resumed run appends to them, and nothing is read back from TensorBoard.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._path = run / LOG_FILE
+        self._board = _board(run)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def write(self, row: dict[str, float]) -> None:
+        """Append one row; its first entry is the step, under the name that says whose."""
+        rounded = {key: round(value, 5) for key, value in row.items()}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rounded) + "\n")
+        if self._board is not None:
+            step, *values = row.items()
+            for key, value in values:
+                self._board.add_scalar(key, value, int(step[1]))
+
+
+def _board(run: Path) -> Any:  # noqa: ANN401 - the class exists only where tensorboard does
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(run / "tensorboard"))
