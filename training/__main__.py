@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from training.config import ConfigError
@@ -72,7 +73,7 @@ def _prepare(parsed: argparse.Namespace) -> None:
 def _add_heads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--material", type=Path, required=True, help="folder with the portraits and the mesh")
     parser.add_argument("--cache", type=Path, required=True, help="written by prepare; its speech is what heads say")
-    parser.add_argument("--count", type=int, default=1000, help="clips of 100 frames")
+    parser.add_argument("--count", type=int, default=1000, help="clips of 50 frames")
     parser.add_argument(
         "--first", type=int, default=0, help="number of the first; several cores take several stretches"
     )
@@ -153,18 +154,22 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run; without it, the shipped engine")
     parser.add_argument("--name", default="lipgan", help="the shipped engine's name")
     parser.add_argument("--precision", help="fp32, bf16 or int8; default: the engine's own")
-    parser.add_argument("--identity", choices=["same_frame", "reference"], help="default: both")
+    parser.add_argument("--identity", choices=["same_frame", "reference", "open_mouth"], help="default: as served")
+    parser.add_argument("--quick", action="store_true", help="the first three seconds of each clip")
+    parser.add_argument("--raw", action="store_true", help="measure drawn crops instead of the frames they go into")
     parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json, .md and .jpg")
     parser.set_defaults(command=_evaluate)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
-    from training.evaluate import IDENTITIES, checkpoint_painter, engine_painter, evaluate
+    from training.evaluate import evaluate
+    from training.subject import checkpoint_subject, engine_subject
 
     given: Path | None = parsed.checkpoint
-    paint, name, window = checkpoint_painter(given) if given else engine_painter(parsed.name, parsed.precision)
-    identities = [parsed.identity] if parsed.identity else IDENTITIES
-    evaluate(parsed.cache, paint, name, parsed.out, _say, identities, window)
+    subject = checkpoint_subject(given) if given else engine_subject(parsed.name, parsed.precision)
+    if parsed.identity:
+        subject = replace(subject, identity=parsed.identity)
+    evaluate(parsed.cache, subject, parsed.out, _say, quick=parsed.quick, raw=parsed.raw)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

@@ -1,63 +1,135 @@
-"""What an evaluation looks like to a reader: a Markdown table and a contact sheet."""
+"""What an evaluation looks like to a reader: Markdown tables and a contact sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-COLUMNS = {
-    "own_r": "r, own voice",
-    "swap_r": "r, foreign voice",
-    "swap_leak_r": "r to own mouth, foreign voice",
-    "swap_chance_r": "r of the two true mouths",
-    "shuffled_r": "r, shuffled sound",
-    "spread_ratio": "spread / true spread",
-    "opening_speech": "opening, speech",
-    "opening_silence": "opening, silence",
-    "rest_truth": "true closed",
-    "offset_ms": "offset, ms",
-    "psnr_db": "PSNR, dB",
-    "static_psnr_db": "static PSNR",
-    "ssim": "SSIM",
-    "static_ssim": "static SSIM",
+from training.intervals import BLOCK_FRAMES, RESAMPLES, Interval
+
+Pictures = NDArray[np.uint8]
+Table = Mapping[str, Mapping[str, Interval]]
+"""Method, figure."""
+
+
+class Heading(NamedTuple):
+    """How a figure is shown: its name, its decimals, and what it means."""
+
+    name: str
+    decimals: int
+    meaning: str
+
+
+FIGURES = {
+    "own_r": Heading("r, own sound", 2, "correlation of the mouth's opening with the true one"),
+    "distance_percent": Heading("lip distance, %", 2, "mean distance of 40 lip points from the true ones"),
+    "psnr_db": Heading("PSNR, dB", 1, "lower half of the crop; 100 stands for equal pictures"),
+    "ssim": Heading("SSIM", 3, "luma of the lower half"),
+    "sharpness": Heading("sharpness / true", 2, "variance of the Laplacian of luma on and next to the lips"),
+    "jitter": Heading("jitter / true", 2, "mean magnitude of the second difference of the lip points"),
+    "spread": Heading("spread / true", 2, "standard deviation of the opening"),
+    "offset_ms": Heading("offset, ms", 0, "of the drawn opening against the true one; positive = the lips lead"),
+    "foreign_r": Heading("r, foreign sound", 2, "correlation with the mouth of the person whose sound it is"),
+    "leak_r": Heading("leak", 2, "correlation with the mouth that was there, under foreign sound"),
+    "chance_r": Heading("leak by chance", 2, "correlation of the two true mouths"),
+    "closed_silence": Heading(
+        "closed in silence", 2, "share of pictures with at most this person's closed opening (5th percentile) + 0.02"
+    ),
+    "closed_plain": Heading("closed, plain", 2, "share of pictures with an opening of at most 0.03"),
 }
-LEGEND = """r = correlation of mouth openings, read by the landmark networks off 96 px crops: with the own voice against
-the true mouth; with a foreign voice against the mouth of that voice's own picture. PSNR and SSIM over the lower half.
-Static = the lower half of one frame with a closed mouth. Offset: positive = drawn lips lead. Rows of the contact
-sheet, four per clip: truth, own voice, foreign voice, silence."""
+SPLIT_NAMES = {
+    "measured": "HDTF, natural speech, never trained on",
+    "held_person": "persons held back",
+    "held_clip": "clips held back of persons trained on",
+}
+METHOD_NOTES = """\
+*drawn* is the generator. *Shuffled sound*: its own sound's windows in random order. *Static mouth*: the clip's most
+closed mouth, put through the same mask. *Copy of the reference*: the picture that tells the generator who speaks,
+likewise. *Copy of the input*: nothing is changed; where a generator is shown the mouth that it is to change, a perfect
+score against the true pictures is therefore worth nothing by itself, and leak is 1. *Another mouth shown*: that
+generator is shown, instead of the true mouth, one warped to the opening of half a clip away, and must find the true
+one by sound; *copy of the input* beside it is what it was shown."""
+SHEET_COLUMNS = 12
+SHEET_TILE_PX = 112
+SHEET_QUALITY = 82
+NAME_PX = 16
 
-Row = dict[str, float | str]
-SHEET_QUALITY = 80
 
+def write_report(
+    path: Path, notes: Mapping[str, object], means: Mapping[str, Table], clips: Mapping[str, Table]
+) -> None:
+    """Write means by split with every method, and single clips of the generator, as Markdown tables.
 
-def write_report(path: Path, means: Sequence[Row], rows: Sequence[Row]) -> None:
-    """Write the means and the single clips as Markdown tables."""
-    heads = ["identity", "split", *COLUMNS.values()]
-    text = ["# Evaluation", "", LEGEND, "", "## Means", "", *_table(heads, means, ("identity", "split"))]
-    text += ["", "## Clips", "", *_table(["identity", "clip", *COLUMNS.values()], rows, ("identity", "clip")), ""]
+    Args:
+        path: File to write.
+        notes: What was measured and how.
+        means: By split.
+        clips: By clip; the first method is the generator.
+    """
+    text = ["# Evaluation", "", *(f"- {_words(key)}: {value}" for key, value in notes.items()), ""]
+    text += [f"Values are followed by 95 % intervals: {RESAMPLES} resamples of clips and, within them, of blocks of"]
+    text += [f"{BLOCK_FRAMES} frames. Lengths are shares of the distance between the outer eye corners.", ""]
+    text += [METHOD_NOTES, "", *(f"- **{each.name}**: {each.meaning}" for each in FIGURES.values()), ""]
+    for split, table in means.items():
+        text += [f"## {SPLIT_NAMES.get(split, split)}", "", *_by_method(table), ""]
+    first = next(iter(next(iter(clips.values()))))
+    rows = {clip: table[first] for clip, table in clips.items()}
+    text += ["## Clips", "", "The generator's own figures; intervals are over frames alone.", "", *_by_clip(rows), ""]
     path.write_text("\n".join(text), encoding="utf-8")
 
 
-def write_sheet(path: Path, strips: Sequence[NDArray[np.uint8]]) -> None:
-    """Write strips of pictures, uint8 RGB [H, W, 3] of one width, below each other."""
-    cv2.imwrite(
-        str(path), cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, SHEET_QUALITY]
-    )
+def write_sheet(path: Path, clips: Mapping[str, Mapping[str, Pictures]]) -> None:
+    """Write a contact sheet.
+
+    Args:
+        path: JPEG to write.
+        clips: By clip, then by what they are, pictures uint8 RGB [n, S, S, 3].
+    """
+    lines = [_line_of(f"{clip}: {name}", pictures) for clip, each in clips.items() for name, pictures in each.items()]
+    sheet = cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR)
+    cv2.imwrite(str(path), sheet, [cv2.IMWRITE_JPEG_QUALITY, SHEET_QUALITY])
 
 
-def _table(heads: list[str], rows: Sequence[Row], names: tuple[str, str]) -> list[str]:
-    lines = [_line(heads), _line(["-"] * len(heads))]
-    return lines + [_line([str(row[name]) for name in names] + [_number(row[key]) for key in COLUMNS]) for row in rows]
+def _line_of(name: str, pictures: Pictures) -> Pictures:
+    """Evenly spaced pictures side by side under their name."""
+    chosen = pictures[np.linspace(0, len(pictures) - 1, SHEET_COLUMNS).astype(int)]
+    tiles = [cv2.resize(each, (SHEET_TILE_PX,) * 2, interpolation=cv2.INTER_AREA) for each in chosen]
+    band = np.zeros((NAME_PX, SHEET_TILE_PX * SHEET_COLUMNS, 3), np.uint8)
+    cv2.putText(band, name, (4, NAME_PX - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.vstack([band, np.hstack(tiles)])
+
+
+def _by_method(table: Table) -> list[str]:
+    lines = [_line(["", *table]), _line(["-"] * (len(table) + 1))]
+    return lines + [
+        _line([heading.name, *(_cell(figures.get(key), heading.decimals) for figures in table.values())])
+        for key, heading in FIGURES.items()
+        if any(key in figures for figures in table.values())
+    ]
+
+
+def _by_clip(rows: Mapping[str, Mapping[str, Interval]]) -> list[str]:
+    shown = {key: each for key, each in FIGURES.items() if any(key in row for row in rows.values())}
+    lines = [_line(["clip", *(each.name for each in shown.values())]), _line(["-"] * (len(shown) + 1))]
+    cells = {clip: [_cell(row.get(key), each.decimals) for key, each in shown.items()] for clip, row in rows.items()}
+    return lines + [_line([clip, *each]) for clip, each in cells.items()]
+
+
+def _cell(interval: Interval | None, decimals: int) -> str:
+    if interval is None or not np.isfinite(interval.value):
+        return "-"
+    value, low, high = (f"{each:.{decimals}f}" for each in interval)
+    return f"{value} [{low}, {high}]"
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _number(value: float | str) -> str:
-    assert isinstance(value, float)
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"

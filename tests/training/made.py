@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 
 from kernels.mel import SAMPLE_RATE_HZ
 from training.data.cache import CachedClip, margin_px
+from training.data.portraits import LOWER_INNER, UPPER_INNER
 
 FRAME_NS = 40_000_000
+JAW_LINE = (187, 192, 138, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 367, 416, 411)
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 SIDE = 96 + 2 * margin_px(96)
 
 
@@ -60,3 +63,18 @@ def write_clip(path: Path, frames: int = 25, flash: int | None = None, *, sound:
             container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
     return path
+
+
+def drawn_landmarks(frames: int) -> NDArray[np.float32]:
+    """Where the drawn face's points lie in the product's crop, float32 [frames, 478, 2]: eyes, nose, jaw and lips."""
+    points = np.full((478, 2), 48, np.float32)
+    for indices, turn, middle, radii in ((JAW_LINE, -1, (48, 56), (34, 36)), (OUTER_LIPS, -2, (48, 72), (14, 7))):
+        angles = np.pi + np.linspace(0, turn * np.pi, len(indices))
+        points[list(indices)] = np.stack([np.cos(angles), np.sin(angles)], -1) * radii + middle
+    points[[78, 308]] = (36, 72), (60, 72)
+    for upper, lower, x in zip(UPPER_INNER[1:-1], LOWER_INNER[1:-1], np.linspace(38, 58, 9), strict=True):
+        points[[upper, lower]] = x, 72
+    points[[33, 263]] = (27, 31), (69, 31)
+    points[[1, 2]] = (48, 44), (48, 47)
+    points[152] = 48, 92
+    return np.repeat(points[None], frames, 0)

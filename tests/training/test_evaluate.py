@@ -1,29 +1,48 @@
 """The evaluation tells a mouth that follows the voice from one that is copied or still."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.training.made import made_clip
-from training import evaluate
-from training.data.cache import CachedClip
-from training.evaluate import measure, summarise
+from kernels.mel import MelWindow
+from tests.training.made import drawn_landmarks, made_clip
+from training import clip_figures, evaluate
+from training.clip_figures import DRAWN, INPUT, OTHER_INPUT, OTHER_MOUTH, REFERENCE, SHUFFLED, STATIC, measure
+from training.data.cache import CachedClip, save_clip, save_split
+from training.subject import Subject
 
 pytestmark = pytest.mark.unit
 
-CLIPS = [
-    made_clip(name, name, "held_person", frames=60, seed=seed) for seed, name in enumerate(("anna", "bert", "carl"))
-]
+
+def _clip(name: str, seed: int) -> CachedClip:
+    clip, landmarks = made_clip(name, name, "held_person", frames=48, seed=seed), drawn_landmarks(48)
+    landmarks[:, [13, 14], 1] += np.stack([-50 * clip.opening, 50 * clip.opening], -1)
+    return replace(clip, landmarks=landmarks)
 
 
-def _read(_networks: Any, crops: np.ndarray, _landmarks: np.ndarray) -> np.ndarray:
-    """Height of the dark mouth in the middle column."""
-    return (crops[:, 48:, 48, 1] < 40).sum(1).astype(float)
+CLIPS = [_clip(name, seed) for seed, name in enumerate(("anna", "bert", "carl"))]
 
 
-def _copy(face: np.ndarray, _mel: np.ndarray) -> np.ndarray:
+def _read(_networks: Any, pictures: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Inner lips at the ends of the dark mouth in the middle column, the rest where it always is."""
+    points = landmarks[: len(pictures)].copy()
+    middle = pictures.shape[2] // 2
+    dark = (pictures[:, pictures.shape[1] // 2 :, middle, 1] < 60).sum(1)
+    points[:, 13, 1] = 80 - dark / 2
+    points[:, 14, 1] = 80 + dark / 2
+    return points
+
+
+def _copy_identity(face: np.ndarray, _mel: np.ndarray) -> np.ndarray:
     return face[:, :3]
+
+
+def _copy_shown(face: np.ndarray, _mel: np.ndarray) -> np.ndarray:
+    return face[:, 3:]
 
 
 def _follow(face: np.ndarray, mel: np.ndarray) -> np.ndarray:
@@ -31,39 +50,98 @@ def _follow(face: np.ndarray, mel: np.ndarray) -> np.ndarray:
     drawn = np.repeat(np.repeat(face[:, :3, 45:46, 48:49], 96, 2), 96, 3)
     for picture, loudness in zip(drawn, mel[:, 0, :, 13].mean(1), strict=True):
         half = round(float(max(loudness + 3, 0)) * 2)
-        picture[:, 72 - half : 72 + half] = 0.03
+        picture[:, 72 - half : 73 + half, 36:60] = 0.03
     return drawn
 
 
 @pytest.fixture(autouse=True)
 def _drawn_mouths(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "read_openings", _read)
+    monkeypatch.setattr(clip_figures, "read_points", _read)
 
 
-def _row(paint: Any, clip: CachedClip = CLIPS[0]) -> dict[str, Any]:
+def _methods(subject: Subject, clip: CachedClip = CLIPS[0]) -> dict[str, dict[str, float]]:
     networks: Any = None
-    return measure(paint, networks, clip, CLIPS[1:], "same_frame")[0]
+    methods = measure(subject, networks, clip, CLIPS[1:]).methods
+    return {name: {key: each.interval.value for key, each in figures.items()} for name, figures in methods.items()}
 
 
 def test_a_mouth_that_follows_keeps_following_when_the_voice_is_swapped() -> None:
-    row = _row(_follow)
-    assert min(row["own_r"], row["swap_r"]) > 0.95
-    assert row["swap_leak_r"] == pytest.approx(row["swap_chance_r"], abs=0.1)
-    assert abs(row["offset_ms"]) <= 10
-    assert row["opening_silence"] == 0
+    drawn = _methods(Subject("follows", _follow))[DRAWN]
+    assert min(drawn["own_r"], drawn["foreign_r"]) > 0.9
+    assert drawn["leak_r"] == pytest.approx(drawn["chance_r"], abs=0.1)
+    assert abs(drawn["offset_ms"]) <= 10
+    assert drawn["closed_silence"] == 1
 
 
 def test_a_copied_mouth_is_exposed_by_the_swap() -> None:
-    row = _row(_copy)
-    assert row["own_r"] > 0.95
-    assert row["swap_leak_r"] > 0.95
-    assert row["swap_r"] == pytest.approx(row["swap_chance_r"], abs=0.1)
-    assert row["shuffled_r"] > 0.95
+    methods = _methods(Subject("copies", _copy_identity, identity="same_frame"))
+    assert methods[DRAWN]["own_r"] > 0.95
+    assert methods[DRAWN]["leak_r"] > 0.95
+    assert methods[DRAWN]["foreign_r"] == pytest.approx(methods[DRAWN]["chance_r"], abs=0.1)
+    assert methods[SHUFFLED]["own_r"] > 0.95
 
 
-def test_a_summary_leaves_out_figures_that_do_not_exist() -> None:
-    rows: list[Any] = [
-        {"clip": "a", "split": "s", "identity": "same_frame", "own_r": value} for value in (0.5, np.nan, 0.7)
-    ]
-    assert summarise(rows)[0]["own_r"] == pytest.approx(0.6)
-    assert summarise(rows)[0]["clips"] == 3
+def test_a_still_mouth_is_far_from_the_true_one_and_closed() -> None:
+    methods = _methods(Subject("follows", _follow))
+    still, drawn = methods[STATIC], methods[DRAWN]
+    assert still["distance_percent"] > 2 * drawn["distance_percent"]
+    assert still["spread"] < 0.1
+    assert still["closed_silence"] == 1
+    assert "offset_ms" not in still
+
+
+def test_an_editor_that_changes_nothing_is_perfect_until_another_mouth_is_shown() -> None:
+    editor = Subject("changes nothing", _copy_shown, mask_row=96, identity="open_mouth")
+    methods = _methods(editor)
+    assert methods[DRAWN]["own_r"] > 0.95
+    assert methods[INPUT]["psnr_db"] == pytest.approx(100)
+    assert methods[INPUT]["leak_r"] == pytest.approx(1)
+    assert methods[OTHER_MOUTH]["own_r"] < 0.6
+    assert methods[OTHER_MOUTH]["own_r"] == pytest.approx(methods[OTHER_INPUT]["own_r"], abs=0.15)
+    assert methods[OTHER_MOUTH]["distance_percent"] > 3 * methods[DRAWN]["distance_percent"]
+    assert INPUT not in _methods(replace(editor, mask_row=48))
+
+
+def test_the_reference_of_an_editor_is_the_open_mouth() -> None:
+    painted: list[np.ndarray] = []
+
+    def paint(face: np.ndarray, _mel: np.ndarray) -> np.ndarray:
+        painted.append(face)
+        return face[:, 3:]
+
+    methods = _methods(Subject("looks", paint, mask_row=96, identity="open_mouth"))
+    assert methods[REFERENCE]["closed_silence"] < 0.5
+    assert painted[0][:, 3:, 48:].any()
+    painted.clear()
+    methods = _methods(Subject("looks", paint))
+    assert methods[REFERENCE]["closed_silence"] > 0.5
+    assert not painted[0][:, 3:, 48:].any()
+
+
+def test_a_generator_is_asked_for_its_own_mel_window() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def paint(face: np.ndarray, mel: np.ndarray) -> np.ndarray:
+        asked.append(mel.shape[1:])
+        return face[:, :3]
+
+    _methods(Subject("short window", paint, window=MelWindow(20, 5)))
+    assert set(asked) == {(1, 80, 20)}
+
+
+def test_the_command_writes_figures_with_intervals_and_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for clip in CLIPS:
+        save_clip(tmp_path, clip)
+    save_split(tmp_path, [{"name": each.name, "person": each.person, "split": each.split} for each in CLIPS])
+    monkeypatch.setattr(evaluate, "LandmarkNetworks", lambda **_: None)
+    evaluate.evaluate(tmp_path, Subject("follows", _follow), tmp_path / "out", lambda _: None)
+    written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    value, low, high = written["means"]["held_person"][DRAWN]["own_r"]
+    assert low <= value <= high
+    assert written["bytes_changed_outside_the_mask"] == 0
+    assert len(written["by_clip"]) == 3
+    text = (tmp_path / "out" / "evaluation.md").read_text()
+    assert f"| r, own sound | {value:.2f} [{low:.2f}, {high:.2f}] |" in text
+    assert (tmp_path / "out" / "evaluation.jpg").stat().st_size > 10_000

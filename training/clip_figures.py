@@ -1,0 +1,235 @@
+"""All figures of one clip: drawn with its own sound, with others', with silence, beside what no network does.
+
+Pictures are measured as a viewer gets them, pasted back (`training.served`); landmarks are read by the landmark
+networks, never by a network that took part in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.mel import SILENCE
+from kernels.paste import mouth_mask
+from models.landmarks import LandmarkNetworks
+from training import intervals
+from training.data.cache import CachedClip
+from training.data.portraits import MouthPose, move_mouth
+from training.glance import windows
+from training.intervals import Figure, averaged, figure
+from training.mouths import (
+    Points,
+    Track,
+    best_offset_ms,
+    lagged,
+    lip_distances_percent,
+    lip_jitter,
+    lower_errors,
+    lower_ssim,
+    openings,
+    read_points,
+    sharpness,
+)
+from training.served import Mel, Pictures, Service, footage_of, reshown, serve
+from training.subject import Subject
+
+SEED = 7
+CLOSED_PERCENTILE = 5
+CLOSED_ABOVE = 0.02
+"""Above a person's own closed mouth, in eye distances: some 2 mm, where darkness begins to show between lips, and three
+times the scatter of readings of one closed mouth."""
+CLOSED_PLAIN = 0.03
+PAINTED_TEETH = 0.03
+MIN_OFFSET_FRAMES = 12
+
+DRAWN, SHUFFLED, STATIC = "drawn", "shuffled sound", "static mouth"
+REFERENCE, INPUT = "copy of the reference", "copy of the input"
+OTHER_MOUTH, OTHER_INPUT = "drawn, another mouth shown", "copy of the input, another mouth shown"
+
+Figures = dict[str, Figure]
+
+
+class Seen(NamedTuple):
+    """Pictures as they leave, and what is read off them.
+
+    Attributes:
+        pictures: uint8 RGB [n, M, M, 3].
+        points: float32 [n, 478, 2].
+        opening: [n].
+    """
+
+    pictures: Pictures
+    points: Points
+    opening: Track
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """All about one clip.
+
+    Attributes:
+        clip: Its name.
+        split: As in the cache.
+        methods: Figures of the generator and of each baseline.
+        strayed: Bytes that changed outside the mask, over all pictures drawn; should be 0.
+        strips: Pictures [n, S, S, 3] to look at, by what they are; "real" first.
+    """
+
+    clip: str
+    split: str
+    methods: dict[str, Figures]
+    strayed: int
+    strips: dict[str, Pictures]
+
+
+def measure(
+    subject: Subject, networks: LandmarkNetworks, clip: CachedClip, others: Sequence[CachedClip], *, raw: bool = False
+) -> Measured:
+    """All figures of one clip.
+
+    Args:
+        subject: The generator.
+        networks: Read the landmarks.
+        clip: What is shown.
+        others: Whose sound is foreign.
+        raw: See `evaluate`.
+    """
+    return _Clip(subject, networks, clip, others, raw=raw).measured()
+
+
+class _Clip:
+    """One clip while it is being measured."""
+
+    def __init__(
+        self, subject: Subject, networks: LandmarkNetworks, clip: CachedClip, others: Sequence[CachedClip], *, raw: bool
+    ) -> None:
+        self._subject, self._networks, self._clip, self._others, self._raw = subject, networks, clip, others, raw
+        self._footage = footage_of(clip)
+        self._truth = self._see(self._footage.frames)
+        self._service = serve(subject, self._footage)
+        self._strayed = 0
+
+    def measured(self) -> Measured:
+        mel = windows(self._clip, self._clip.pts_ns, self._subject.window)
+        own, silent = self._drawn(mel), self._drawn(np.full_like(mel, SILENCE))
+        foreign = [self._drawn(self._foreign_mel(each)) for each in self._others]
+        shuffled = self._drawn(np.random.default_rng(SEED).permutation(mel))
+        methods = {
+            DRAWN: self._against(own) | self._offset(own) | self._swapped(foreign) | self._silence(silent),
+            SHUFFLED: self._against(shuffled),
+            STATIC: self._of_copy(self._pasted(self._still())),
+            REFERENCE: self._of_copy(self._pasted(self._service.identities)),
+        }
+        strips = {"real": self._truth, "own sound": own}
+        strips |= {"foreign sound": foreign[0]} if foreign else {}
+        strips["silence"] = silent
+        if self._subject.edits:
+            methods[INPUT] = self._of_copy(self._truth)
+            shown = self._another_mouth()
+            drawn = self._drawn(mel, serve(self._subject, reshown(self._footage, shown.pictures, shown.points)))
+            methods |= {OTHER_MOUTH: self._against(drawn) | self._offset(drawn), OTHER_INPUT: self._against(shown)}
+            strips |= {"another mouth shown": shown, "own sound to it": drawn}
+        pictures = {name: self._footage.inner(each.pictures) for name, each in strips.items()}
+        return Measured(self._clip.name, self._clip.split, methods, self._strayed, pictures)
+
+    # -- pictures ----------------------------------------------------------------------------------
+
+    def _see(self, pictures: Pictures) -> Seen:
+        points = read_points(self._networks, pictures, self._footage.landmarks)
+        return Seen(pictures, points, openings(points))
+
+    def _drawn(self, mel: Mel, service: Service | None = None) -> Seen:
+        service = service or self._service
+        generated = service.generated(mel)
+        return self._see(service.bare(generated)) if self._raw else self._pasted(generated, service)
+
+    def _pasted(self, crops: Pictures, service: Service | None = None) -> Seen:
+        pictures, strayed = (service or self._service).pasted(crops)
+        self._strayed += strayed
+        return self._see(pictures)
+
+    def _still(self) -> Pictures:
+        """The most closed mouth of the clip, for every frame."""
+        originals = self._service.originals
+        return np.broadcast_to(originals[int(np.argmin(self._truth.opening))], originals.shape)
+
+    def _another_mouth(self) -> Seen:
+        """The clip with the mouth warped to the opening that it has half a clip away; real outside the mouth.
+
+        Nowhere in it is the mouth that was there.
+        """
+        wanted = np.roll(self._truth.opening, len(self._truth.opening) // 2)
+        side_px = self._footage.frames.shape[1]
+        shown = []
+        for frame, points, opening in zip(self._footage.frames, self._truth.points, wanted, strict=True):
+            moved = move_mouth(frame, points, MouthPose(float(opening)), PAINTED_TEETH)
+            shown.append(moved)
+        seen = self._see(np.stack(shown))
+        pictures = []
+        for frame, moved, *points in zip(
+            self._footage.frames, seen.pictures, self._truth.points, seen.points, strict=True
+        ):
+            mask = np.maximum(*(mouth_mask(each, side_px) for each in points))[..., None]
+            pictures.append(np.rint(frame + mask * (moved.astype(np.float32) - frame)).astype(np.uint8))
+        return seen._replace(pictures=np.stack(pictures))
+
+    def _foreign_mel(self, other: CachedClip) -> Mel:
+        return windows(other, self._foreign_times(other), self._subject.window)
+
+    def _foreign_times(self, other: CachedClip) -> NDArray[np.int64]:
+        """The clip's times on another clip's time line, for as long as both last."""
+        times_ns = self._clip.pts_ns - self._clip.pts_ns[0] + other.pts_ns[0]
+        return np.asarray(times_ns[times_ns <= other.pts_ns[-1]])
+
+    # -- figures -----------------------------------------------------------------------------------
+
+    def _against(self, seen: Seen) -> Figures:
+        """Figures of pictures that should be the true ones."""
+        truth, inner, landmarks = self._truth, self._footage.inner, self._footage.landmarks
+        both = np.stack([seen.opening, truth.opening], -1)
+        lower = inner(seen.pictures), inner(truth.pictures)
+        sharp = np.stack([sharpness(each.pictures, landmarks) for each in (seen, truth)], -1)
+        bends = np.stack([lip_jitter(each.points) for each in (seen, truth)], -1)
+        return {
+            "own_r": figure(both, intervals.pearson),
+            "distance_percent": figure(lip_distances_percent(seen.points, truth.points)[:, None], intervals.mean),
+            "psnr_db": figure(lower_errors(*lower)[:, None], intervals.psnr_db),
+            "ssim": figure(lower_ssim(*lower)[:, None], intervals.mean),
+            "sharpness": figure(sharp, intervals.ratio),
+            "jitter": figure(bends, intervals.ratio),
+            "spread": figure(both, intervals.spread_ratio),
+        }
+
+    def _offset(self, seen: Seen) -> Figures:
+        """Of a mouth that a sound moves; none for a clip too short."""
+        tracks = lagged(seen.opening, self._truth.opening, self._clip.pts_ns)
+        if len(tracks) < MIN_OFFSET_FRAMES:
+            return {}
+        return {"offset_ms": figure(tracks, intervals.pearson, best_offset_ms)}
+
+    def _swapped(self, seen: Sequence[Seen]) -> Figures:
+        """Figures of pictures that foreign voices drove, or would have."""
+        parts: list[Figures] = []
+        for other, each in zip(self._others, seen, strict=True):
+            times_ns = self._foreign_times(other)
+            driving = np.interp(times_ns, other.pts_ns, other.opening)
+            own, drawn = self._truth.opening[: len(times_ns)], each.opening[: len(times_ns)]
+            pairs = {"foreign_r": (drawn, driving), "leak_r": (drawn, own), "chance_r": (driving, own)}
+            parts.append({key: figure(np.stack(pair, -1), intervals.pearson) for key, pair in pairs.items()})
+        return {key: averaged([each[key] for each in parts]) for key in parts[0]} if parts else {}
+
+    def _silence(self, seen: Seen) -> Figures:
+        """Shares of pictures without speech whose mouth is closed."""
+        limit = float(np.percentile(self._truth.opening, CLOSED_PERCENTILE)) + CLOSED_ABOVE
+        limits = {"closed_silence": limit, "closed_plain": CLOSED_PLAIN}
+        return {
+            key: figure((seen.opening <= each)[:, None].astype(float), intervals.mean) for key, each in limits.items()
+        }
+
+    def _of_copy(self, seen: Seen) -> Figures:
+        """All figures of pictures that no sound changes."""
+        return self._against(seen) | self._swapped([seen] * len(self._others)) | self._silence(seen)
