@@ -31,6 +31,8 @@ WIDE = MelWindow(SPAN.columns + 4, SPAN.look_ahead + 2)
 # A voice of a synthesiser counts as a quarter of a person's: there is any amount of it, and all of it is alike.
 SYNTHETIC_WEIGHT = 0.25
 SILENT_SHARE = 0.1
+# Two mouths are alike within these: opening, width scale.
+ALIKE = (0.02, 0.06)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,6 @@ class _Stretch:
 class StretchSampler:
     """Draws stretches from clips, synthetic heads and warped portraits.
 
-    A person's share of the clips grows with the square root of their frames, a voice's share of the recordings
-    likewise.
-
     Args:
         clips: Real ones, as `shrunk`.
         heads: Synthetic ones, as `shrunk`.
@@ -99,11 +98,8 @@ class StretchSampler:
         frames: int,
     ) -> None:
         self._mix, self._seed, self._frames = mix, seed, frames
-        self._clips, self._heads = _Pool(clips, frames), _Pool(heads, frames)
-        self._portraits, self._speech = portraits, speech
-        lengths = [len(each.mouths) * (SYNTHETIC_WEIGHT if each.voice.startswith(SYNTHETIC) else 1) for each in speech]
-        self._speech_shares = shares(lengths, [each.voice for each in speech])
-        self._speech_loud = [each.loud for each in speech]
+        self._clips, self._heads = ClipPool(clips, frames), ClipPool(heads, frames)
+        self._portraits, self._speech = portraits, SpeechPool(speech)
 
     def batch(self, step: int, count: int) -> Stretches:
         """The stretches of one step."""
@@ -119,49 +115,34 @@ class StretchSampler:
         return np.stack(mel)[:, None].astype(np.float32), np.stack(mouths).astype(np.float32)
 
     def _sound(self, rng: np.random.Generator) -> tuple[Mel, NDArray[np.float32]]:
-        if not self._speech or rng.random() < SILENT_SHARE:
+        if not self._speech.speech or rng.random() < SILENT_SHARE:
             return silence_mel(SPAN.columns, rng), np.full((RUN_FRAMES, 2), (0, np.nan), np.float32)
-        index, at = self._moment(RUN_FRAMES, rng)
-        speech = self._speech[index]
-        mel = self._voice(speech.mel, int(at[HALF]) * NS_PER_S // TRACK_HZ, self._speech_loud[index], rng)
-        return mel, speech.mouths[at]
-
-    def _moment(self, frames: int, rng: np.random.Generator) -> tuple[int, NDArray[np.intp]]:
-        """A recording, and the places in its track of so many pictures in a row."""
-        index = int(rng.choice(len(self._speech), p=self._speech_shares))
-        length, every = len(self._speech[index].mouths), TRACK_HZ // RUN_RATE_HZ
-        first = int(rng.integers(max(1, length - frames * every)))
-        return index, np.minimum(first + np.arange(frames) * every, length - 1)
+        speech, loud, at = self._speech.draw(RUN_FRAMES, rng)
+        return self._voice(speech.mel, int(at[HALF]) * NS_PER_S // TRACK_HZ, loud, rng), speech.mouths[at]
 
     def _stretch(self, rng: np.random.Generator) -> _Stretch:
         kind = rng.random()
         if self._heads.clips and kind < self._mix.heads_share:
             return self._of_clip(self._heads, rng)
         kind -= self._mix.heads_share if self._heads.clips else 0.0
-        if self._portraits is not None and self._speech and kind < self._mix.portrait_share:
+        if self._portraits is not None and self._speech.speech and kind < self._mix.portrait_share:
             return self._of_portrait(self._portraits, rng)
         return self._of_clip(self._clips, rng)
 
-    def _of_clip(self, pool: _Pool, rng: np.random.Generator) -> _Stretch:
-        index = int(rng.choice(len(pool.clips), p=pool.shares))
-        clip = pool.clips[index]
-        first = int(rng.choice(pool.firsts[index]))
+    def _of_clip(self, pool: ClipPool, rng: np.random.Generator) -> _Stretch:
+        clip, loud, first = pool.draw(rng)
         part = slice(first, first + self._frames)
         middles_ns = clip.pts_ns[part][HALF:-HALF].tolist()
-        return _Stretch(list(clip.crops[part]), clip.mel, middles_ns, pool.loud[index], clip.mouths[part])
+        return _Stretch(list(clip.crops[part]), clip.mel, middles_ns, loud, clip.mouths[part])
 
     def _of_portrait(self, portraits: CachedPortraits, rng: np.random.Generator) -> _Stretch:
         """A portrait that says a stretch of a recording, each picture the pose nearest to the recording's mouth."""
-        index, at = self._moment(self._frames, rng)
-        speech = self._speech[index]
-        poses = np.stack([portraits.openings, portraits.width_scales], 1)
-        away = (((speech.mouths[at][:, None] - poses) / (0.02, 0.06)) ** 2).sum(2)
-        chosen = away.argmin(1)
+        speech, loud, at = self._speech.draw(self._frames, rng)
+        chosen = nearest_poses(portraits, speech.mouths[at])
         crops = portraits.crops[int(rng.integers(len(portraits.names)))]
-        small = {int(pose): shrink(crops[pose]) for pose in set(chosen.tolist())}
+        small = {pose: shrink(crops[pose]) for pose in set(chosen)}
         middles_ns = [int(each) * NS_PER_S // TRACK_HZ for each in at[HALF:-HALF]]
-        pictures = [small[int(pose)] for pose in chosen]
-        return _Stretch(pictures, speech.mel, middles_ns, self._speech_loud[index], speech.mouths[at])
+        return _Stretch([small[pose] for pose in chosen], speech.mel, middles_ns, loud, speech.mouths[at])
 
     def _dressed(
         self, stretch: _Stretch, rng: np.random.Generator
@@ -185,16 +166,49 @@ class StretchSampler:
         return augment_mel(window_at(np.asarray(mel, np.float32), time_ns, WIDE), SPAN, loud, rng)
 
 
-class _Pool:
-    """Clips that hold a whole stretch; per clip its share, how loud it gets, and where stretches may begin."""
+class ClipPool:
+    """Clips that hold a whole stretch; a person's share grows with the square root of their frames.
+
+    Args:
+        clips: What there is.
+        frames: Pictures in a stretch.
+    """
 
     def __init__(self, clips: Iterable[CachedClip], frames: int) -> None:
-        firsts = [(clip, stretch_starts(clip.pts_ns, frames)) for clip in clips]
-        usable = [(clip, starts) for clip, starts in firsts if len(starts)]
-        self.clips = [clip for clip, _ in usable]
-        self.firsts = [starts for _, starts in usable]
-        self.loud = [clip.loud for clip in self.clips]
-        self.shares = shares([len(each) for each in self.firsts], [clip.person for clip in self.clips])
+        found = [(clip, stretch_starts(clip.pts_ns, frames)) for clip in clips]
+        self.clips = [clip for clip, starts in found if len(starts)]
+        self._starts = [starts for _, starts in found if len(starts)]
+        self._loud = [clip.loud for clip in self.clips]
+        self._shares = shares([len(each) for each in self._starts], [clip.person for clip in self.clips])
+
+    def draw(self, rng: np.random.Generator) -> tuple[CachedClip, float, int]:
+        """A clip, how loud it gets, and where a stretch begins."""
+        index = int(rng.choice(len(self.clips), p=self._shares))
+        return self.clips[index], self._loud[index], int(rng.choice(self._starts[index]))
+
+
+class SpeechPool:
+    """Recordings; a voice's share grows with the square root of its length."""
+
+    def __init__(self, speech: Sequence[CachedSpeech]) -> None:
+        self.speech = speech
+        lengths = [len(each.mouths) * (SYNTHETIC_WEIGHT if each.voice.startswith(SYNTHETIC) else 1) for each in speech]
+        self._shares = shares(lengths, [each.voice for each in speech])
+        self._loud = [each.loud for each in speech]
+
+    def draw(self, frames: int, rng: np.random.Generator) -> tuple[CachedSpeech, float, NDArray[np.intp]]:
+        """A recording, how loud it gets, and the places in its track of so many pictures in a row."""
+        index = int(rng.choice(len(self.speech), p=self._shares))
+        length, every = len(self.speech[index].mouths), TRACK_HZ // RUN_RATE_HZ
+        first = int(rng.integers(max(1, length - frames * every)))
+        return self.speech[index], self._loud[index], np.minimum(first + np.arange(frames) * every, length - 1)
+
+
+def nearest_poses(portraits: CachedPortraits, mouths: NDArray[np.float32]) -> list[int]:
+    """The portraits' pose that is nearest to each mouth [T, 2]."""
+    poses = np.stack([portraits.openings, portraits.width_scales], 1)
+    away = (((mouths[:, None] - poses) / ALIKE) ** 2).sum(2)
+    return [int(each) for each in away.argmin(1)]
 
 
 def stretch_starts(pts_ns: NDArray[np.int64], frames: int) -> NDArray[np.intp]:
