@@ -3,7 +3,8 @@
 Loss: of all sounds in the batch, which belongs to this run of five pictures, and of all runs, which to this sound
 (InfoNCE). The published recipe asks of one pair at a time whether it is true (binary cross-entropy of the cosine) and
 stays at chance, 0.69, for some 150,000 steps; a choice among the shifts of one stretch has a gradient from the
-first step on. Half of the loss sees only the stretch itself, so that who is speaking cannot be the answer.
+first step on. One of the two choices is among the runs of the stretch itself, so that who is speaking cannot be the
+answer; synthetic heads add the same pictures with lips that say something else, so that pose and motion cannot either.
 Besides, opening and width are read linearly from what is seen and from what is heard: landmarks and phones teach what
 matters long before a similarity can.
 
@@ -263,19 +264,19 @@ def train_step(trainer: ExpertTrainer, batch: Stretches, sounds: tuple[Floats, F
     """One step; returns the losses."""
     run, weights, expert = trainer.config.run, trainer.config.loss, trainer.expert
     set_learning_rate(trainer.adam, learning_rate_at(trainer.step, run))
-    lower, mel, mouths = (torch.from_numpy(each) for each in (batch.lower, batch.mel, batch.mouths))
+    lower, mel, mouths, wrong = (torch.from_numpy(each) for each in (batch.lower, batch.mel, batch.mouths, batch.wrong))
     more_mel, more_mouths = (torch.from_numpy(each) for each in sounds)
     clips, frames = lower.shape[:2]
     of_run = torch.arange(frames - RUN_FRAMES + 1)[:, None] + torch.arange(RUN_FRAMES)
     with torch.autocast("cpu", torch.bfloat16, enabled=run.bf16):
-        seen = expert.seen(lower.flatten(0, 1)).view(clips, frames, -1)
+        seen = expert.seen(torch.cat([lower, wrong]).flatten(0, 1)).view(-1, frames, EMBEDDING)
         pictures = expert.embed_runs(seen[:, of_run].flatten(0, 1))
         heard = expert.heard(torch.cat([mel.flatten(0, 1), more_mel]))
-        read = trainer.see_mouth(seen.relu()), trainer.hear_mouth(heard.relu())
+        read = trainer.see_mouth(seen[:clips].relu()), trainer.hear_mouth(heard.relu())
     spoken = torch.cat([mouths[:, of_run].flatten(0, 1), more_mouths])
-    sound = nn.functional.normalize(heard[: len(pictures)].float(), dim=1)
+    sound = nn.functional.normalize(heard[: len(of_run) * clips].float(), dim=1)
     similarity = pictures @ sound.T
-    stretch = torch.arange(clips).repeat_interleave(frames - RUN_FRAMES + 1)
+    stretch = torch.cat([torch.arange(clips), torch.from_numpy(batch.wrong_of)]).repeat_interleave(len(of_run))
     within, across = choice_losses(similarity / weights.temperature, stretch)
     mouth = mouth_loss(read[0].float(), mouths) + mouth_loss(read[1].float().view(-1, RUN_FRAMES, 2), spoken)
     total = weights.within * within + weights.across * across + weights.mouth * mouth
@@ -290,19 +291,23 @@ def choice_losses(logits: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of finding the true partner, mean of both directions.
 
     Args:
-        logits: [N, N], row = run of pictures, column = sound; the diagonal is true.
-        stretch: int [N], which stretch a run is from; the runs of a stretch follow each other.
+        logits: [M, N], row = run of pictures, column = sound; the first N rows' diagonal is true, the other rows are
+            the pictures with wrong lips, which are to be told from the true ones.
+        stretch: int [M], which stretch a run is from; the runs of a stretch follow each other.
 
     Returns:
         Among the runs of the same stretch, and among all; neighbours closer than `HARD_FROM` are left out of both.
     """
-    place = torch.arange(len(stretch))
-    away = (place[:, None] - place).abs()
-    alike = stretch[:, None] == stretch
-    logits = logits.masked_fill(alike & (away > 0) & (away < HARD_FROM), -torch.inf)
+    place = torch.arange(logits.shape[1])
+    alike = stretch[:, None] == stretch[: len(place)]
+    away = (torch.arange(len(logits))[:, None] - place).abs()
+    close = alike & (away > 0) & (away < HARD_FROM)
+    close[len(place) :] = False
+    logits = logits.masked_fill(close, -torch.inf)
 
     def both(choice: Tensor) -> Tensor:
-        return (nn.functional.cross_entropy(choice, place) + nn.functional.cross_entropy(choice.T, place)) / 2
+        by_pictures = nn.functional.cross_entropy(choice[: len(place)], place)
+        return (by_pictures + nn.functional.cross_entropy(choice.T, place)) / 2
 
     return both(logits.masked_fill(~alike, -torch.inf)), both(logits)
 

@@ -121,6 +121,28 @@ def test_the_true_partner_wins_and_close_neighbours_do_not_count() -> None:
     assert choice_losses(neighbours, stretch)[1] > 3
 
 
+def test_the_same_pictures_with_wrong_lips_are_told_apart_by_the_sound_alone() -> None:
+    stretch = torch.tensor([0] * 6 + [1] * 6 + [1] * 6)
+    fooled = torch.zeros(18, 12)
+    within, across = choice_losses(fooled, stretch)
+    plain = choice_losses(fooled[:12], stretch[:12])
+    # Every sound of the second stretch has six more pictures to choose from, every sound of the batch likewise.
+    more = [4, 3, 2, 2, 3, 4, 10, 9, 8, 8, 9, 10]
+    assert within.item() == pytest.approx((np.log([4, 3, 2, 2, 3, 4]).mean() + np.log(more).mean()) / 2)
+    assert across.item() == pytest.approx((plain[1].item() + np.log([16, 15, 14, 14, 15, 16]).mean()) / 2)
+    fooled[12, 7] = 50.0
+    assert choice_losses(fooled, stretch)[0] > within + 1
+
+
+def test_heads_bring_the_same_pictures_with_other_lips() -> None:
+    head = made_clip("h", "head", seed=8)
+    head = replace(head, others=255 - head.crops)
+    sampler = StretchSampler(CLIPS, [head], None, [], StretchMix(heads_share=0.5, augment=False), 7, 13)
+    batch = sampler.batch(1, 8)
+    assert 0 < len(batch.wrong_of) < 8
+    np.testing.assert_allclose(batch.wrong, 1 - batch.lower[batch.wrong_of], atol=1e-6)
+
+
 def test_late_sound_moves_the_curve_to_later_shifts() -> None:
     expert, clip = _expert(), made_clip("c", "carl", seed=5, frames=75)
     pictures = inner(clip.crops)
@@ -226,8 +248,9 @@ def test_a_batch_is_a_function_of_its_number() -> None:
     assert first.mel.shape == (6, 9, 1, BANDS, SPAN.columns)
     assert first.mouths.shape == (6, 13, 2)
     assert 0 <= first.lower.min() < first.lower.max() <= 1
-    for name in ("lower", "mel", "mouths"):
+    for name in ("lower", "mel", "mouths", "wrong", "wrong_of"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    for name in ("lower", "mel", "mouths"):
         assert not np.array_equal(getattr(first, name), getattr(other, name), equal_nan=True)
     mel, mouths = sampler().sounds(3, 5)
     assert mel.shape == (5, 1, BANDS, SPAN.columns)

@@ -58,11 +58,15 @@ class Stretches:
         lower: float32 [C, T, 3, 48, 96] in [0, 1], lower halves of neighbouring pictures.
         mel: float32 [C, T - 4, 1, 80, 17], the sound of the run about each picture but the first and last two.
         mouths: float32 [C, T, 2], opening above the closed mouth and width over the person's median.
+        wrong: float32 [W, T, 3, 48, 96], the same pictures with lips that say something else.
+        wrong_of: int64 [W], which stretches they belong to.
     """
 
     lower: NDArray[np.float32]
     mel: NDArray[np.float32]
     mouths: NDArray[np.float32]
+    wrong: NDArray[np.float32]
+    wrong_of: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class _Stretch:
     middles_ns: Sequence[int]
     loud: float
     mouths: NDArray[np.float32]
+    wrong: Sequence[Pictures] = ()
 
 
 class StretchSampler:
@@ -105,8 +110,10 @@ class StretchSampler:
         """The stretches of one step."""
         rng = np.random.default_rng([self._seed, step])
         drawn = [self._dressed(self._stretch(rng), rng) for _ in range(count)]
-        lower, mel, mouths = (np.stack(each) for each in zip(*drawn, strict=True))
-        return Stretches(lower, mel, mouths)
+        lower, mel, mouths, wrong = zip(*drawn, strict=True)
+        of = [index for index, each in enumerate(wrong) if len(each)]
+        some = np.stack([wrong[index] for index in of]) if of else np.zeros((0, *lower[0].shape), np.float32)
+        return Stretches(np.stack(lower), np.stack(mel), np.stack(mouths), some, np.array(of, np.int64))
 
     def sounds(self, step: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Spans [N, 1, 80, 17] of recordings and silence, and the five mouths [N, 5, 2] that go with each."""
@@ -133,7 +140,8 @@ class StretchSampler:
         clip, loud, first = pool.draw(rng)
         part = slice(first, first + self._frames)
         middles_ns = clip.pts_ns[part][HALF:-HALF].tolist()
-        return _Stretch(list(clip.crops[part]), clip.mel, middles_ns, loud, clip.mouths[part])
+        wrong = () if clip.others is None else list(clip.others[part])
+        return _Stretch(list(clip.crops[part]), clip.mel, middles_ns, loud, clip.mouths[part], wrong)
 
     def _of_portrait(self, portraits: CachedPortraits, rng: np.random.Generator) -> _Stretch:
         """A portrait that says a stretch of a recording, each picture the pose nearest to the recording's mouth."""
@@ -146,24 +154,25 @@ class StretchSampler:
 
     def _dressed(
         self, stretch: _Stretch, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """One camera that moves a little; each span of sound with a microphone and a room of its own."""
         look = draw_look(rng) if self._mix.augment else Look()
         end = jitter(look, rng) if self._mix.augment else look
-        moves = np.linspace(0, 1, self._frames)
-        looks = [_between(look, end, float(each)) for each in moves]
-        half = [
-            apply_look(picture, each, READ_PX)[READ_PX // 2 :]
-            for picture, each in zip(stretch.pictures, looks, strict=True)
-        ]
-        lower = np.stack(half).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+        looks = [_between(look, end, float(each)) for each in np.linspace(0, 1, self._frames)]
         mel = [self._voice(stretch.mel, each, stretch.loud, rng) for each in stretch.middles_ns]
-        return lower, np.stack(mel)[:, None].astype(np.float32), stretch.mouths
+        wrong = _lower(stretch.wrong, looks) if stretch.wrong else np.zeros(0, np.float32)
+        return _lower(stretch.pictures, looks), np.stack(mel)[:, None].astype(np.float32), stretch.mouths, wrong
 
     def _voice(self, mel: Mel, time_ns: int, loud: float, rng: np.random.Generator) -> Mel:
         if not self._mix.augment:
             return window_at(np.asarray(mel, np.float32), time_ns, SPAN)
         return augment_mel(window_at(np.asarray(mel, np.float32), time_ns, WIDE), SPAN, loud, rng)
+
+
+def _lower(pictures: Sequence[Pictures], looks: Sequence[Look]) -> NDArray[np.float32]:
+    """Lower halves under their looks, float32 [T, 3, 48, 96] in [0, 1]."""
+    half = [apply_look(each, as_, READ_PX)[READ_PX // 2 :] for each, as_ in zip(pictures, looks, strict=True)]
+    return np.stack(half).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
 
 
 class ClipPool:
@@ -230,7 +239,8 @@ def shares(lengths: Sequence[float], owners: Sequence[str]) -> NDArray[np.float6
 def shrunk(clip: CachedClip) -> CachedClip:
     """A clip with crops of `READ_PX`, without what the expert does not need."""
     crops = np.stack([shrink(each) for each in clip.crops])
-    return replace(clip, crops=crops, landmarks=np.zeros((0, 478, 2), np.float32), others=None)
+    others = None if clip.others is None else np.stack([shrink(each) for each in clip.others])
+    return replace(clip, crops=crops, landmarks=np.zeros((0, 478, 2), np.float32), others=others)
 
 
 def shrink(crop: Pictures) -> Pictures:
