@@ -216,7 +216,7 @@ class LipGanLite(nn.Module):
         features = self._features(face, self.sound(mel))
         strokes = self.unfold(self.draw(features)).float()
         flow = nn.functional.interpolate(self.flow(features).float(), scale_factor=FOLD, mode="bilinear")
-        places = self.still + flow.view(-1, 2, 2, *flow.shape[2:]) * (FLOW_CELLS * FOLD * 2 / self.config.crop_px)
+        places = self.still[:, None] + flow.view(-1, 2, 2, *flow.shape[2:]) * (FLOW_CELLS * FOLD * 2 / self.config.crop_px)
         moved = [_sampled(picture, places[:, i]) for i, picture in enumerate((target, identity))]
         shares = torch.softmax(strokes[:, 3:] + self.first_shares, dim=1)
         sources = (torch.sigmoid(strokes[:, :3]), *moved)
@@ -271,10 +271,10 @@ def _sampled(picture: Tensor, places: Tensor) -> Tensor:
 
 
 def _still(crop_px: int) -> Tensor:
-    """The drawn rows' own places, [1, 1, 2, rows, S], as `grid_sample` takes them."""
+    """The drawn rows' own places, [1, 2, rows, S], as `grid_sample` takes them."""
     middle = (torch.arange(crop_px, dtype=torch.float32) + 0.5) * (2 / crop_px) - 1
     y, x = torch.meshgrid(middle[crop_px // 2 - MARGIN_CELLS * FOLD :], middle, indexing="ij")
-    return torch.stack([x, y])[None, None]
+    return torch.stack([x, y])[None]
 
 
 def _drawn_share(crop_px: int) -> Tensor:

@@ -34,7 +34,7 @@ Picture = NDArray[np.uint8]
 
 HEADS_FOLDER, MESH_FOLDER = "heads", "mesh"
 RATE_HZ = 25
-CLIP_FRAMES = 100
+CLIP_FRAMES = 50
 # Sound kept before and after a clip's pictures, in mel columns: more than any window with its tempo changes.
 AROUND_COLUMNS = 64
 # Portraits with wider mouths show more of the inside than the lips' own colour can replace; heads that are fitted
