@@ -157,11 +157,15 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--identity", choices=["same_frame", "reference", "open_mouth"], help="default: as served")
     parser.add_argument("--quick", action="store_true", help="the first three seconds of each clip")
     parser.add_argument("--raw", action="store_true", help="measure drawn crops instead of the frames they go into")
-    parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json, .md and .jpg")
+    parser.add_argument("--expert", type=Path, help="expert.safetensors; without it no sync expert is asked")
+    parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json, .md, .jpg and .mp4")
     parser.set_defaults(command=_evaluate)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
+    from models.landmarks import LandmarkNetworks
+    from models.sync_expert import load_expert
+    from training.clip_figures import Judges
     from training.evaluate import evaluate
     from training.subject import checkpoint_subject, engine_subject
 
@@ -169,7 +173,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     subject = checkpoint_subject(given) if given else engine_subject(parsed.name, parsed.precision)
     if parsed.identity:
         subject = replace(subject, identity=parsed.identity)
-    evaluate(parsed.cache, subject, parsed.out, _say, quick=parsed.quick, raw=parsed.raw)
+    judges = Judges(LandmarkNetworks(threads=1), load_expert(parsed.expert) if parsed.expert else None)
+    evaluate(parsed.cache, subject, judges, parsed.out, _say, quick=parsed.quick, raw=parsed.raw)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

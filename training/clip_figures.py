@@ -13,14 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.mel import SILENCE
+from kernels.mel import SILENCE, column_at
 from kernels.paste import mouth_mask
 from models.landmarks import LandmarkNetworks
+from models.sync_expert import SyncExpert
 from training import intervals
 from training.data.cache import CachedClip
 from training.data.portraits import MouthPose, move_mouth
 from training.glance import windows
-from training.intervals import Figure, averaged, figure
+from training.intervals import Figure, Samples, averaged, figure
 from training.mouths import (
     Points,
     Track,
@@ -36,6 +37,7 @@ from training.mouths import (
 )
 from training.served import Mel, Pictures, Service, footage_of, reshown, serve
 from training.subject import Subject
+from training.sync_curve import SHIFTS_MS, shift_curve
 
 SEED = 7
 CLOSED_PERCENTILE = 5
@@ -67,6 +69,19 @@ class Seen(NamedTuple):
     opening: Track
 
 
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """Networks that measure; none took part in the training of what they measure.
+
+    Attributes:
+        landmarks: Read where the lips are.
+        expert: The own sync expert; None measures nothing with it.
+    """
+
+    landmarks: LandmarkNetworks
+    expert: SyncExpert | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
     """All about one clip.
@@ -77,6 +92,8 @@ class Measured:
         methods: Figures of the generator and of each baseline.
         strayed: Bytes that changed outside the mask, over all pictures drawn; should be 0.
         strips: Pictures [n, S, S, 3] to look at, by what they are; "real" first.
+        heard: The sound that drove some of them, float32 [80, columns] from the first picture to the last.
+        frame_ns: Time from one picture to the next.
     """
 
     clip: str
@@ -84,30 +101,32 @@ class Measured:
     methods: dict[str, Figures]
     strayed: int
     strips: dict[str, Pictures]
+    heard: dict[str, Mel]
+    frame_ns: int
 
 
 def measure(
-    subject: Subject, networks: LandmarkNetworks, clip: CachedClip, others: Sequence[CachedClip], *, raw: bool = False
+    subject: Subject, judges: Judges, clip: CachedClip, others: Sequence[CachedClip], *, raw: bool = False
 ) -> Measured:
     """All figures of one clip.
 
     Args:
         subject: The generator.
-        networks: Read the landmarks.
+        judges: What measures.
         clip: What is shown.
         others: Whose sound is foreign.
         raw: See `evaluate`.
     """
-    return _Clip(subject, networks, clip, others, raw=raw).measured()
+    return _Clip(subject, judges, clip, others, raw=raw).measured()
 
 
 class _Clip:
     """One clip while it is being measured."""
 
     def __init__(
-        self, subject: Subject, networks: LandmarkNetworks, clip: CachedClip, others: Sequence[CachedClip], *, raw: bool
+        self, subject: Subject, judges: Judges, clip: CachedClip, others: Sequence[CachedClip], *, raw: bool
     ) -> None:
-        self._subject, self._networks, self._clip, self._others, self._raw = subject, networks, clip, others, raw
+        self._subject, self._judges, self._clip, self._others, self._raw = subject, judges, clip, others, raw
         self._footage = footage_of(clip)
         self._truth = self._see(self._footage.frames)
         self._service = serve(subject, self._footage)
@@ -123,23 +142,37 @@ class _Clip:
             SHUFFLED: self._against(shuffled),
             STATIC: self._of_copy(self._pasted(self._still())),
             REFERENCE: self._of_copy(self._pasted(self._service.identities)),
+            INPUT: self._of_copy(self._truth),
         }
         strips = {"real": self._truth, "own sound": own}
         strips |= {"foreign sound": foreign[0]} if foreign else {}
         strips["silence"] = silent
         if self._subject.edits:
-            methods[INPUT] = self._of_copy(self._truth)
             shown = self._another_mouth()
             drawn = self._drawn(mel, serve(self._subject, reshown(self._footage, shown.pictures, shown.points)))
             methods |= {OTHER_MOUTH: self._against(drawn) | self._offset(drawn), OTHER_INPUT: self._against(shown)}
             strips |= {"another mouth shown": shown, "own sound to it": drawn}
-        pictures = {name: self._footage.inner(each.pictures) for name, each in strips.items()}
-        return Measured(self._clip.name, self._clip.split, methods, self._strayed, pictures)
+        return Measured(
+            self._clip.name,
+            self._clip.split,
+            methods,
+            self._strayed,
+            {name: self._footage.inner(each.pictures) for name, each in strips.items()},
+            self._heard(),
+            int(np.median(np.diff(self._clip.pts_ns))),
+        )
+
+    def _heard(self) -> dict[str, Mel]:
+        clip = self._clip
+        heard = {"own sound": _between(clip, clip.pts_ns)}
+        if self._others:
+            heard["foreign sound"] = _between(self._others[0], self._foreign_times(self._others[0]))
+        return heard
 
     # -- pictures ----------------------------------------------------------------------------------
 
     def _see(self, pictures: Pictures) -> Seen:
-        points = read_points(self._networks, pictures, self._footage.landmarks)
+        points = read_points(self._judges.landmarks, pictures, self._footage.landmarks)
         return Seen(pictures, points, openings(points))
 
     def _drawn(self, mel: Mel, service: Service | None = None) -> Seen:
@@ -202,6 +235,19 @@ class _Clip:
             "sharpness": figure(sharp, intervals.ratio),
             "jitter": figure(bends, intervals.ratio),
             "spread": figure(both, intervals.spread_ratio),
+        } | self._agreement("expert", seen, self._clip, self._clip.pts_ns)
+
+    def _agreement(self, key: str, seen: Seen, heard: CachedClip, times_ns: NDArray[np.int64]) -> Figures:
+        """How surely the own sync expert finds lips and sound to belong together; none for a clip too short."""
+        if self._judges.expert is None:
+            return {}
+        pictures = self._footage.inner(seen.pictures)[: len(times_ns)]
+        curve = shift_curve(self._judges.expert, pictures, heard.mel, times_ns).similarity
+        if len(curve) < MIN_OFFSET_FRAMES:
+            return {}
+        return {
+            key: figure(curve, intervals.means, _confidence),
+            f"{key}_offset_ms": figure(curve, intervals.means, _peak_ms),
         }
 
     def _offset(self, seen: Seen) -> Figures:
@@ -219,8 +265,10 @@ class _Clip:
             driving = np.interp(times_ns, other.pts_ns, other.opening)
             own, drawn = self._truth.opening[: len(times_ns)], each.opening[: len(times_ns)]
             pairs = {"foreign_r": (drawn, driving), "leak_r": (drawn, own), "chance_r": (driving, own)}
-            parts.append({key: figure(np.stack(pair, -1), intervals.pearson) for key, pair in pairs.items()})
-        return {key: averaged([each[key] for each in parts]) for key in parts[0]} if parts else {}
+            figures = {key: figure(np.stack(pair, -1), intervals.pearson) for key, pair in pairs.items()}
+            parts.append(figures | self._agreement("expert_foreign", each, other, times_ns))
+        keys = dict.fromkeys(key for part in parts for key in part)
+        return {key: averaged([part[key] for part in parts if key in part]) for key in keys}
 
     def _silence(self, seen: Seen) -> Figures:
         """Shares of pictures without speech whose mouth is closed."""
@@ -233,3 +281,17 @@ class _Clip:
     def _of_copy(self, seen: Seen) -> Figures:
         """All figures of pictures that no sound changes."""
         return self._against(seen) | self._swapped([seen] * len(self._others)) | self._silence(seen)
+
+
+def _confidence(curve: Samples) -> Samples:
+    """How far the expert's best similarity stands above the median over all shifts."""
+    return np.asarray(curve.max(-1) - np.median(curve, axis=-1))
+
+
+def _peak_ms(curve: Samples) -> Samples:
+    """The shift at which the expert's similarity is best: positive when the lips lead."""
+    return np.asarray(SHIFTS_MS[np.argmax(curve, -1)])
+
+
+def _between(clip: CachedClip, times_ns: NDArray[np.int64]) -> Mel:
+    return clip.mel[:, column_at(int(times_ns[0])) : column_at(int(times_ns[-1])) + 1]

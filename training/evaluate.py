@@ -12,27 +12,36 @@ from pathlib import Path
 
 import numpy as np
 
-from models.landmarks import LandmarkNetworks
-from training.clip_figures import DRAWN, Measured, measure
+from training.clip_figures import DRAWN, Judges, Measured, measure
 from training.data.cache import CachedClip, load_clips
 from training.intervals import Interval, over_clips
 from training.report import write_report, write_sheet
+from training.side_by_side import write_side_by_side
 from training.subject import Subject
 
 HELD_SPLITS = ("measured", "held_person", "held_clip")
 FOREIGN_VOICES = 2
 MIN_FRAMES = 25
 QUICK_FRAMES = 75
+SHOWN_CLIPS = 2
 
 
 def evaluate(
-    cache: Path, subject: Subject, out: Path, say: Callable[[str], None], *, quick: bool = False, raw: bool = False
+    cache: Path,
+    subject: Subject,
+    judges: Judges,
+    out: Path,
+    say: Callable[[str], None],
+    *,
+    quick: bool = False,
+    raw: bool = False,
 ) -> list[Measured]:
-    """Measure one generator and write evaluation.json, evaluation.md and evaluation.jpg.
+    """Measure one generator and write evaluation.json, .md, .jpg and .mp4.
 
     Args:
         cache: Folder by `prepare`.
         subject: The generator, from `engine_subject` or `checkpoint_subject`.
+        judges: Networks that measure.
         out: Folder to write to.
         say: Takes one line of progress.
         quick: Only the first three seconds of each clip, and one foreign voice.
@@ -40,11 +49,10 @@ def evaluate(
     """
     clips = [each for each in load_clips(cache, set(HELD_SPLITS)) if len(each.crops) >= MIN_FRAMES]
     clips = [_shortened(each) if quick else each for each in clips]
-    networks = LandmarkNetworks(threads=1)
     found: list[Measured] = []
     for clip in sorted(clips, key=lambda each: HELD_SPLITS.index(each.split)):
         others = _others(clips, clip)[: 1 if quick else FOREIGN_VOICES]
-        found.append(measure(subject, networks, clip, others, raw=raw))
+        found.append(measure(subject, judges, clip, others, raw=raw))
         own = {key: each.interval.value for key, each in found[-1].methods[DRAWN].items()}
         say(f"{clip.name}: r {own['own_r']:.2f}, foreign voice {own['foreign_r']:.2f}, PSNR {own['psnr_db']:.1f} dB")
     out.mkdir(parents=True, exist_ok=True)
@@ -52,6 +60,7 @@ def evaluate(
     _write_json(out / "evaluation.json", notes, found)
     write_report(out / "evaluation.md", notes, summarise(found), {each.clip: _intervals(each) for each in found})
     write_sheet(out / "evaluation.jpg", {each.clip: each.strips for each in found})
+    write_side_by_side(out / "evaluation.mp4", found[:SHOWN_CLIPS])
     return found
 
 

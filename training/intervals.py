@@ -120,6 +120,11 @@ def mean(samples: Samples) -> Samples:
     return np.asarray(samples[..., :1].mean(-2))
 
 
+def means(samples: Samples) -> Samples:
+    """Of every column, [..., k]."""
+    return np.asarray(samples.mean(-2))
+
+
 def ratio(samples: Samples) -> Samples:
     """Sum of the first column over that of the second."""
     sums = samples.sum(-2)

@@ -34,9 +34,19 @@ FIGURES = {
     "jitter": Heading("jitter / true", 2, "mean magnitude of the second difference of the lip points"),
     "spread": Heading("spread / true", 2, "standard deviation of the opening"),
     "offset_ms": Heading("offset, ms", 0, "of the drawn opening against the true one; positive = the lips lead"),
+    "expert": Heading(
+        "own expert's confidence",
+        3,
+        "best similarity of lips and own sound over all shifts less the median; its own scale, neither LSE-C nor -D",
+    ),
+    "expert_offset_ms": Heading("own expert's offset, ms", 0, "the shift of that best similarity, signed as above"),
     "foreign_r": Heading("r, foreign sound", 2, "correlation with the mouth of the person whose sound it is"),
     "leak_r": Heading("leak", 2, "correlation with the mouth that was there, under foreign sound"),
     "chance_r": Heading("leak by chance", 2, "correlation of the two true mouths"),
+    "expert_foreign": Heading(
+        "own expert, foreign sound", 3, "its confidence that lips and foreign sound belong together"
+    ),
+    "expert_foreign_offset_ms": Heading("own expert's offset, foreign sound, ms", 0, "of its best similarity there"),
     "closed_silence": Heading(
         "closed in silence", 2, "share of pictures with at most this person's closed opening (5th percentile) + 0.02"
     ),
@@ -50,10 +60,10 @@ SPLIT_NAMES = {
 METHOD_NOTES = """\
 *drawn* is the generator. *Shuffled sound*: its own sound's windows in random order. *Static mouth*: the clip's most
 closed mouth, put through the same mask. *Copy of the reference*: the picture that tells the generator who speaks,
-likewise. *Copy of the input*: nothing is changed; where a generator is shown the mouth that it is to change, a perfect
-score against the true pictures is therefore worth nothing by itself, and leak is 1. *Another mouth shown*: that
-generator is shown, instead of the true mouth, one warped to the opening of half a clip away, and must find the true
-one by sound; *copy of the input* beside it is what it was shown."""
+likewise. *Copy of the input*: the true pictures themselves. A generator that is shown the mouth that it is to change can copy
+it: a perfect score is then worth nothing by itself, and leak is 1. *Another mouth shown*: such a generator is shown,
+instead of the true mouth, one warped to the opening of half a clip away, and must find the true one by sound; *copy of
+the input* beside it is what it was shown."""
 SHEET_COLUMNS = 12
 SHEET_TILE_PX = 112
 SHEET_QUALITY = 82

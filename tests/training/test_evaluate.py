@@ -3,19 +3,23 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import av
 import numpy as np
 import pytest
 
 from kernels.mel import MelWindow
 from tests.training.made import drawn_landmarks, made_clip
 from training import clip_figures, evaluate
-from training.clip_figures import DRAWN, INPUT, OTHER_INPUT, OTHER_MOUTH, REFERENCE, SHUFFLED, STATIC, measure
+from training.clip_figures import DRAWN, INPUT, OTHER_INPUT, OTHER_MOUTH, REFERENCE, SHUFFLED, STATIC, Judges, measure
 from training.data.cache import CachedClip, save_clip, save_split
 from training.subject import Subject
+from training.sync_curve import SHIFTS_MS, ShiftCurve
 
 pytestmark = pytest.mark.unit
+
+NOBODY = Judges(cast("Any", None))
 
 
 def _clip(name: str, seed: int) -> CachedClip:
@@ -60,8 +64,7 @@ def _drawn_mouths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _methods(subject: Subject, clip: CachedClip = CLIPS[0]) -> dict[str, dict[str, float]]:
-    networks: Any = None
-    methods = measure(subject, networks, clip, CLIPS[1:]).methods
+    methods = measure(subject, NOBODY, clip, CLIPS[1:]).methods
     return {name: {key: each.interval.value for key, each in figures.items()} for name, figures in methods.items()}
 
 
@@ -99,7 +102,7 @@ def test_an_editor_that_changes_nothing_is_perfect_until_another_mouth_is_shown(
     assert methods[OTHER_MOUTH]["own_r"] < 0.6
     assert methods[OTHER_MOUTH]["own_r"] == pytest.approx(methods[OTHER_INPUT]["own_r"], abs=0.15)
     assert methods[OTHER_MOUTH]["distance_percent"] > 3 * methods[DRAWN]["distance_percent"]
-    assert INPUT not in _methods(replace(editor, mask_row=48))
+    assert OTHER_MOUTH not in _methods(replace(editor, mask_row=48))
 
 
 def test_the_reference_of_an_editor_is_the_open_mouth() -> None:
@@ -129,14 +132,11 @@ def test_a_generator_is_asked_for_its_own_mel_window() -> None:
     assert set(asked) == {(1, 80, 20)}
 
 
-def test_the_command_writes_figures_with_intervals_and_pictures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_writes_figures_with_intervals_and_pictures(tmp_path: Path) -> None:
     for clip in CLIPS:
         save_clip(tmp_path, clip)
     save_split(tmp_path, [{"name": each.name, "person": each.person, "split": each.split} for each in CLIPS])
-    monkeypatch.setattr(evaluate, "LandmarkNetworks", lambda **_: None)
-    evaluate.evaluate(tmp_path, Subject("follows", _follow), tmp_path / "out", lambda _: None)
+    evaluate.evaluate(tmp_path, Subject("follows", _follow), NOBODY, tmp_path / "out", lambda _: None)
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     value, low, high = written["means"]["held_person"][DRAWN]["own_r"]
     assert low <= value <= high
@@ -145,3 +145,22 @@ def test_the_command_writes_figures_with_intervals_and_pictures(
     text = (tmp_path / "out" / "evaluation.md").read_text()
     assert f"| r, own sound | {value:.2f} [{low:.2f}, {high:.2f}] |" in text
     assert (tmp_path / "out" / "evaluation.jpg").stat().st_size > 10_000
+    with av.open(str(tmp_path / "out" / "evaluation.mp4")) as film:
+        pictures = [frame.width for frame in film.decode(video=0)]
+    assert pictures == [4 * 96] * (2 * 2 * 48)
+
+
+def test_the_sync_expert_is_asked_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def curve(_expert: Any, pictures: np.ndarray, mel: np.ndarray, times_ns: np.ndarray) -> ShiftCurve:
+        assert len(pictures) == len(times_ns)
+        assert any(mel is each.mel for each in CLIPS)
+        similarity = np.tile(np.where(SHIFTS_MS == 25, 0.5, 0.1), (len(pictures), 1))
+        return ShiftCurve(similarity.astype(np.float32), times_ns)
+
+    monkeypatch.setattr(clip_figures, "shift_curve", curve)
+    asked = Judges(cast("Any", None), cast("Any", "expert"))
+    methods = measure(Subject("follows", _follow), asked, CLIPS[0], CLIPS[1:]).methods
+    assert methods[DRAWN]["expert"].interval.value == pytest.approx(0.4)
+    assert methods[DRAWN]["expert_foreign"].interval.value == pytest.approx(0.4)
+    assert methods[STATIC]["expert_offset_ms"].interval == (25, 25, 25)
+    assert "expert" not in _methods(Subject("follows", _follow))[DRAWN]
