@@ -38,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_prepare(commands.add_parser("prepare", help="clips and portraits to a cache of crops and mel"))
     _add_heads(commands.add_parser("heads", help="add synthetic talking heads to a cache"))
     _add_lipgan(commands.add_parser("lipgan", help="train a generator from a cache"))
+    _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
+    _add_lookahead(commands.add_parser("lookahead", help="measure what sound after the picture is worth"))
     _add_expert(commands.add_parser("expert", help="train the sync expert from a cache"))
     _add_expert_curve(commands.add_parser("expert-curve", help="freeze a sync expert and measure its shift curve"))
     _add_evaluate(commands.add_parser("evaluate", help="measure a generator on held-back clips"))
@@ -110,6 +112,43 @@ def _lipgan(parsed: argparse.Namespace) -> None:
 
     checkpoint = train(load_config(parsed.config), parsed.cache, parsed.run, resume=parsed.resume, start=parsed.start)
     _say(f"wrote {checkpoint}")
+
+
+def _add_distil(parser: argparse.ArgumentParser) -> None:
+    from models.catalogue import WEIGHTS
+
+    teacher = WEIGHTS / "lipgan" / "generator.safetensors"
+    parser.add_argument("--config", default="distil", help="name in training/configs or path of a .toml")
+    parser.add_argument("--teacher", type=Path, default=teacher, help="default: the shipped LipGAN's")
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoints and contact sheets")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.set_defaults(command=_distil)
+
+
+def _distil(parsed: argparse.Namespace) -> None:
+    from training.config import read_config
+    from training.distil import DistilConfig, distil
+
+    config = read_config(DistilConfig, parsed.config)
+    _say(f"wrote {distil(config, parsed.teacher, parsed.cache, parsed.run, resume=parsed.resume)}")
+
+
+def _add_lookahead(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the ears, lookahead.json and lookahead.md")
+    parser.add_argument("--steps", type=int, help="for each ear; default: RUN of training/lookahead.py")
+    parser.add_argument("--seeds", type=int, default=1, help="ears for each look-ahead")
+    parser.add_argument("--look-ahead-ms", type=int, nargs="+", help="default: 0 40 80 120 200")
+    parser.set_defaults(command=_lookahead)
+
+
+def _lookahead(parsed: argparse.Namespace) -> None:
+    from training.lookahead import LOOK_AHEADS_MS, RUN, look_ahead
+
+    run = replace(RUN, steps=parsed.steps or RUN.steps)
+    seeds, asked = range(1, parsed.seeds + 1), parsed.look_ahead_ms or LOOK_AHEADS_MS
+    look_ahead(parsed.cache, parsed.out, _say, run=run, seeds=seeds, look_aheads_ms=asked)
 
 
 def _add_expert(parser: argparse.ArgumentParser) -> None:

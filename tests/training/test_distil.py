@@ -16,7 +16,7 @@ from tests.models.tiny import samples, settle
 from tests.training.made import made_clip
 from training import distil
 from training.checkpoint import load_checkpoint
-from training.config import ConfigError, LossConfig, NetworkConfig, load_config
+from training.config import ConfigError, LossConfig, NetworkConfig, load_config, read_config
 from training.distil import DistilConfig, Distiller, TeacherConfig, distil_on, inherit, new_distiller, spread
 from training.export import generator_of_run
 
@@ -129,6 +129,12 @@ def test_the_teacher_never_changes(teacher: Path) -> None:
     assert np.isfinite(distil.distil_step(distiller, sampler.batch(0, 4), sounds)["total"])  # type: ignore[arg-type]
     for name, each in distiller.teacher.state_dict().items():
         assert torch.equal(each, before[name]), name
+
+
+def test_the_shipped_config_asks_for_a_quarter_of_the_channels() -> None:
+    config = read_config(DistilConfig, "distil")
+    assert config.student.network.width == 0.25
+    assert config.student.loss.sync == 0
 
 
 def test_a_teacher_that_does_not_fit_is_refused(teacher: Path, tmp_path: Path) -> None:
