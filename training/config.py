@@ -146,6 +146,11 @@ class LipganConfig:
 
 
 def load_config(name_or_path: str) -> LipganConfig:
+    """Read the config of a LipGAN run; see `read_config`."""
+    return read_config(LipganConfig, name_or_path)
+
+
+def read_config(kind: type[T], name_or_path: str) -> T:
     """Read a config by name (`training/configs/<name>.toml`) or by path.
 
     Raises:
@@ -161,7 +166,7 @@ def load_config(name_or_path: str) -> LipganConfig:
         raise ConfigError(f"no config {path}; known by name: {known}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    return build(LipganConfig, tables, str(path))
+    return build(kind, tables, str(path))
 
 
 def build(kind: type[T], table: Mapping[str, object], where: str) -> T:
