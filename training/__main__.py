@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_expert(commands.add_parser("expert", help="train the sync expert from a cache"))
     _add_expert_curve(commands.add_parser("expert-curve", help="freeze a sync expert and measure its shift curve"))
     _add_evaluate(commands.add_parser("evaluate", help="measure a generator on held-back clips"))
+    _add_identity(commands.add_parser("identity", help="train the network that evaluate tells persons apart with"))
     _add_export(commands.add_parser("export", help="turn a checkpoint into gated engines"))
     return parser
 
@@ -206,14 +207,31 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     from models.sync_expert import load_expert
     from training.clip_figures import Judges
     from training.evaluate import evaluate
+    from training.own_identity import SHIPPED_WEIGHTS, load_identity
     from training.subject import checkpoint_subject, engine_subject
 
     given: Path | None = parsed.checkpoint
     subject = checkpoint_subject(given) if given else engine_subject(parsed.name, parsed.precision)
     if parsed.identity:
         subject = replace(subject, identity=parsed.identity)
-    judges = Judges(LandmarkNetworks(threads=1), load_expert(parsed.expert) if parsed.expert else None)
+    judges = Judges(
+        LandmarkNetworks(threads=1),
+        load_expert(parsed.expert) if parsed.expert else None,
+        load_identity(SHIPPED_WEIGHTS) if SHIPPED_WEIGHTS.is_file() else None,
+    )
     evaluate(parsed.cache, subject, judges, parsed.out, _say, quick=parsed.quick, raw=parsed.raw)
+
+
+def _add_identity(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", type=Path, required=True, help="with portraits, by prepare")
+    parser.add_argument("--out", type=Path, help="folder for weights and figures; default: where evaluate looks")
+    parser.set_defaults(command=_identity)
+
+
+def _identity(parsed: argparse.Namespace) -> None:
+    from training.own_identity import SHIPPED_WEIGHTS, train_identity
+
+    _say(f"wrote {train_identity(parsed.cache, parsed.out or SHIPPED_WEIGHTS.parent, _say)}")
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from kernels.paste import mouth_mask
 from models.landmarks import LandmarkNetworks
 from models.sync_expert import SyncExpert
 from training import intervals
-from training.data.cache import CachedClip
+from training.data.cache import CachedClip, inner
 from training.data.portraits import MouthPose, move_mouth
 from training.glance import windows
 from training.intervals import Figure, Samples, averaged, figure
@@ -35,6 +35,7 @@ from training.mouths import (
     read_points,
     sharpness,
 )
+from training.own_identity import OwnIdentity, likeness
 from training.served import Mel, Pictures, Service, footage_of, reshown, serve
 from training.subject import Subject
 from training.sync_curve import SHIFTS_MS, shift_curve
@@ -76,10 +77,12 @@ class Judges:
     Attributes:
         landmarks: Read where the lips are.
         expert: The own sync expert; None measures nothing with it.
+        identity: The own identity network, likewise.
     """
 
     landmarks: LandmarkNetworks
     expert: SyncExpert | None = None
+    identity: OwnIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +141,11 @@ class _Clip:
         foreign = [self._drawn(self._foreign_mel(each)) for each in self._others]
         shuffled = self._drawn(np.random.default_rng(SEED).permutation(mel))
         methods = {
-            DRAWN: self._against(own) | self._offset(own) | self._swapped(foreign) | self._silence(silent),
+            DRAWN: self._against(own)
+            | self._offset(own)
+            | self._swapped(foreign)
+            | self._silence(silent)
+            | self._stranger(),
             SHUFFLED: self._against(shuffled),
             STATIC: self._of_copy(self._pasted(self._still())),
             REFERENCE: self._of_copy(self._pasted(self._service.identities)),
@@ -222,12 +229,12 @@ class _Clip:
 
     def _against(self, seen: Seen) -> Figures:
         """Figures of pictures that should be the true ones."""
-        truth, inner, landmarks = self._truth, self._footage.inner, self._footage.landmarks
+        truth, landmarks = self._truth, self._footage.landmarks
         both = np.stack([seen.opening, truth.opening], -1)
-        lower = inner(seen.pictures), inner(truth.pictures)
+        lower = self._footage.inner(seen.pictures), self._footage.inner(truth.pictures)
         sharp = np.stack([sharpness(each.pictures, landmarks) for each in (seen, truth)], -1)
         bends = np.stack([lip_jitter(each.points) for each in (seen, truth)], -1)
-        return {
+        figures = {
             "own_r": figure(both, intervals.pearson),
             "distance_percent": figure(lip_distances_percent(seen.points, truth.points)[:, None], intervals.mean),
             "psnr_db": figure(lower_errors(*lower)[:, None], intervals.psnr_db),
@@ -235,7 +242,23 @@ class _Clip:
             "sharpness": figure(sharp, intervals.ratio),
             "jitter": figure(bends, intervals.ratio),
             "spread": figure(both, intervals.spread_ratio),
-        } | self._agreement("expert", seen, self._clip, self._clip.pts_ns)
+        }
+        return (
+            figures
+            | self._likeness("identity", lower[0])
+            | self._agreement("expert", seen, self._clip, self._clip.pts_ns)
+        )
+
+    def _likeness(self, key: str, crops: Pictures) -> Figures:
+        """How near crops are to the mean of this person's true ones, as the own identity network sees it."""
+        if self._judges.identity is None:
+            return {}
+        real = self._footage.inner(self._truth.pictures)
+        return {key: figure(likeness(self._judges.identity, crops, real)[:, None], intervals.mean)}
+
+    def _stranger(self) -> Figures:
+        """The same for the true pictures of another person."""
+        return self._likeness("identity_stranger", inner(self._others[0].crops)) if self._others else {}
 
     def _agreement(self, key: str, seen: Seen, heard: CachedClip, times_ns: NDArray[np.int64]) -> Figures:
         """How surely the own sync expert finds lips and sound to belong together; none for a clip too short."""

@@ -34,6 +34,10 @@ FIGURES = {
     "jitter": Heading("jitter / true", 2, "mean magnitude of the second difference of the lip points"),
     "spread": Heading("spread / true", 2, "standard deviation of the opening"),
     "offset_ms": Heading("offset, ms", 0, "of the drawn opening against the true one; positive = the lips lead"),
+    "identity": Heading(
+        "own identity similarity", 3, "to the mean of the clip's true lower faces; of its own scale, no published score"
+    ),
+    "identity_stranger": Heading("the same, another person", 3, "true pictures of the next person, for comparison"),
     "expert": Heading(
         "own expert's confidence",
         3,
