@@ -17,7 +17,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 
 from models.sync_expert import EMBEDDING, RUN_FRAMES, SyncExpert, SyncExpertConfig
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from training.config import CONFIG_FOLDER, ConfigError, build
+from training.config import ConfigError, build, read_config
 from training.data.cache import CachedClip, CachedPortraits, CachedSpeech, load_clips, load_portraits, load_speech
 from training.data.head_clips import load_heads
 from training.data.runs import Stretches, StretchMix, StretchSampler, shrunk
@@ -156,19 +155,8 @@ class ExpertTrainer:
 
 
 def load_expert_config(name_or_path: str) -> ExpertConfig:
-    """Read a config by name (`training/configs/<name>.toml`) or by path.
-
-    Raises:
-        ConfigError: No such file, not TOML, an unknown key, or a value of the wrong type.
-    """
-    path = Path(name_or_path) if name_or_path.endswith(".toml") else CONFIG_FOLDER / f"{name_or_path}.toml"
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"no config {path}; the sync expert's is named expert") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
-    return build(ExpertConfig, tables, str(path))
+    """Read the config of a sync expert's run; see `read_config`."""
+    return read_config(ExpertConfig, name_or_path)
 
 
 def train_expert(
