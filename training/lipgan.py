@@ -11,8 +11,6 @@ Source: `train.py` of Rudrabha/LipGAN; K R Prajwal et al., ACM MM 2019, section 
 from __future__ import annotations
 
 import copy
-import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ from models.generators import masks, window_of
 from models.lipgan import FACE_SIZE, LipGanConfig, SyncDiscriminator, contrastive_loss
 from models.lipgan_lite import LipGanLiteConfig
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from training.config import ConfigError, LipganConfig, NetworkConfig, RunConfig, as_dict, build
+from training.config import ConfigError, LipganConfig, NetworkConfig, as_dict, build
 from training.data.cache import (
     CachedClip,
     CachedPortraits,
@@ -41,6 +39,7 @@ from training.data.head_clips import load_heads
 from training.data.sampler import Batch, Sampler
 from training.gauge import MouthGauge, gauge_loss
 from training.glance import glance
+from training.loop import RunLog, average, learning_rate_at, set_learning_rate
 from training.networks import TrainedGenerator, new_generator
 
 # Rolling the batch pairs every picture with the sound of another sample (LipGAN rolls by 10).
@@ -181,16 +180,17 @@ def train_on(
         train_gauge(trainer, sampler, run)
     last = min(config.run.steps, stop_after or config.run.steps)
     began_s = time.perf_counter()
-    while trainer.step < last:
-        losses = train_step(trainer, sampler.batch(trainer.step, config.run.batch), _sounds(trainer, sampler))
-        trainer.step += 1
-        if trainer.step % config.run.log_every == 0:
-            _log(run, {"step": trainer.step, "elapsed_s": time.perf_counter() - began_s, **losses})
-        if held and trainer.step % config.run.look_every == 0:
-            sheet = run / f"look_{trainer.step:06d}.png"
-            _log(run, {"step": trainer.step, **glance(trainer.averaged, trainer.gauge, held, sheet)})
-        if trainer.step % config.run.checkpoint_every == 0 or trainer.step == last:
-            save_checkpoint(checkpoint, trainer.state())
+    with RunLog(run) as log:
+        while trainer.step < last:
+            losses = train_step(trainer, sampler.batch(trainer.step, config.run.batch), _sounds(trainer, sampler))
+            trainer.step += 1
+            if trainer.step % config.run.log_every == 0:
+                log.write({"step": trainer.step, "elapsed_s": time.perf_counter() - began_s, **losses})
+            if held and trainer.step % config.run.look_every == 0:
+                sheet = run / f"look_{trainer.step:06d}.png"
+                log.write({"step": trainer.step, **glance(trainer.averaged, trainer.gauge, held, sheet)})
+            if trainer.step % config.run.checkpoint_every == 0 or trainer.step == last:
+                save_checkpoint(checkpoint, trainer.state())
     return checkpoint
 
 
@@ -246,16 +246,17 @@ def train_gauge(trainer: Trainer, sampler: Sampler, run: Path) -> None:
     """Teach the mouth gauge on targets, then freeze it."""
     config = trainer.config.run
     adam = torch.optim.Adam(trainer.gauge.parameters(), 1e-3)
-    for step in range(config.gauge_steps):
-        for group in adam.param_groups:
-            group["lr"] = 1e-3 * (1 - step / config.gauge_steps)
-        batch = sampler.batch(step + GAUGE_SEED_OFFSET, config.batch)
-        loss = gauge_loss(trainer.gauge(torch.from_numpy(batch.target)), torch.from_numpy(batch.mouth))
-        adam.zero_grad()
-        torch.autograd.backward(loss)
-        adam.step()
-        if (step + 1) % config.log_every == 0:
-            _log(run, {"gauge_step": step + 1, "gauge_error": loss.item()})
+    with RunLog(run) as log:
+        for step in range(config.gauge_steps):
+            for group in adam.param_groups:
+                group["lr"] = 1e-3 * (1 - step / config.gauge_steps)
+            batch = sampler.batch(step + GAUGE_SEED_OFFSET, config.batch)
+            loss = gauge_loss(trainer.gauge(torch.from_numpy(batch.target)), torch.from_numpy(batch.mouth))
+            adam.zero_grad()
+            torch.autograd.backward(loss)
+            adam.step()
+            if (step + 1) % config.log_every == 0:
+                log.write({"gauge_step": step + 1, "gauge_error": loss.item()})
     trainer.gauge.requires_grad_(requires_grad=False).eval()
 
 
@@ -280,7 +281,7 @@ def train_step(trainer: Trainer, batch: Batch, sounds: Sounds) -> dict[str, floa
     nn.utils.clip_grad_norm_(trainer.generator.parameters(), GRADIENT_LIMIT)
     trainer.generator_adam.step()
     judge = discriminator_step(trainer, picture.detach(), target, mel) if trainer.judged else 0.0
-    _average(trainer)
+    average(trainer.averaged, trainer.generator, trainer.step, trainer.config.run.ema_decay)
     return {name: value.item() for name, value in losses.items()} | {"total": total.item(), "judge": judge}
 
 
@@ -350,35 +351,7 @@ def discriminator_step(trainer: Trainer, picture: Tensor, target: Tensor, mel: T
     return loss.item()
 
 
-def learning_rate_at(step: int, run: RunConfig) -> float:
-    """Linear warm-up, constant, cosine to the final rate."""
-    ramp = min(1.0, (step + 1) / max(run.warm_up_steps, 1))
-    decay = max(0, step - run.decay_from_step) / max(run.steps - run.decay_from_step, 1)
-    span = run.learning_rate - run.final_learning_rate
-    return ramp * (run.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * min(decay, 1.0))))
-
-
 def _set_learning_rate(trainer: Trainer) -> None:
     rate = learning_rate_at(trainer.step, trainer.config.run)
     for adam in (trainer.generator_adam, trainer.discriminator_adam):
-        for group in adam.param_groups:
-            group["lr"] = rate
-
-
-@torch.no_grad()
-def _average(trainer: Trainer) -> None:
-    """Move the averaged weights (and batch-norm statistics) towards the current ones; faster at the start."""
-    keep = min(trainer.config.run.ema_decay, (1 + trainer.step) / (10 + trainer.step))
-    for averaged, current in zip(
-        trainer.averaged.state_dict().values(), trainer.generator.state_dict().values(), strict=True
-    ):
-        if averaged.is_floating_point():
-            averaged.lerp_(current, 1 - keep)
-        else:
-            averaged.copy_(current)
-
-
-def _log(run: Path, row: dict[str, float]) -> None:
-    rounded = {key: round(value, 5) for key, value in row.items()}
-    with (run / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(rounded) + "\n")
+        set_learning_rate(adam, rate)
