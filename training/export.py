@@ -22,7 +22,7 @@ from kernels.mel import LIPGAN_WINDOW, MelWindow, window_at
 from models.catalogue import FASTEST_FIRST, IDENTITIES, WEIGHTS, serving_crop, serving_mel
 from models.checkpoint import load_generator, save_generator
 from models.gate import LIMIT_DB, ExportError, gated, run_all
-from models.generators import crop_px_of, family_of, generator_inputs, generator_output, window_of
+from models.generators import crop_px_of, family_of, generator_inputs, generator_output, masks, window_of
 from models.graphs import Samples, write_graphs
 from models.lipgan import FACE_SIZE
 from models.manifest import SCHEMA, Checkpoint, EngineManifest, Licence, sha256_of
@@ -34,7 +34,6 @@ from training.networks import TrainedGenerator, new_generator
 
 CHECKPOINT_FILE = "generator.safetensors"
 MIN_SAMPLES = 8
-# A cached crop's margin is at most this part of the crop: a cache of another crop size is told by it.
 
 
 def export(
@@ -70,7 +69,8 @@ def export(
     staging.mkdir(parents=True)
     try:
         manifest = _export_into(staging, checkpoint, precisions, calibration, gate, licence, name)
-        manifest = replace(manifest, crop=serving_crop(manifest.crop.size_px, identity))
+        crop = manifest.crop
+        manifest = replace(manifest, crop=replace(crop, identity=identity))
         _publish(staging, out_dir, manifest)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -110,7 +110,7 @@ def _export_into(
         inputs=inputs,
         outputs=(output,),
         mel=serving_mel(window_of(generator)),
-        crop=serving_crop(crop_px_of(generator)),
+        crop=serving_crop(crop_px_of(generator), masked=masks(generator)),
         default_precision=next(each for each in FASTEST_FIRST if each in engines),
         engines=engines,
         versions={package: metadata.version(package) for package in ("openvino", "torch", "nncf")},
@@ -138,18 +138,35 @@ GATE_SAMPLES = 64
 
 
 def samples_from(
-    clips: list[CachedClip], count: int, crop_px: int = FACE_SIZE, window: MelWindow = LIPGAN_WINDOW
+    clips: list[CachedClip],
+    count: int,
+    crop_px: int = FACE_SIZE,
+    window: MelWindow = LIPGAN_WINDOW,
+    *,
+    masked: bool = True,
 ) -> Samples:
-    """Evenly spaced frames of some clips, as serving would feed them: each frame is its own identity.
+    """Evenly spaced frames of some clips, as serving would feed them.
+
+    Args:
+        clips: From a cache.
+        count: Frames wanted.
+        crop_px: The network's.
+        window: The network's.
+        masked: Each frame is its own identity and has its lower half hidden; otherwise the clip's most open mouth is
+            the identity, and nothing is hidden.
 
     Raises:
         ExportError: The clips were cached for another crop.
     """
     frames = [(clip, index) for clip in clips for index in range(len(clip.crops))]
     chosen = [frames[int(at)] for at in np.linspace(0, len(frames) - 1, min(count, len(frames)))]
-    crops = [_inside(clip.crops[index], crop_px) for clip, index in chosen]
+    faces = []
+    for clip, index in chosen:
+        crop = _inside(clip.crops[index], crop_px)
+        identity = crop if masked else _inside(clip.crops[int(np.argmax(clip.opening))], crop_px)
+        faces.append(generator_input(identity, crop, None if masked else crop_px))
     windows = [window_at(clip.mel, int(clip.pts_ns[index]), window) for clip, index in chosen]
-    return Samples(np.stack([generator_input(crop, crop) for crop in crops]), np.stack(windows)[:, None])
+    return Samples(np.stack(faces), np.stack(windows)[:, None])
 
 
 def _inside(cached: NDArray[np.uint8], crop_px: int) -> NDArray[np.uint8]:
@@ -208,8 +225,9 @@ def run(parsed: argparse.Namespace, say: Callable[[str], None] = print) -> Engin
             save_generator(stored, *generator_of_run(source))
         generator = load_generator(stored)
         fed = crop_px_of(generator), window_of(generator)
-        calibration = samples_from(load_clips(parsed.cache, {"train"}), CALIBRATION_SAMPLES, *fed)
-        gate = samples_from(load_clips(parsed.cache, {"held_clip", "held_person"}), GATE_SAMPLES, *fed)
+        masked = masks(generator)
+        calibration = samples_from(load_clips(parsed.cache, {"train"}), CALIBRATION_SAMPLES, *fed, masked=masked)
+        gate = samples_from(load_clips(parsed.cache, {"held_clip", "held_person"}), GATE_SAMPLES, *fed, masked=masked)
         precisions = parsed.precisions.split(",")
         manifest = export(
             stored,
