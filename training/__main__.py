@@ -198,6 +198,10 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="the first three seconds of each clip")
     parser.add_argument("--raw", action="store_true", help="measure drawn crops instead of the frames they go into")
     parser.add_argument("--expert", type=Path, help="expert.safetensors; without it no sync expert is asked")
+    parser.add_argument(
+        "--lpips-weights", type=Path, nargs=2, metavar=("ALEXNET", "LINEAR"), help="the standard's files, for LPIPS"
+    )
+    parser.add_argument("--fid-weights", type=Path, metavar="INCEPTION", help="the standard's file, for FID")
     parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json, .md, .jpg and .mp4")
     parser.set_defaults(command=_evaluate)
 
@@ -208,6 +212,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     from training.clip_figures import Judges
     from training.evaluate import evaluate
     from training.own_identity import SHIPPED_WEIGHTS, load_identity
+    from training.standard.fid import load_inception
+    from training.standard.lpips import load_lpips
     from training.subject import checkpoint_subject, engine_subject
 
     given: Path | None = parsed.checkpoint
@@ -218,6 +224,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         LandmarkNetworks(threads=1),
         load_expert(parsed.expert) if parsed.expert else None,
         load_identity(SHIPPED_WEIGHTS) if SHIPPED_WEIGHTS.is_file() else None,
+        load_lpips(*parsed.lpips_weights) if parsed.lpips_weights else None,
+        load_inception(parsed.fid_weights) if parsed.fid_weights else None,
     )
     evaluate(parsed.cache, subject, judges, parsed.out, _say, quick=parsed.quick, raw=parsed.raw)
 

@@ -37,6 +37,8 @@ from training.mouths import (
 )
 from training.own_identity import OwnIdentity, likeness
 from training.served import Mel, Pictures, Service, footage_of, reshown, serve
+from training.standard.fid import Inception, inception_features
+from training.standard.lpips import Lpips, lpips_distances
 from training.subject import Subject
 from training.sync_curve import SHIFTS_MS, shift_curve
 
@@ -78,11 +80,15 @@ class Judges:
         landmarks: Read where the lips are.
         expert: The own sync expert; None measures nothing with it.
         identity: The own identity network, likewise.
+        lpips: The standard's network, likewise.
+        inception: Of the standard FID, likewise.
     """
 
     landmarks: LandmarkNetworks
     expert: SyncExpert | None = None
     identity: OwnIdentity | None = None
+    lpips: Lpips | None = None
+    inception: Inception | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +103,7 @@ class Measured:
         strips: Pictures [n, S, S, 3] to look at, by what they are; "real" first.
         heard: The sound that drove some of them, float32 [80, columns] from the first picture to the last.
         frame_ns: Time from one picture to the next.
+        features: What the standard FID is computed of, by method, [n, 2048]; empty without its weights.
     """
 
     clip: str
@@ -106,6 +113,7 @@ class Measured:
     strips: dict[str, Pictures]
     heard: dict[str, Mel]
     frame_ns: int
+    features: dict[str, NDArray[np.float32]]
 
 
 def measure(
@@ -137,36 +145,44 @@ class _Clip:
 
     def measured(self) -> Measured:
         mel = windows(self._clip, self._clip.pts_ns, self._subject.window)
-        own, silent = self._drawn(mel), self._drawn(np.full_like(mel, SILENCE))
+        silent = self._drawn(np.full_like(mel, SILENCE))
         foreign = [self._drawn(self._foreign_mel(each)) for each in self._others]
-        shuffled = self._drawn(np.random.default_rng(SEED).permutation(mel))
-        methods = {
-            DRAWN: self._against(own)
-            | self._offset(own)
-            | self._swapped(foreign)
-            | self._silence(silent)
-            | self._stranger(),
-            SHUFFLED: self._against(shuffled),
-            STATIC: self._of_copy(self._pasted(self._still())),
-            REFERENCE: self._of_copy(self._pasted(self._service.identities)),
-            INPUT: self._of_copy(self._truth),
+        seen = {
+            DRAWN: self._drawn(mel),
+            SHUFFLED: self._drawn(np.random.default_rng(SEED).permutation(mel)),
+            STATIC: self._pasted(self._still()),
+            REFERENCE: self._pasted(self._service.identities),
+            INPUT: self._truth,
         }
-        strips = {"real": self._truth, "own sound": own}
-        strips |= {"foreign sound": foreign[0]} if foreign else {}
-        strips["silence"] = silent
         if self._subject.edits:
-            shown = self._another_mouth()
-            drawn = self._drawn(mel, serve(self._subject, reshown(self._footage, shown.pictures, shown.points)))
-            methods |= {OTHER_MOUTH: self._against(drawn) | self._offset(drawn), OTHER_INPUT: self._against(shown)}
-            strips |= {"another mouth shown": shown, "own sound to it": drawn}
+            seen[OTHER_INPUT] = shown = self._another_mouth()
+            seen[OTHER_MOUTH] = self._drawn(mel, serve(self._subject, reshown(self._footage, *shown[:2])))
+        methods = {name: self._against(each) for name, each in seen.items()}
+        for name in (STATIC, REFERENCE, INPUT):
+            methods[name] |= self._swapped([seen[name]] * len(self._others)) | self._silence(seen[name])
+        for name in {DRAWN, OTHER_MOUTH} & seen.keys():
+            methods[name] |= self._offset(seen[name])
+        methods[DRAWN] |= self._swapped(foreign) | self._silence(silent) | self._stranger()
+        return self._reported(methods, seen, {"foreign sound": foreign[0]} if foreign else {}, silent)
+
+    def _reported(
+        self, methods: dict[str, Figures], seen: dict[str, Seen], foreign: dict[str, Seen], silent: Seen
+    ) -> Measured:
+        strips = {"real": self._truth, "own sound": seen[DRAWN], **foreign, "silence": silent}
+        if OTHER_INPUT in seen:
+            strips |= {"another mouth shown": seen[OTHER_INPUT], "own sound to it": seen[OTHER_MOUTH]}
+        inside, inception = self._footage.inner, self._judges.inception
         return Measured(
             self._clip.name,
             self._clip.split,
             methods,
             self._strayed,
-            {name: self._footage.inner(each.pictures) for name, each in strips.items()},
+            {name: inside(each.pictures) for name, each in strips.items()},
             self._heard(),
             int(np.median(np.diff(self._clip.pts_ns))),
+            {name: inception_features(inception, inside(each.pictures)) for name, each in seen.items()}
+            if inception
+            else {},
         )
 
     def _heard(self) -> dict[str, Mel]:
@@ -245,9 +261,15 @@ class _Clip:
         }
         return (
             figures
+            | self._perceived(*lower)
             | self._likeness("identity", lower[0])
             | self._agreement("expert", seen, self._clip, self._clip.pts_ns)
         )
+
+    def _perceived(self, crops: Pictures, truth: Pictures) -> Figures:
+        if self._judges.lpips is None:
+            return {}
+        return {"lpips": figure(lpips_distances(self._judges.lpips, crops, truth)[:, None], intervals.mean)}
 
     def _likeness(self, key: str, crops: Pictures) -> Figures:
         """How near crops are to the mean of this person's true ones, as the own identity network sees it."""
@@ -300,10 +322,6 @@ class _Clip:
         return {
             key: figure((seen.opening <= each)[:, None].astype(float), intervals.mean) for key, each in limits.items()
         }
-
-    def _of_copy(self, seen: Seen) -> Figures:
-        """All figures of pictures that no sound changes."""
-        return self._against(seen) | self._swapped([seen] * len(self._others)) | self._silence(seen)
 
 
 def _confidence(curve: Samples) -> Samples:

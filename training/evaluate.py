@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from training.clip_figures import DRAWN, Judges, Measured, measure
+from training.clip_figures import DRAWN, INPUT, Judges, Measured, measure
 from training.data.cache import CachedClip, load_clips
 from training.intervals import Interval, over_clips
 from training.report import write_report, write_sheet
 from training.side_by_side import write_side_by_side
+from training.standard.fid import frechet_distance
 from training.subject import Subject
 
 HELD_SPLITS = ("measured", "held_person", "held_clip")
@@ -56,9 +57,9 @@ def evaluate(
         own = {key: each.interval.value for key, each in found[-1].methods[DRAWN].items()}
         say(f"{clip.name}: r {own['own_r']:.2f}, foreign voice {own['foreign_r']:.2f}, PSNR {own['psnr_db']:.1f} dB")
     out.mkdir(parents=True, exist_ok=True)
-    notes = _notes(subject, found, quick=quick, raw=raw)
-    _write_json(out / "evaluation.json", notes, found)
-    write_report(out / "evaluation.md", notes, summarise(found), {each.clip: _intervals(each) for each in found})
+    notes, means = _notes(subject, found, quick=quick, raw=raw), summarise(found)
+    _write_json(out / "evaluation.json", notes, means, found)
+    write_report(out / "evaluation.md", notes, means, {each.clip: _intervals(each) for each in found})
     write_sheet(out / "evaluation.jpg", {each.clip: each.strips for each in found})
     write_side_by_side(out / "evaluation.mp4", found[:SHOWN_CLIPS])
     return found
@@ -69,7 +70,10 @@ Means = dict[str, dict[str, dict[str, Interval]]]
 
 
 def summarise(found: Sequence[Measured]) -> Means:
-    """Means over the clips of each split; clips that a figure does not exist for are left out."""
+    """Means over the clips of each split; clips that a figure does not exist for are left out.
+
+    FID is of all pictures of a split against the true ones, and comes without an interval.
+    """
     means: Means = {}
     for split in dict.fromkeys(each.split for each in found):
         clips = [each for each in found if each.split == split]
@@ -77,6 +81,9 @@ def summarise(found: Sequence[Measured]) -> Means:
             rows = [each.methods[method] for each in clips]
             keys = dict.fromkeys(key for row in rows for key in row)
             figures = {key: over_clips([row[key] for row in rows if key in row]) for key in keys}
+            if all(each.features for each in clips):
+                sets = (np.concatenate([each.features[name] for each in clips]) for name in (method, INPUT))
+                figures["fid"] = Interval(frechet_distance(*sets), np.nan, np.nan)
             means.setdefault(split, {})[method] = figures
     return means
 
@@ -101,10 +108,10 @@ def _notes(subject: Subject, found: Sequence[Measured], *, quick: bool, raw: boo
     }
 
 
-def _write_json(path: Path, notes: dict[str, object], found: Sequence[Measured]) -> None:
+def _write_json(path: Path, notes: dict[str, object], means: Means, found: Sequence[Measured]) -> None:
     """Intervals as [value, low, high]; null where a figure does not exist."""
     clips = [{"clip": each.clip, "split": each.split, "methods": _intervals(each)} for each in found]
-    text = json.dumps(_finite({**notes, "means": summarise(found), "by_clip": clips}), indent=1)
+    text = json.dumps(_finite({**notes, "means": means, "by_clip": clips}), indent=1)
     path.write_text(text + "\n", encoding="utf-8")
 
 

@@ -34,6 +34,8 @@ FIGURES = {
     "jitter": Heading("jitter / true", 2, "mean magnitude of the second difference of the lip points"),
     "spread": Heading("spread / true", 2, "standard deviation of the opening"),
     "offset_ms": Heading("offset, ms", 0, "of the drawn opening against the true one; positive = the lips lead"),
+    "lpips": Heading("LPIPS", 3, "AlexNet 0.1, of the whole crop"),
+    "fid": Heading("FID", 1, "of the split's crops against the true ones; few pictures make it high"),
     "identity": Heading(
         "own identity similarity", 3, "to the mean of the clip's true lower faces; of its own scale, no published score"
     ),
@@ -138,6 +140,8 @@ def _cell(interval: Interval | None, decimals: int) -> str:
     if interval is None or not np.isfinite(interval.value):
         return "-"
     value, low, high = (f"{each:.{decimals}f}" for each in interval)
+    if not np.isfinite(interval.low):
+        return value
     return f"{value} [{low}, {high}]"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from kernels.mel import MelWindow
 from tests.training.made import drawn_landmarks, made_clip
-from training import clip_figures, evaluate
+from training import clip_figures, evaluate, intervals
 from training.clip_figures import DRAWN, INPUT, OTHER_INPUT, OTHER_MOUTH, REFERENCE, SHUFFLED, STATIC, Judges, measure
 from training.data.cache import CachedClip, save_clip, save_split
 from training.subject import Subject
@@ -61,6 +61,8 @@ def _follow(face: np.ndarray, mel: np.ndarray) -> np.ndarray:
 @pytest.fixture(autouse=True)
 def _drawn_mouths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip_figures, "read_points", _read)
+    # Intervals have a test of their own.
+    monkeypatch.setattr(intervals, "RESAMPLES", 50)
 
 
 def _methods(subject: Subject, clip: CachedClip = CLIPS[0]) -> dict[str, dict[str, float]]:
@@ -164,3 +166,20 @@ def test_the_sync_expert_is_asked_where_there_is_one(monkeypatch: pytest.MonkeyP
     assert methods[DRAWN]["expert_foreign"].interval.value == pytest.approx(0.4)
     assert methods[STATIC]["expert_offset_ms"].interval == (25, 25, 25)
     assert "expert" not in _methods(Subject("follows", _follow))[DRAWN]
+
+
+def test_standard_names_appear_only_with_the_standard_s_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def features(_network: Any, crops: np.ndarray) -> np.ndarray:
+        return crops.reshape(len(crops), -1)[:, ::2000].astype(np.float32)
+
+    monkeypatch.setattr(clip_figures, "inception_features", features)
+    monkeypatch.setattr(clip_figures, "lpips_distances", lambda _, drawn, truth: (drawn != truth).mean((1, 2, 3)))
+    judges = Judges(cast("Any", None), lpips=cast("Any", "given"), inception=cast("Any", "given"))
+    found = [measure(Subject("follows", _follow), judges, clip, []) for clip in CLIPS[:2]]
+    table = evaluate.summarise(found)["held_person"]
+    assert table[INPUT]["lpips"].value == 0 < table[STATIC]["lpips"].low
+    assert table[INPUT]["fid"].value == pytest.approx(0, abs=1e-3)
+    assert table[STATIC]["fid"].value > 1
+    plain = measure(Subject("follows", _follow), NOBODY, CLIPS[0], [])
+    assert not {"lpips", "fid"} & {key for figures in plain.methods.values() for key in figures}
+    assert not plain.features
