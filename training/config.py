@@ -86,6 +86,12 @@ class LossConfig:
         sound: Error of a linear reading of the mouth from the sound embedding, on windows of their own: the sound
             encoder learns what matters long before pictures are sharp.
         gauge: Error of the mouth gauge's reading (opening, width) of the generated picture.
+        edges: Mean absolute error of the differences of neighbouring pixels in the mouth box.
+        moved: Coarse error of what "lite" has moved, before it paints.
+        quality: Score and features of the quality judge.
+        quality_from_step: Before it, no quality judge: it would find every picture drawn.
+        expert: 1 - similarity of drawn lips and sound by the frozen sync expert, which needs `frames = 5`.
+        steady: Error of the differences between neighbouring pictures in the mouth box, likewise.
     """
 
     l1: float = 1.0
@@ -94,6 +100,12 @@ class LossConfig:
     sync_from_step: int = 0
     gauge: float = 0.03
     sound: float = 0.1
+    edges: float = 0.0
+    moved: float = 0.5
+    quality: float = 0.0
+    quality_from_step: int = 0
+    expert: float = 0.0
+    steady: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,8 @@ class RunConfig:
     Attributes:
         seed: Decides weights and batches.
         steps: Optimiser steps of the generator.
-        batch: Samples per step.
+        batch: Pictures per step.
+        frames: 1: pictures are drawn by themselves. 5: in runs of five neighbours, as the sync expert looks at.
         sound_batch: Mel windows per step for the linear reading.
         learning_rate: Adam's, for generator and discriminator.
         final_learning_rate: Reached at the last step, by cosine from `decay_from_step` on.
@@ -121,6 +134,7 @@ class RunConfig:
     seed: int = 2019
     steps: int = 20_000
     batch: int = 32
+    frames: int = 1
     sound_batch: int = 32
     learning_rate: float = 5e-4
     final_learning_rate: float = 5e-5

@@ -2,8 +2,10 @@
 
 As published: mean absolute error plus 0.01 x the contrastive loss of a sync discriminator that is trained
 along (real pairs; pairs with the sound of another sample; generated pairs), Adam.
-Ours: an extra weight on the mouth box, the frozen mouth gauge (`training.gauge`), a linear reading of the mouth
-from the sound embedding, averaged weights.
+Ours: an extra weight on the mouth box and on its edges, the frozen mouth gauge (`training.gauge`), a linear reading of
+the mouth from the sound embedding, the quality judge (`training.quality`), averaged weights; for generators that move
+pictures, the error of what was moved, seen coarsely, where a small step already shows the way; with `frames = 5`, the
+similarity of neighbours to their sound by the frozen sync expert, and their differences.
 
 Source: `train.py` of Rudrabha/LipGAN; K R Prajwal et al., ACM MM 2019, section 4.
 """
@@ -17,15 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.catalogue import WEIGHTS
 from models.checkpoint import load_generator
 from models.generators import masks, window_of
 from models.lipgan import FACE_SIZE, LipGanConfig, SyncDiscriminator, contrastive_loss
-from models.lipgan_lite import LipGanLiteConfig
+from models.lipgan_lite import LipGanLite, LipGanLiteConfig
+from models.sync_expert import RUN_FRAMES, SyncExpert, expert_loss, load_expert
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from training.config import ConfigError, LipganConfig, NetworkConfig, as_dict, build
+from training.config import ConfigError, LipganConfig, LossConfig, NetworkConfig, as_dict, build
 from training.data.cache import (
     CachedClip,
     CachedPortraits,
@@ -36,19 +42,37 @@ from training.data.cache import (
     size_of,
 )
 from training.data.head_clips import load_heads
+from training.data.run_batches import RunSampler
 from training.data.sampler import Batch, Sampler
 from training.gauge import MouthGauge, gauge_loss
 from training.glance import glance
 from training.loop import RunLog, average, learning_rate_at, set_learning_rate
 from training.networks import TrainedGenerator, new_generator
+from training.quality import QualityJudge, feature_loss, judge_loss
 
 # Rolling the batch pairs every picture with the sound of another sample (LipGAN rolls by 10).
 ROLL = 10
 # Rows and columns of the crop that hold mouth and chin, as shares of its side.
 MOUTH_BOX = ((48 / 96, 92 / 96), (22 / 96, 74 / 96))
-PARTS = ("generator", "averaged", "discriminator", "gauge", "listener", "generator_adam", "discriminator_adam")
+PARTS = (
+    "generator",
+    "averaged",
+    "discriminator",
+    "gauge",
+    "listener",
+    "quality",
+    "generator_adam",
+    "discriminator_adam",
+    "quality_adam",
+)
+EXPERT_WEIGHTS = WEIGHTS / "expert" / "expert.safetensors"
 GAUGE_SEED_OFFSET = 1_000_003
 GRADIENT_LIMIT = 5.0
+JUDGE_BETAS = (0.5, 0.99)
+# What was moved is compared at a quarter of the crop's resolution.
+COARSE = 4
+FEATURES_WEIGHT = 5.0
+"""Of the quality judge's features against its score."""
 
 
 Sounds = tuple[Tensor, Tensor]
@@ -65,14 +89,22 @@ class Trainer:
     discriminator: SyncDiscriminator
     gauge: MouthGauge
     listener: nn.Linear
+    quality: QualityJudge
     generator_adam: torch.optim.Adam
     discriminator_adam: torch.optim.Adam
+    quality_adam: torch.optim.Adam
     step: int = 0
+    expert: SyncExpert | None = None
 
     @property
     def judged(self) -> bool:
         """Whether the sync discriminator takes part in the current step."""
         return self.config.loss.sync > 0 and self.step >= self.config.loss.sync_from_step
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether the quality judge takes part in the current step."""
+        return self.config.loss.quality > 0 and self.step >= self.config.loss.quality_from_step
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
@@ -161,17 +193,16 @@ def train_on(
     window = window_of(trainer.generator)
     size = config.network.crop_px
     seed = config.run.seed
+    masked = masks(trainer.generator)
     sampler = Sampler(
-        clips,
-        portraits,
-        config.mix,
-        seed,
-        size,
-        speech=speech,
-        heads=heads,
-        window=window,
-        masked=masks(trainer.generator),
+        clips, portraits, config.mix, seed, size, speech=speech, heads=heads, window=window, masked=masked
     )
+    runs = None
+    if in_runs(config):
+        runs = RunSampler(
+            clips, portraits, config.mix, seed, size, speech=speech, heads=heads, window=window, masked=masked
+        )
+        trainer.expert = load_expert(EXPERT_WEIGHTS) if config.loss.expert > 0 else None
     if resume:
         trainer.restore(load_checkpoint(checkpoint))
     else:
@@ -182,7 +213,8 @@ def train_on(
     began_s = time.perf_counter()
     with RunLog(run) as log:
         while trainer.step < last:
-            losses = train_step(trainer, sampler.batch(trainer.step, config.run.batch), _sounds(trainer, sampler))
+            batch, span = _drawn(trainer, sampler, runs)
+            losses = train_step(trainer, batch, _sounds(trainer, sampler), span)
             trainer.step += 1
             if trainer.step % config.run.log_every == 0:
                 log.write({"step": trainer.step, "elapsed_s": time.perf_counter() - began_s, **losses})
@@ -207,7 +239,20 @@ def new_trainer(config: LipganConfig) -> Trainer:
     generator_adam = torch.optim.Adam([*generator.parameters(), *listener.parameters()], config.run.learning_rate)
     discriminator_adam = torch.optim.Adam(discriminator.parameters(), config.run.learning_rate)
     gauge = MouthGauge()
-    return Trainer(config, generator, averaged, discriminator, gauge, listener, generator_adam, discriminator_adam)
+    quality = QualityJudge()
+    quality_adam = torch.optim.Adam(quality.parameters(), config.run.learning_rate, betas=JUDGE_BETAS)
+    return Trainer(
+        config,
+        generator,
+        averaged,
+        discriminator,
+        gauge,
+        listener,
+        quality,
+        generator_adam,
+        discriminator_adam,
+        quality_adam,
+    )
 
 
 def check_size(clips: list[CachedClip], config: LipganConfig) -> None:
@@ -221,6 +266,19 @@ def check_size(clips: list[CachedClip], config: LipganConfig) -> None:
         raise ConfigError(
             f"the cache holds crops of {found} px, the network takes {wanted}: prepare one with --crop-px {wanted}"
         )
+
+
+def in_runs(config: LipganConfig) -> bool:
+    """Whether pictures are drawn in runs of five.
+
+    Raises:
+        ConfigError: Neither in runs nor one by one, or a loss looks at neighbours that are not there.
+    """
+    if config.run.frames not in (1, RUN_FRAMES):
+        raise ConfigError(f"[run] frames must be 1 or {RUN_FRAMES}, found {config.run.frames}")
+    if config.run.frames == 1 and (config.loss.expert or config.loss.steady):
+        raise ConfigError(f"[loss] expert and steady look at neighbouring pictures; set [run] frames = {RUN_FRAMES}")
+    return config.run.frames == RUN_FRAMES
 
 
 def begin_with(trainer: Trainer, weights: Path) -> None:
@@ -260,29 +318,119 @@ def train_gauge(trainer: Trainer, sampler: Sampler, run: Path) -> None:
     trainer.gauge.requires_grad_(requires_grad=False).eval()
 
 
-def train_step(trainer: Trainer, batch: Batch, sounds: Sounds) -> dict[str, float]:
-    """One step of the generator, one of the discriminator; returns the losses."""
+def train_step(
+    trainer: Trainer, batch: Batch, sounds: Sounds, span: NDArray[np.float32] | None = None
+) -> dict[str, float]:
+    """One step of the generator, one of the discriminator; returns the losses.
+
+    Args:
+        trainer: Changes.
+        batch: Pictures one by one, or, with `span`, five neighbours after the other.
+        sounds: For the linear reading of the mouth.
+        span: float32 [N / 5, 1, 80, 17], each run's sound as the sync expert hears it.
+    """
     face, target, mel, mouth = (torch.from_numpy(each) for each in (batch.face, batch.target, batch.mel, batch.mouth))
     _set_learning_rate(trainer)
+    generator = trainer.generator
+    seen = face.to(memory_format=torch.channels_last)
+    places = None
     with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
-        picture = trainer.generator(face.to(memory_format=torch.channels_last), mel)
+        if isinstance(generator, LipGanLite):
+            picture, places = generator.drawn(seen, mel)
+        else:
+            picture = generator(seen, mel)
     picture = picture.float()
     losses = generator_losses(trainer, picture, target, mel, mouth) | {"sound": sound_loss(trainer, *sounds)}
-    weights = trainer.config.loss
-    total = (
-        weights.l1 * losses["l1"]
-        + weights.mouth_l1 * losses["mouth_l1"]
-        + weights.sync * losses["sync"]
-        + weights.gauge * losses["gauge"]
-        + weights.sound * losses["sound"]
-    )
+    if places is not None:
+        losses["moved"] = moved_loss(places, face, target)
+    if span is not None:
+        losses |= run_losses(trainer, picture, target, torch.from_numpy(span))
+    total = weighed(losses, trainer.config.loss)
     trainer.generator_adam.zero_grad()
     torch.autograd.backward(total)
     nn.utils.clip_grad_norm_(trainer.generator.parameters(), GRADIENT_LIMIT)
     trainer.generator_adam.step()
     judge = discriminator_step(trainer, picture.detach(), target, mel) if trainer.judged else 0.0
+    quality_judge = quality_step(trainer, picture.detach(), target) if trainer.looked_at else 0.0
     average(trainer.averaged, trainer.generator, trainer.step, trainer.config.run.ema_decay)
-    return {name: value.item() for name, value in losses.items()} | {"total": total.item(), "judge": judge}
+    judges = {"judge": judge, "quality_judge": quality_judge}
+    return {name: value.item() for name, value in losses.items()} | {"total": total.item()} | judges
+
+
+def weighed(losses: dict[str, Tensor], weights: LossConfig) -> Tensor:
+    """The sum of the losses, each with its weight."""
+    return torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
+
+
+def moved_loss(places: Tensor, face: Tensor, target: Tensor) -> Tensor:
+    """Error of what was moved from either picture before anything is painted, seen coarsely in the mouth box.
+
+    Args:
+        places: [N, 2, 2, rows, S], see `LipGanLite.drawn`.
+        face: [N, 6, S, S].
+        target: [N, 3, S, S].
+    """
+    rows = places.shape[3] // COARSE
+    wanted = mouth_box(nn.functional.avg_pool2d(target, COARSE))
+    hidden = target.shape[2] // COARSE - rows
+    error = target.new_zeros(())
+    for i, shown in enumerate((face[:, 3:], face[:, :3])):
+        coarse = nn.functional.avg_pool2d(places[:, i], COARSE).permute(0, 2, 3, 1)
+        moved = nn.functional.grid_sample(
+            nn.functional.avg_pool2d(shown, COARSE), coarse, padding_mode="border", align_corners=False
+        )
+        error = error + (mouth_box(nn.functional.pad(moved, (0, 0, hidden, 0))) - wanted).abs().mean()
+    return error
+
+
+def run_losses(trainer: Trainer, picture: Tensor, target: Tensor, span: Tensor) -> dict[str, Tensor]:
+    """What only neighbours can tell: whether lips move with the sound, and whether anything else moves.
+
+    Args:
+        trainer: Its expert, if it has one, stays as it is.
+        picture: [5 N, 3, S, S], five neighbours after the other.
+        target: Likewise.
+        span: [N, 1, 80, 17].
+    """
+
+    def in_fives(pictures: Tensor) -> Tensor:
+        return pictures.reshape(-1, RUN_FRAMES, *pictures.shape[1:])
+
+    losses = {"steady": in_fives(mouth_box(picture - target)).diff(dim=1).abs().mean()}
+    if trainer.expert is not None:
+        # As for the gauge: a judge must not be paid with dots.
+        with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
+            losses["expert"] = expert_loss(trainer.expert, in_fives(unlatticed(picture)), span)
+    return losses
+
+
+def edge_loss(picture: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error of the differences of neighbouring pixels in the mouth box."""
+    error = mouth_box(picture - target)
+    return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+
+
+def quality_step(trainer: Trainer, picture: Tensor, target: Tensor) -> float:
+    """Train the quality judge on drawn and photographed mouths; returns its loss."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
+        drawn, photographed = trainer.quality(torch.cat([picture, target]))[0].float().chunk(2)
+    loss = judge_loss(drawn, photographed)
+    trainer.quality_adam.zero_grad()
+    torch.autograd.backward(loss)
+    trainer.quality_adam.step()
+    return loss.item()
+
+
+def quality_loss(trainer: Trainer, picture: Tensor, target: Tensor) -> Tensor:
+    """What the generator gets from the quality judge: its score, and the features of what should be there."""
+    trainer.quality.requires_grad_(requires_grad=False)
+    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
+        score, features = trainer.quality(picture)
+        with torch.no_grad():
+            wanted = trainer.quality(target)[1]
+    trainer.quality.requires_grad_(requires_grad=True)
+    loss: Tensor = FEATURES_WEIGHT * feature_loss(features, wanted) - score.float().mean()
+    return loss
 
 
 def generator_losses(
@@ -298,6 +446,8 @@ def generator_losses(
         "mouth_l1": mouth_box(error).mean(),
         "sync": contrastive_loss(distance.float(), torch.zeros(len(picture))),
         "gauge": gauge_loss(reading.float(), mouth),
+        "edges": edge_loss(picture, target),
+        "quality": quality_loss(trainer, picture, target) if trainer.looked_at else torch.zeros(()),
     }
 
 
@@ -328,6 +478,14 @@ def sound_loss(trainer: Trainer, mel: Tensor, mouth: Tensor) -> Tensor:
     return gauge_loss(trainer.listener(embedding.float()), mouth)
 
 
+def _drawn(trainer: Trainer, sampler: Sampler, runs: RunSampler | None) -> tuple[Batch, NDArray[np.float32] | None]:
+    """The step's pictures, and of runs the sound of each as the sync expert hears it."""
+    if runs is None:
+        return sampler.batch(trainer.step, trainer.config.run.batch), None
+    batch = runs.batch(trainer.step, trainer.config.run.batch)
+    return batch.pictures, batch.span
+
+
 def _sounds(trainer: Trainer, sampler: Sampler) -> Sounds:
     mel, mouth = sampler.sounds(trainer.step, trainer.config.run.sound_batch)
     return torch.from_numpy(mel), torch.from_numpy(mouth)
@@ -353,5 +511,5 @@ def discriminator_step(trainer: Trainer, picture: Tensor, target: Tensor, mel: T
 
 def _set_learning_rate(trainer: Trainer) -> None:
     rate = learning_rate_at(trainer.step, trainer.config.run)
-    for adam in (trainer.generator_adam, trainer.discriminator_adam):
+    for adam in (trainer.generator_adam, trainer.discriminator_adam, trainer.quality_adam):
         set_learning_rate(adam, rate)

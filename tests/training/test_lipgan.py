@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.lipgan_lite import LipGanLite, LipGanLiteConfig
+from models.sync_expert import SyncExpert, SyncExpertConfig, save_expert
 from tests.training.made import made_clip
 from training import lipgan
 from training.checkpoint import load_checkpoint
@@ -136,3 +137,63 @@ def test_the_judges_read_crops_of_every_size(side: int) -> None:
     assert judged(picture).shape == (2, 3, 96, 96)
     if side == 96:
         assert torch.equal(judged(picture), picture)
+
+
+def _in_runs(steps: int, **changes: int) -> LipganConfig:
+    config = _config(steps, frames=5, batch=10, gauge_steps=1, log_every=1, **changes)
+    return replace(config, loss=replace(config.loss, expert=0.1, steady=0.5))
+
+
+def test_runs_of_five_are_judged_by_the_frozen_expert_and_resume_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    save_expert(tmp_path / "expert.safetensors", SyncExpert(SyncExpertConfig(8)), {})
+    monkeypatch.setattr(lipgan, "EXPERT_WEIGHTS", tmp_path / "expert.safetensors")
+    config = _in_runs(4, checkpoint_every=2)
+    whole = load_checkpoint(train_on(config, CLIPS, None, tmp_path / "whole", held=[]))
+    train_on(config, CLIPS, None, tmp_path / "cut", held=[], stop_after=2)
+    resumed = load_checkpoint(train_on(config, CLIPS, None, tmp_path / "cut", held=[], resume=True))
+    assert "expert" not in whole
+    for name, tensor in whole["generator"].items():
+        assert torch.equal(tensor, resumed["generator"][name]), name
+    rows = [row for row in _log(tmp_path / "whole") if "steady" in row]
+    assert len(rows) == 4
+    assert all(0 < row["expert"] < 2 and row["steady"] > 0 for row in rows)
+    weights = config.loss
+    row = rows[0]
+    assert row["total"] == pytest.approx(sum(getattr(weights, name) * row[name] for name in _weighted(row)), abs=1e-4)
+
+
+def _weighted(row: dict[str, float]) -> list[str]:
+    return [name for name in row if name not in ("step", "elapsed_s", "total", "judge", "quality_judge")]
+
+
+def test_what_moves_as_it_should_is_steady() -> None:
+    trainer = lipgan.new_trainer(_in_runs(1))
+    target = torch.rand(10, 3, 96, 96)
+    span = torch.zeros(2, 1, 80, 17)
+    # Darker alike in all five is an error of each picture, not of their differences; of every second one it is.
+    assert lipgan.run_losses(trainer, target - 0.25, target, span)["steady"].item() == pytest.approx(0, abs=1e-6)
+    flicker = target.clone()
+    flicker[::2] -= 0.25
+    between_runs = flicker.clone()
+    between_runs[:5], between_runs[5:] = target[:5], target[5:] - 0.25
+    assert lipgan.run_losses(trainer, flicker, target, span)["steady"].item() == pytest.approx(0.25, abs=1e-6)
+    assert lipgan.run_losses(trainer, between_runs, target, span)["steady"].item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("run", "loss", "message"),
+    [
+        ({"frames": 3}, {}, r"frames must be 1 or 5, found 3"),
+        ({}, {"expert": 0.1}, r"set \[run\] frames = 5"),
+        ({}, {"steady": 0.1}, r"set \[run\] frames = 5"),
+    ],
+)
+def test_losses_on_neighbours_need_neighbours(
+    tmp_path: Path, run: dict[str, int], loss: dict[str, float], message: str
+) -> None:
+    config = _config(1, **run)
+    with pytest.raises(ConfigError, match=message):
+        train_on(replace(config, loss=replace(config.loss, **loss)), CLIPS, None, tmp_path, held=[])
