@@ -53,7 +53,7 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument(
         "--recordings",
-        metavar="FOLDER[:LANGUAGE]",
+        metavar="FOLDER[:LANGUAGE[:WEIGHT]]",
         action="append",
         default=[],
         help="folder of speech with a metadata.csv, its language as espeak-ng calls it (default: en)",
@@ -223,7 +223,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     judges = Judges(
         LandmarkNetworks(threads=1),
         load_expert(parsed.expert) if parsed.expert else None,
-        load_identity(SHIPPED_WEIGHTS) if SHIPPED_WEIGHTS.is_file() else None,
+        load_identity(SHIPPED_WEIGHTS),
         load_lpips(*parsed.lpips_weights) if parsed.lpips_weights else None,
         load_inception(parsed.fid_weights) if parsed.fid_weights else None,
     )

@@ -186,3 +186,35 @@ def test_the_second_output_says_where_pixels_came_from() -> None:
     # Pixel middles, from the left edge at -1 to the right one at 1.
     torch.testing.assert_close(places[0, 0, 0, 0], (torch.arange(96) + 0.5) / 48 - 1)
     torch.testing.assert_close(places[0, 1, 1, :, 0], (torch.arange(96 - rows, 96) + 0.5) / 48 - 1)
+
+
+def test_the_sound_encoder_takes_what_lipgan_has_learned() -> None:
+    lipgan = LipGanGenerator(LipGanConfig(width=SMALL.width))
+    lite = LipGanLite(SMALL)
+    lite.sound.load_state_dict(lipgan.sound.state_dict())
+    _, mel = _inputs(96)
+    lipgan.eval(), lite.eval()
+    assert torch.equal(lite.sound(mel), lipgan.sound(mel))
+
+
+def test_a_config_survives_its_own_dictionary() -> None:
+    config = LipGanLiteConfig(size="l", crop_px=256, look_ahead_ms=80)
+    assert LipGanLiteConfig.from_dict(config.as_dict()) == config
+    assert config.window == MelWindow(27, 4)
+    assert LipGanLiteConfig().window == LIPGAN_WINDOW
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": "xl"}, "expected size s, m, l"),
+        ({"variant": "basic"}, "no such lite LipGAN"),
+        ({"crop_px": 100}, "crop_px is 100, expected a multiple of 32"),
+        ({"crop_px": 0}, "expected a multiple of 32"),
+        ({"look_ahead_ms": -1}, "look_ahead is -3"),
+        ({"width": 0.0}, "width must be positive"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LipGanLiteConfig.from_dict({**SMALL.as_dict(), **change})

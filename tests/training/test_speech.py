@@ -11,7 +11,7 @@ from training.data.articulation import prior
 from training.data.cache import load_speech, save_speech
 from training.data.clips import MaterialError, read_sound
 from training.data.phones import align_phones
-from training.data.speech import _texts, drawn_speech, prepare_speech
+from training.data.speech import _texts, drawn_speech, further_recordings, prepare_speech
 from training.data.split import ClipEntry, grid_sentence, read_clips
 
 pytestmark = pytest.mark.unit
@@ -79,3 +79,17 @@ def test_real_clips_of_a_held_back_person_move_as_the_phones_say(material: Path)
     # Lips are closed before and after the sentence, and open at some time in it.
     assert speech.mouths[[5, -5], 0].max() < 0.02
     assert speech.mouths[:, 0].max() > 0.06
+
+
+@pytest.mark.parametrize(
+    ("argument", "language", "weight"), [("a", "en", 1.0), ("a:de", "de", 1.0), ("a:fr:0.5", "fr", 0.5)]
+)
+def test_further_recordings_have_a_language_and_a_weight(argument: str, language: str, weight: float) -> None:
+    found = further_recordings(argument)
+    assert (found.voice, found.language, found.weight) == ("a", language, weight)
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "much"])
+def test_a_weight_that_is_none_is_named(weight: str) -> None:
+    with pytest.raises(ConfigError, match=weight):
+        further_recordings(f"a:en:{weight}")

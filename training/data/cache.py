@@ -21,8 +21,6 @@ from training.data.phones import Phone
 SPLIT_FILE = "split.json"
 SPEECH_FOLDER = "speech"
 TRACK_HZ = 100
-SYNTHETIC = "flite_"
-"""How the voices of a synthesiser begin."""
 MARGIN_SHARE = 12
 """The margin is a twelfth of the crop's side."""
 
@@ -126,6 +124,7 @@ class CachedSpeech:
         mel: float32 [80, columns] of the whole recording.
         mouths: float32 [T, 2] at `TRACK_HZ`, opening above the closed mouth and width over the person's median.
         phones: What is said when; empty where not known.
+        weight: How much a second of it counts against a second of any other voice, see `Recordings`.
     """
 
     name: str
@@ -133,6 +132,7 @@ class CachedSpeech:
     mel: NDArray[np.float32]
     mouths: NDArray[np.float32]
     phones: tuple[Phone, ...] = ()
+    weight: float = 1.0
 
     @property
     def loud(self) -> float:
@@ -151,6 +151,7 @@ def save_speech(folder: Path, speech: CachedSpeech) -> None:
     (folder / SPEECH_FOLDER).mkdir(exist_ok=True)
     fields = {
         "voice": np.array(speech.voice),
+        "weight": np.array(speech.weight),
         "mel": speech.mel,
         "mouths": speech.mouths,
         "phone_names": np.array([each.name for each in speech.phones], np.str_),
@@ -172,7 +173,8 @@ def load_speech(folder: Path) -> list[CachedSpeech]:
         with np.load(path) as fields:
             named = zip(fields["phone_names"], fields["phone_times_s"].tolist(), strict=True)
             phones = tuple(Phone(str(name), *times_s) for name, times_s in named)
-            found.append(CachedSpeech(path.stem, str(fields["voice"]), fields["mel"], fields["mouths"], phones))
+            voice, weight = str(fields["voice"]), float(fields["weight"])
+            found.append(CachedSpeech(path.stem, voice, fields["mel"], fields["mouths"], phones, weight))
     return found
 
 

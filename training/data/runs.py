@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kernels.mel import NS_PER_S, MelWindow, window_at
 from models.sync_expert import RUN_FRAMES, RUN_RATE_HZ, SPAN
 from training.data.augment import Look, Mel, apply_look, augment_mel, draw_look, jitter, silence_mel
-from training.data.cache import SYNTHETIC, TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech, margin_px, size_of
+from training.data.cache import TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech, margin_px, size_of
 
 Pictures = NDArray[np.uint8]
 
@@ -28,8 +28,6 @@ FRAME_NS = NS_PER_S // RUN_RATE_HZ
 LATEST = 1.1
 # Room for a tempo change of a tenth on both sides of the span, in columns.
 WIDE = MelWindow(SPAN.columns + 4, SPAN.look_ahead + 2)
-# A voice of a synthesiser counts as a quarter of a person's: there is any amount of it, and all of it is alike.
-SYNTHETIC_WEIGHT = 0.25
 SILENT_SHARE = 0.1
 # Two mouths are alike within these: opening, width scale.
 ALIKE = (0.02, 0.06)
@@ -201,7 +199,7 @@ class SpeechPool:
 
     def __init__(self, speech: Sequence[CachedSpeech]) -> None:
         self.speech = speech
-        lengths = [len(each.mouths) * (SYNTHETIC_WEIGHT if each.voice.startswith(SYNTHETIC) else 1) for each in speech]
+        lengths = [len(each.mouths) * each.weight for each in speech]
         self._shares = shares(lengths, [each.voice for each in speech])
         self._loud = [each.loud for each in speech]
 

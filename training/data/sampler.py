@@ -12,14 +12,12 @@ from kernels.crop import generator_input
 from kernels.mel import LIPGAN_WINDOW, NS_PER_S, MelWindow, window_at
 from training.config import MixConfig
 from training.data.augment import Look, Mel, apply_look, augment_mel, draw_look, jitter, silence_mel
-from training.data.cache import SYNTHETIC, TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech
+from training.data.cache import TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech
 from training.data.pairs import EditedPairs, MaskedPairs, Pair, Pairs
 
 # Room for a tempo change of a tenth on both sides of the window, in columns.
 TEMPO_COLUMNS = 3
 CLOSED_MARGIN = 0.012
-# A voice of a synthesiser counts as a quarter of a person's: there is any amount of it, and all of it is alike.
-SYNTHETIC_WEIGHT = 0.25
 # Two mouths are alike within these: opening, width scale.
 ALIKE = (0.02, 0.06)
 ALIKE_FRAMES = 5
@@ -276,14 +274,7 @@ def _speech_weights(speech: Sequence[CachedSpeech]) -> NDArray[np.float64]:
     lengths: dict[str, int] = {}
     for each in speech:
         lengths[each.voice] = lengths.get(each.voice, 0) + len(each.mouths)
-    weights = np.array(
-        [
-            len(each.mouths)
-            / np.sqrt(lengths[each.voice])
-            * (SYNTHETIC_WEIGHT if each.voice.startswith(SYNTHETIC) else 1.0)
-            for each in speech
-        ]
-    )
+    weights = np.array([each.weight * len(each.mouths) / np.sqrt(lengths[each.voice]) for each in speech])
     return np.asarray(weights / weights.sum() if len(weights) else weights)
 
 

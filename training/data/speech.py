@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kernels.mel import SAMPLE_RATE_HZ, mel_spectrogram
 from training.config import CONFIG_FOLDER, ConfigError, build
 from training.data.articulation import Articulation, Said, fit_articulation
-from training.data.cache import SYNTHETIC, TRACK_HZ, CachedClip, CachedSpeech, save_speech
+from training.data.cache import TRACK_HZ, CachedClip, CachedSpeech, save_speech
 from training.data.clips import MaterialError, read_sound
 from training.data.phones import ENGLISH, Phone, align_phones, flite_speech, flite_voices
 from training.data.split import ClipEntry
@@ -26,12 +26,18 @@ SOUND_SUFFIXES = (".wav", ".flac")
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """One `[[recordings]]` table: a folder whose texts lie beside the sound, or one file with its text."""
+    """One `[[recordings]]` table: a folder whose texts lie beside the sound, or one file with its text.
+
+    Attributes:
+        weight: Over that of a voice whose share grows with the square root of its length: more where several persons
+            speak, less where a synthesiser does.
+    """
 
     path: str
     voice: str
     text: str = ""
     language: str = ENGLISH
+    weight: float = 1.0
     texts: dict = field(default_factory=dict)  # type: ignore[type-arg]
 
 
@@ -41,6 +47,7 @@ class Spoken:
 
     texts: list = field(default_factory=list)  # type: ignore[type-arg]
     lines_per_recording: int = 10
+    weight: float = 0.25
 
 
 def prepare_speech(
@@ -73,23 +80,32 @@ def prepare_speech(
     recordings = [build(Recordings, each, "speech.toml") for each in table.get("recordings", [])]
     recordings += further
     seconds: dict[str, float] = {}
-    for name, voice, samples, phones in _everything(
+    for name, voice, weight, samples, phones in _everything(
         material, recordings, build(Spoken, table["spoken"], "speech.toml")
     ):
-        save_speech(cache, drawn_speech(name, voice, samples, phones, model))
+        save_speech(cache, replace(drawn_speech(name, voice, samples, phones, model), weight=weight))
         seconds[voice] = seconds.get(voice, 0.0) + len(samples) / SAMPLE_RATE_HZ
     say("speech: " + ", ".join(f"{voice} {length:.0f} s" for voice, length in seconds.items()))
 
 
 def further_recordings(argument: str) -> Recordings:
-    """Read "FOLDER" or "FOLDER:LANGUAGE", a folder of one voice with a list of what is said in it.
+    """Read "FOLDER", "FOLDER:LANGUAGE" or "FOLDER:LANGUAGE:WEIGHT", a folder of one voice with a list of what is said.
 
     Args:
-        argument: The language as espeak-ng calls it; English where it is left out.
+        argument: The language as espeak-ng calls it; English where it is left out. The weight as in `Recordings`.
+
+    Raises:
+        ConfigError: The weight is no number above 0.
     """
-    folder, _, language = argument.partition(":")
+    folder, language, weight = (*argument.split(":"), "", "")[:3]
+    try:
+        counts = float(weight or 1)
+    except ValueError:
+        counts = 0.0
+    if not counts > 0:
+        raise ConfigError(f"--recordings {argument}: the weight is {weight!r}, expected a number above 0")
     path = Path(folder).resolve()
-    return Recordings(str(path), path.name, language=language or ENGLISH)
+    return Recordings(str(path), path.name, language=language or ENGLISH, weight=counts)
 
 
 def drawn_speech(name: str, voice: str, samples: Samples, phones: list[Phone], model: Articulation) -> CachedSpeech:
@@ -107,19 +123,19 @@ def _said(entry: ClipEntry, clip: CachedClip) -> Said | None:
 
 def _everything(
     material: Path, recordings: list[Recordings], spoken: Spoken
-) -> Iterator[tuple[str, str, Samples, list[Phone]]]:
-    """Name, voice, samples and phones of each recording that has phones."""
+) -> Iterator[tuple[str, str, float, Samples, list[Phone]]]:
+    """Name, voice, weight, samples and phones of each recording that has phones."""
     for source in recordings:
         for path, text in _texts(material / source.path, source.text, source.texts):
             samples, _ = read_sound(path)
             phones = align_phones(samples, text, source.language)
             if phones is not None:
-                yield f"{source.voice}-{path.stem}", source.voice, samples, phones
+                yield f"{source.voice}-{path.stem}", source.voice, source.weight, samples, phones
     lines = sorted({line for each in spoken.texts for line in _lines(material / each)})
     for voice in flite_voices():
         for first in range(0, len(lines), spoken.lines_per_recording):
             text = " ".join(lines[first : first + spoken.lines_per_recording])
-            yield f"{SYNTHETIC}{voice}-{first:04d}", f"{SYNTHETIC}{voice}", *flite_speech(text, voice)
+            yield f"flite_{voice}-{first:04d}", f"flite_{voice}", spoken.weight, *flite_speech(text, voice)
 
 
 def _lines(path: Path) -> list[str]:
