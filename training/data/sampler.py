@@ -225,7 +225,8 @@ class Sampler:
             target = self._nearest_pose(0.0, float(rng.uniform(0.93, 1.04)))
             mouth = (float(self._portraits.openings[target]), np.nan)
             return self._dress(self._pairs.of_portrait(crops, self._portraits.openings, target, rng), mel, mouth, rng)
-        pool = self._real_clips
+        from_heads = bool(self._heads.clips) and rng.random() < self._mix.heads_share
+        pool = self._heads if from_heads else self._real_clips
         index = int(rng.choice(len(pool.clips), p=pool.weights))
         clip = pool.clips[index]
         frame = int(rng.choice(pool.closed[index]))
