@@ -67,7 +67,7 @@ class IdentityRun:
     """
 
     seed: int = 2015
-    steps: int = 2_500
+    steps: int = 1_000
     persons: int = 64
     learning_rate: float = 1e-3
     final_learning_rate: float = 2e-5
