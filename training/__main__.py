@@ -68,7 +68,7 @@ def _prepare(parsed: argparse.Namespace) -> None:
     from training.data.prepare import prepare
     from training.data.speech import further_recordings
 
-    networks = LandmarkNetworks(threads=2)
+    networks = LandmarkNetworks(threads=2, blendshapes=True)
     recordings = [further_recordings(each) for each in parsed.recordings]
     prepare(parsed.material, parsed.cache, lambda: FaceFollower(networks), _say, recordings, parsed.crop_px)
 
@@ -190,6 +190,8 @@ def _expert_curve(parsed: argparse.Namespace) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    from training import judges
+
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run; without it, the shipped engine")
     parser.add_argument("--name", default="lipgan", help="the shipped engine's name")
@@ -197,37 +199,21 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--identity", choices=["same_frame", "reference", "open_mouth"], help="default: as served")
     parser.add_argument("--quick", action="store_true", help="the first three seconds of each clip")
     parser.add_argument("--raw", action="store_true", help="measure drawn crops instead of the frames they go into")
-    parser.add_argument("--expert", type=Path, help="expert.safetensors; without it no sync expert is asked")
-    parser.add_argument(
-        "--lpips-weights", type=Path, nargs=2, metavar=("ALEXNET", "LINEAR"), help="the standard's files, for LPIPS"
-    )
-    parser.add_argument("--fid-weights", type=Path, metavar="INCEPTION", help="the standard's file, for FID")
     parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json, .md, .jpg and .mp4")
+    judges.add_arguments(parser)
     parser.set_defaults(command=_evaluate)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
-    from models.landmarks import LandmarkNetworks
-    from models.sync_expert import load_expert
-    from training.clip_figures import Judges
     from training.evaluate import evaluate
-    from training.own_identity import SHIPPED_WEIGHTS, load_identity
-    from training.standard.fid import load_inception
-    from training.standard.lpips import load_lpips
+    from training.judges import judges_of
     from training.subject import checkpoint_subject, engine_subject
 
     given: Path | None = parsed.checkpoint
     subject = checkpoint_subject(given) if given else engine_subject(parsed.name, parsed.precision)
     if parsed.identity:
         subject = replace(subject, identity=parsed.identity)
-    judges = Judges(
-        LandmarkNetworks(threads=1),
-        load_expert(parsed.expert) if parsed.expert else None,
-        load_identity(SHIPPED_WEIGHTS),
-        load_lpips(*parsed.lpips_weights) if parsed.lpips_weights else None,
-        load_inception(parsed.fid_weights) if parsed.fid_weights else None,
-    )
-    evaluate(parsed.cache, subject, judges, parsed.out, _say, quick=parsed.quick, raw=parsed.raw)
+    evaluate(parsed.cache, subject, judges_of(parsed), parsed.out, _say, quick=parsed.quick, raw=parsed.raw)
 
 
 def _add_identity(parser: argparse.ArgumentParser) -> None:

@@ -13,15 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.mel import SILENCE, column_at
+from kernels.mel import NS_PER_S, SAMPLE_RATE_HZ, SILENCE, column_at
 from kernels.paste import mouth_mask
-from models.landmarks import LandmarkNetworks
-from models.sync_expert import SyncExpert
 from training import intervals
 from training.data.cache import CachedClip, inner
 from training.data.portraits import MouthPose, move_mouth
 from training.glance import windows
 from training.intervals import Figure, Samples, averaged, figure
+from training.judges import Judges
 from training.mouths import (
     Points,
     Track,
@@ -35,10 +34,11 @@ from training.mouths import (
     read_points,
     sharpness,
 )
-from training.own_identity import OwnIdentity, likeness
+from training.own_identity import likeness
 from training.served import Mel, Pictures, Service, footage_of, reshown, serve
-from training.standard.fid import Inception, inception_features
-from training.standard.lpips import Lpips, lpips_distances
+from training.standard.fid import inception_features
+from training.standard.lpips import lpips_distances
+from training.standard.lse import lse_c, lse_d, sync_distances
 from training.subject import Subject
 from training.sync_curve import SHIFTS_MS, shift_curve
 
@@ -56,6 +56,8 @@ DRAWN, SHUFFLED, STATIC = "drawn", "shuffled sound", "static mouth"
 REFERENCE, INPUT = "copy of the reference", "copy of the input"
 OTHER_MOUTH, OTHER_INPUT = "drawn, another mouth shown", "copy of the input, another mouth shown"
 
+LSE = {"lse_c": lse_c, "lse_d": lse_d}
+
 Figures = dict[str, Figure]
 
 
@@ -71,25 +73,6 @@ class Seen(NamedTuple):
     pictures: Pictures
     points: Points
     opening: Track
-
-
-@dataclass(frozen=True, slots=True)
-class Judges:
-    """Networks that measure; none took part in the training of what they measure.
-
-    Attributes:
-        landmarks: Read where the lips are.
-        expert: The own sync expert; None measures nothing with it.
-        identity: The own identity network, likewise.
-        lpips: The standard's network, likewise.
-        inception: Of the standard FID, likewise.
-    """
-
-    landmarks: LandmarkNetworks
-    expert: SyncExpert | None = None
-    identity: OwnIdentity | None = None
-    lpips: Lpips | None = None
-    inception: Inception | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -265,6 +248,7 @@ class _Clip:
             | self._perceived(*lower)
             | self._likeness("identity", lower[0])
             | self._agreement("expert", seen, self._clip, self._clip.pts_ns)
+            | self._lse("", seen, self._clip, self._clip.pts_ns)
         )
 
     def _perceived(self, crops: Pictures, truth: Pictures) -> Figures:
@@ -296,6 +280,16 @@ class _Clip:
             f"{key}_offset_ms": figure(curve, intervals.means, _peak_ms),
         }
 
+    def _lse(self, suffix: str, seen: Seen, heard: CachedClip, times_ns: NDArray[np.int64]) -> Figures:
+        """The standard's scores; none without its network, or for a clip too short."""
+        if self._judges.syncnet is None:
+            return {}
+        samples = self._judges.sounds[heard.name][max(0, int(times_ns[0]) * SAMPLE_RATE_HZ // NS_PER_S) :]
+        distances = sync_distances(self._judges.syncnet, seen.pictures[: len(times_ns)], samples)
+        if len(distances) < MIN_OFFSET_FRAMES:
+            return {}
+        return {f"{key}{suffix}": figure(distances, intervals.means, read) for key, read in LSE.items()}
+
     def _offset(self, seen: Seen) -> Figures:
         """Of a mouth that a sound moves; none for a clip too short."""
         tracks = lagged(seen.opening, self._truth.opening, self._clip.pts_ns)
@@ -312,7 +306,8 @@ class _Clip:
             own, drawn = self._truth.opening[: len(times_ns)], each.opening[: len(times_ns)]
             pairs = {"foreign_r": (drawn, driving), "leak_r": (drawn, own), "chance_r": (driving, own)}
             figures = {key: figure(np.stack(pair, -1), intervals.pearson) for key, pair in pairs.items()}
-            parts.append(figures | self._agreement("expert_foreign", each, other, times_ns))
+            figures |= self._agreement("expert_foreign", each, other, times_ns)
+            parts.append(figures | self._lse("_foreign", each, other, times_ns))
         keys = dict.fromkeys(key for part in parts for key in part)
         return {key: averaged([part[key] for part in parts if key in part]) for key in keys}
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from training.clip_figures import DRAWN, INPUT, Judges, Measured, measure
+from training.clip_figures import DRAWN, INPUT, Measured, measure
 from training.data.cache import CachedClip, load_clips
 from training.intervals import Interval, over_clips
+from training.judges import Judges
 from training.report import write_report, write_sheet
 from training.side_by_side import write_side_by_side
 from training.standard.fid import frechet_distance
@@ -60,7 +61,7 @@ def evaluate(
     notes, means = _notes(subject, found, quick=quick, raw=raw), summarise(found)
     _write_json(out / "evaluation.json", notes, means, found)
     write_report(out / "evaluation.md", notes, means, {each.clip: _intervals(each) for each in found})
-    write_sheet(out / "evaluation.jpg", {each.clip: each.strips for each in found})
+    write_sheet(out / "evaluation.jpg", {each.clip: each.strips for each in _to_look_at(found)})
     write_side_by_side(out / "evaluation.mp4", found[:SHOWN_CLIPS])
     return found
 
@@ -86,6 +87,12 @@ def summarise(found: Sequence[Measured]) -> Means:
                 figures["fid"] = Interval(frechet_distance(*sets), np.nan, np.nan)
             means.setdefault(split, {})[method] = figures
     return means
+
+
+def _to_look_at(found: Sequence[Measured]) -> list[Measured]:
+    """All clips of natural speech, and the first of each other split."""
+    first = {each.split: each for each in reversed(found)}
+    return [each for each in found if each.split == HELD_SPLITS[0] or each is first[each.split]]
 
 
 def _intervals(measured: Measured) -> dict[str, dict[str, Interval]]:

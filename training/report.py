@@ -36,6 +36,10 @@ FIGURES = {
     "offset_ms": Heading("offset, ms", 0, "of the drawn opening against the true one; positive = the lips lead"),
     "lpips": Heading("LPIPS", 3, "AlexNet 0.1, of the whole crop"),
     "fid": Heading("FID", 1, "of the split's crops against the true ones; few pictures make it high"),
+    "lse_c": Heading("LSE-C", 2, "SyncNet's confidence at the best shift, own sound; face-centred frames at 224 px"),
+    "lse_d": Heading("LSE-D", 2, "its distance there; lower is better"),
+    "lse_c_foreign": Heading("LSE-C, foreign sound", 2, "likewise"),
+    "lse_d_foreign": Heading("LSE-D, foreign sound", 2, "likewise"),
     "identity": Heading(
         "own identity similarity", 3, "to the mean of the clip's true lower faces; of its own scale, no published score"
     ),

@@ -12,8 +12,9 @@ import pytest
 from kernels.mel import MelWindow
 from tests.training.made import drawn_landmarks, made_clip
 from training import clip_figures, evaluate, intervals
-from training.clip_figures import DRAWN, INPUT, OTHER_INPUT, OTHER_MOUTH, REFERENCE, SHUFFLED, STATIC, Judges, measure
+from training.clip_figures import DRAWN, INPUT, OTHER_INPUT, OTHER_MOUTH, REFERENCE, SHUFFLED, STATIC, measure
 from training.data.cache import CachedClip, save_clip, save_split
+from training.judges import Judges
 from training.subject import Subject
 from training.sync_curve import SHIFTS_MS, ShiftCurve
 
@@ -168,18 +169,27 @@ def test_the_sync_expert_is_asked_where_there_is_one(monkeypatch: pytest.MonkeyP
     assert "expert" not in _methods(Subject("follows", _follow))[DRAWN]
 
 
+def _distances(count: int, samples: np.ndarray) -> np.ndarray:
+    assert len(samples) == 7
+    return np.tile(np.where(np.arange(31) == 14, 7.0, 9.0), (count, 1))
+
+
 def test_standard_names_appear_only_with_the_standard_s_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     def features(_network: Any, crops: np.ndarray) -> np.ndarray:
         return crops.reshape(len(crops), -1)[:, ::2000].astype(np.float32)
 
     monkeypatch.setattr(clip_figures, "inception_features", features)
     monkeypatch.setattr(clip_figures, "lpips_distances", lambda _, drawn, truth: (drawn != truth).mean((1, 2, 3)))
-    judges = Judges(cast("Any", None), lpips=cast("Any", "given"), inception=cast("Any", "given"))
+    monkeypatch.setattr(clip_figures, "sync_distances", lambda _, pictures, samples: _distances(len(pictures), samples))
+    given, sounds = cast("Any", "given"), {each.name: np.ones(7, np.float32) for each in CLIPS}
+    judges = Judges(cast("Any", None), lpips=given, inception=given, syncnet=given, sounds=sounds)
     found = [measure(Subject("follows", _follow), judges, clip, []) for clip in CLIPS[:2]]
     table = evaluate.summarise(found)["held_person"]
     assert table[INPUT]["lpips"].value == 0 < table[STATIC]["lpips"].low
     assert table[INPUT]["fid"].value == pytest.approx(0, abs=1e-3)
     assert table[STATIC]["fid"].value > 1
+    assert table[DRAWN]["lse_d"].value == pytest.approx(7)
+    assert table[DRAWN]["lse_c"].value == pytest.approx(2)
     plain = measure(Subject("follows", _follow), NOBODY, CLIPS[0], [])
-    assert not {"lpips", "fid"} & {key for figures in plain.methods.values() for key in figures}
+    assert not {"lpips", "fid", "lse_c", "lse_d"} & {key for figures in plain.methods.values() for key in figures}
     assert not plain.features

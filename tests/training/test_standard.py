@@ -11,6 +11,7 @@ from training.__main__ import main
 from training.config import ConfigError
 from training.standard.fid import FEATURES, Inception, frechet_distance, inception_features, load_inception
 from training.standard.lpips import CHANNELS, SCALE, SHIFT, Lpips, load_lpips, lpips_distances, lpips_of
+from training.standard.lse import SyncNet, load_syncnet, lse_c, lse_d, mfcc, sync_distances
 from training.standard.weights import Published, read_published
 
 pytestmark = pytest.mark.unit
@@ -98,3 +99,47 @@ def test_the_frechet_distance_is_that_of_two_gaussians() -> None:
     expected = apart + sum(np.trace(each) for each in covariances) - 2 * np.sqrt(eigenvalues.real).sum()
     assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-6)
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
+
+
+def test_syncnet_has_the_published_names_and_shapes_and_refuses_another_file(tmp_path: Path) -> None:
+    network = SyncNet()
+    shapes = {name: tuple(each.shape) for name, each in network.state_dict().items()}
+    # Places in the Sequentials of joonson/syncnet_python's SyncNetModel.py.
+    assert shapes["netcnnaud.18.weight"] == (512, 256, 5, 4)
+    assert shapes["netcnnaud.19.running_mean"] == (512,)
+    assert shapes["netcnnlip.0.weight"] == (96, 3, 5, 7, 7)
+    assert shapes["netcnnlip.18.weight"] == (512, 256, 1, 6, 6)
+    assert shapes["netfclip.3.weight"] == shapes["netfcaud.3.weight"] == (1024, 512)
+    torch.save(network.state_dict(), tmp_path / "right.model")
+    assert not load_syncnet(tmp_path / "right.model").training
+    torch.save({"a": torch.ones(1)}, tmp_path / "wrong.model")
+    with pytest.raises(ConfigError, match=r"^[^\n]* is not syncnet_v2\.model [^\n]*$"):
+        load_syncnet(tmp_path / "wrong.model")
+
+
+def test_lips_are_compared_with_sound_at_31_shifts() -> None:
+    torch.manual_seed(0)
+    network = SyncNet().eval()
+    pictures = RNG.integers(0, 255, (9, 56, 56, 3), dtype=np.uint8)
+    samples = RNG.normal(0, 0.1, 9 * 640).astype(np.float32)
+    distances = sync_distances(network, pictures, samples)
+    assert distances.shape == (4, 31)
+    # Beyond the ends the sound's embedding is 0.
+    assert distances[0, :15] == pytest.approx(np.full(15, distances[0, 0]), rel=1e-5)
+    assert distances[0, 15:19].std() > 1e-6
+    assert distances[2, 13:17].std() > 1e-6
+    assert sync_distances(network, pictures[:5], samples).shape == (0, 31)
+    curve = np.array([9.0, 8.0, 6.0, 9.0, 9.5])
+    assert (lse_d(curve), lse_c(curve)) == (6.0, 3.0)
+
+
+def test_mfcc_of_a_tone_have_its_energy_and_follow_its_pitch() -> None:
+    seconds = np.arange(16_000) / 16_000
+    low, high = (1000 * np.sin(2 * np.pi * hz * seconds) for hz in (300, 3000))
+    columns = mfcc(low)
+    assert columns.shape == (13, 99)
+    # The power of a frame is the sum over all bins of |rfft|^2 / 512: by Parseval half of its emphasised energy.
+    emphasised = low[16_000 // 2 :][:400] - 0.97 * low[16_000 // 2 - 1 :][:400]
+    assert columns[0, 50] == pytest.approx(np.log((emphasised**2).sum() / 2), abs=0.02)
+    assert mfcc(high)[1, 50] < columns[1, 50] - 5
+    assert mfcc(np.zeros(800)).shape == (13, 4)
