@@ -38,7 +38,7 @@ from training.own_identity import likeness
 from training.served import Mel, Pictures, Service, footage_of, reshown, serve
 from training.standard.fid import inception_features
 from training.standard.lpips import lpips_distances
-from training.standard.lse import lse_c, lse_d, sync_distances
+from training.standard.lse import RATE_HZ, lse_c, lse_d, sync_distances
 from training.subject import Subject
 from training.sync_curve import SHIFTS_MS, shift_curve
 
@@ -51,6 +51,7 @@ least four times the scatter of readings of one closed mouth that is put into al
 CLOSED_PLAIN = 0.03
 PAINTED_TEETH = 0.03
 MIN_OFFSET_FRAMES = 12
+UNEVEN_NS = 5_000_000
 
 DRAWN, SHUFFLED, STATIC = "drawn", "shuffled sound", "static mouth"
 REFERENCE, INPUT = "copy of the reference", "copy of the input"
@@ -281,8 +282,9 @@ class _Clip:
         }
 
     def _lse(self, suffix: str, seen: Seen, heard: CachedClip, times_ns: NDArray[np.int64]) -> Figures:
-        """The standard's scores; none without its network, or for a clip too short."""
-        if self._judges.syncnet is None:
+        """The standard's scores; none without its network, or for a clip too short or not of 25 pictures a second."""
+        uneven = np.abs(np.diff(times_ns) - NS_PER_S // RATE_HZ).max() > UNEVEN_NS
+        if self._judges.syncnet is None or uneven:
             return {}
         samples = self._judges.sounds[heard.name][max(0, int(times_ns[0]) * SAMPLE_RATE_HZ // NS_PER_S) :]
         distances = sync_distances(self._judges.syncnet, seen.pictures[: len(times_ns)], samples)

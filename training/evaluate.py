@@ -16,7 +16,7 @@ from training.clip_figures import DRAWN, INPUT, Measured, measure
 from training.data.cache import CachedClip, load_clips
 from training.intervals import Interval, over_clips
 from training.judges import Judges
-from training.report import write_report, write_sheet
+from training.report import evenly_spaced, write_report, write_sheet
 from training.side_by_side import write_side_by_side
 from training.standard.fid import frechet_distance
 from training.subject import Subject
@@ -54,7 +54,8 @@ def evaluate(
     found: list[Measured] = []
     for clip in sorted(clips, key=lambda each: HELD_SPLITS.index(each.split)):
         others = _others(clips, clip)[: 1 if quick else FOREIGN_VOICES]
-        found.append(measure(subject, judges, clip, others, raw=raw))
+        measured = measure(subject, judges, clip, others, raw=raw)
+        found.append(measured if len(found) < SHOWN_CLIPS else _few_pictures(measured))
         own = {key: each.interval.value for key, each in found[-1].methods[DRAWN].items()}
         say(f"{clip.name}: r {own['own_r']:.2f}, foreign voice {own['foreign_r']:.2f}, PSNR {own['psnr_db']:.1f} dB")
     out.mkdir(parents=True, exist_ok=True)
@@ -93,6 +94,12 @@ def _to_look_at(found: Sequence[Measured]) -> list[Measured]:
     """All clips of natural speech, and the first of each other split."""
     first = {each.split: each for each in reversed(found)}
     return [each for each in found if each.split == HELD_SPLITS[0] or each is first[each.split]]
+
+
+def _few_pictures(measured: Measured) -> Measured:
+    """Without the pictures that no sheet shows: a clip's are 30 MB in each of a dozen versions."""
+    few = {name: each[evenly_spaced(len(each))] for name, each in measured.strips.items()}
+    return replace(measured, strips=few)
 
 
 def _intervals(measured: Measured) -> dict[str, dict[str, Interval]]:

@@ -115,9 +115,14 @@ def write_sheet(path: Path, clips: Mapping[str, Mapping[str, Pictures]]) -> None
     cv2.imwrite(str(path), sheet, [cv2.IMWRITE_JPEG_QUALITY, SHEET_QUALITY])
 
 
+def evenly_spaced(count: int) -> NDArray[np.intp]:
+    """Which of so many pictures a sheet shows."""
+    return np.linspace(0, count - 1, SHEET_COLUMNS).astype(np.intp)
+
+
 def _line_of(name: str, pictures: Pictures) -> Pictures:
     """Evenly spaced pictures side by side under their name."""
-    chosen = pictures[np.linspace(0, len(pictures) - 1, SHEET_COLUMNS).astype(int)]
+    chosen = pictures[evenly_spaced(len(pictures))]
     tiles = [cv2.resize(each, (SHEET_TILE_PX,) * 2, interpolation=cv2.INTER_AREA) for each in chosen]
     band = np.zeros((NAME_PX, SHEET_TILE_PX * SHEET_COLUMNS, 3), np.uint8)
     cv2.putText(band, name, (4, NAME_PX - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
