@@ -31,7 +31,7 @@ from models.sync_expert import EMBEDDING, RUN_FRAMES, SyncExpert, SyncExpertConf
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from training.config import ConfigError, build, read_config
 from training.data.cache import CachedClip, CachedPortraits, CachedSpeech, load_clips, load_portraits, load_speech
-from training.data.head_clips import load_heads
+from training.data.head_clips import each_head
 from training.data.runs import Stretches, StretchMix, StretchSampler, shrunk
 from training.gauge import gauge_loss
 from training.loop import RunLog, average, learning_rate_at, set_learning_rate
@@ -180,7 +180,7 @@ def train_expert(
     """
     material = ExpertMaterial(
         clips=[shrunk(each) for each in load_clips(cache, {"train"})],
-        heads=[shrunk(each) for each in load_heads(cache)] if config.mix.heads_share else (),
+        heads=[shrunk(each) for each in each_head(cache)] if config.mix.heads_share else (),
         portraits=load_portraits(cache) if config.mix.portrait_share else None,
         speech=load_speech(cache),
     )

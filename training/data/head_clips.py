@@ -6,7 +6,7 @@ order, and a broken run goes on where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -250,12 +250,15 @@ def prepare_heads(
 
 def load_heads(cache: Path) -> list[CachedClip]:
     """Read every synthetic clip, none where the cache has none."""
-    found = []
+    return list(each_head(cache))
+
+
+def each_head(cache: Path) -> Iterator[CachedClip]:
+    """The same one by one, for who keeps less of them than there is."""
     for path in sorted((cache / HEADS_FOLDER).glob("[!.]*.npz")):
         with np.load(path) as fields:
             arrays = {key: fields[key] for key in fields.files}
-        found.append(CachedClip(path.stem, path.stem.split("-", 2)[2], "train", **arrays))
-    return found
+        yield CachedClip(path.stem, path.stem.split("-", 2)[2], "train", **arrays)
 
 
 def _draw_head(
