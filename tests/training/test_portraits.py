@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from training.data.portraits import LOWER_INNER, UPPER_INNER, MouthPose, move_mouth
+from kernels.mouth import LOWER_INNER, UPPER_INNER
+from training.data.portraits import MouthPose, move_mouth
 
 pytestmark = pytest.mark.unit
 

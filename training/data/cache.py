@@ -68,6 +68,7 @@ class CachedClip:
         width: float32 [T], `mouth_width` likewise.
         landmarks: float32 [T, 478, 2] smoothed, in pixels of the product's crop (without margin).
         others: uint8 RGB [T, M, M, 3], the same pictures but for another mouth; only synthetic heads have them.
+        other_landmarks: float32 [T, 478, 2] of these.
     """
 
     name: str
@@ -80,6 +81,7 @@ class CachedClip:
     width: NDArray[np.float32]
     landmarks: NDArray[np.float32]
     others: NDArray[np.uint8] | None = None
+    other_landmarks: NDArray[np.float32] | None = None
 
     @property
     def loud(self) -> float:

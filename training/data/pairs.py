@@ -1,8 +1,9 @@
 """Which pictures one training sample is made of: who speaks, what the generator is shown, and what it should draw.
 
 A generator whose lower half is hidden (LipGAN) is shown the target itself and another frame of the same face. One that
-changes a mouth is shown the target with another mouth, and must never be able to guess the right one from the wrong
-one: so the wrong one is chosen without regard to the sound, from another frame, by a warp, or drawn.
+changes a mouth is shown it shut, as serving shuts it (`kernels.mouth`). A shut mouth still bears traces of how far it
+was open; so in training it was another mouth that was shut, chosen without regard to the sound: that of another frame,
+or of a second drawing of the same head.
 """
 
 from __future__ import annotations
@@ -12,24 +13,26 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.mouth import LOWER_INNER, UPPER_INNER, UPPER_LIP_SHARE, close_mouth, read_mouth
 from kernels.paste import mouth_mask
 from training.data.cache import CachedClip, size_of
 from training.data.portraits import MouthPose, move_mouth
 
 Picture = NDArray[np.uint8]
+Points = NDArray[np.float32]
 
-# Of the samples that show what is to be drawn: the share whose wrong mouth is that of another frame, where there is
-# one in the same pose; the others' is warped.
-OTHER_FRAME_SHARE = 0.5
 # Heads that were drawn twice: the share that is shown the second drawing.
-DRAWN_SHARE = 0.6
+DRAWN_SHARE = 0.7
 # Points that no mouth moves: nose, eye corners, forehead, cheekbones.
 STEADY = (1, 2, 4, 6, 168, 33, 133, 263, 362, 234, 454, 10)
 SAME_POSE = 0.012
 """Root mean square of their way between two frames, as a share of the crop's side: 2 pixels of 192."""
-WARPED_SHUT_SHARE, WARPED_WIDEST = 0.25, 0.2
-WARPED_WIDTHS = (0.88, 1.1)
+# Where no frame has the same pose, the frame's own mouth is moved to any opening first.
+WARPED_WIDEST = 0.2
 MOST_TEETH = 0.06
+# Landmarks miss the lips by a little: what is left open, as a share of the crop's side, and the deviation of where the
+# lips are taken to be.
+LEFT_OPEN, LIPS_OFF = 0.008, 0.004
 # The open mouth is the most open one of so many frames; now and then none was seen yet.
 OPEN_OF_FRAMES, OPEN_FROM = 12, 0.09
 NONE_SEEN_SHARE = 0.12
@@ -82,7 +85,7 @@ class MaskedPairs:
 
 
 class EditedPairs:
-    """The target is shown with another mouth; beside it the same face with its mouth open.
+    """The target is shown with another mouth that has been shut; beside it the same face with its mouth open.
 
     Args:
         contrary_share: See `MixConfig`.
@@ -96,16 +99,18 @@ class EditedPairs:
         """See `Pairs`; outside the mouth's mask the target is what is shown, whichever frame that is."""
         target = clip.crops[frame]
         alike = self._alike(clip, frame)
-        if clip.others is not None and rng.random() < DRAWN_SHARE:
-            shown = clip.others[frame]
-        elif len(alike) and rng.random() < OTHER_FRAME_SHARE:
+        margin = (target.shape[0] - size_of(target)) // 2
+        if clip.others is not None and clip.other_landmarks is not None and rng.random() < DRAWN_SHARE:
+            open_, landmarks = clip.others[frame], clip.other_landmarks[frame]
+        elif len(alike):
             other = contrary(clip.opening, frame, alike, self._contrary_share, rng)
-            shown = clip.crops[other]
-            target = _mouth_of(target, shown, clip, (frame, other))
+            open_, landmarks = clip.crops[other], clip.landmarks[other]
         else:
-            pose = MouthPose(_any_opening(rng), float(rng.uniform(*WARPED_WIDTHS)))
-            margin = (target.shape[0] - size_of(target)) // 2
-            shown = move_mouth(target, clip.landmarks[frame] + margin, pose, float(rng.uniform(0, MOST_TEETH)))
+            pose = MouthPose(float(rng.uniform(0, WARPED_WIDEST)))
+            open_ = move_mouth(target, clip.landmarks[frame] + margin, pose, float(rng.uniform(0, MOST_TEETH)))
+            landmarks = _opened(clip.landmarks[frame], pose.opening)
+        shown = _shut(open_, landmarks + margin, rng)
+        target = _mouth_of(target, shown, np.stack([clip.landmarks[frame], landmarks]) + margin)
         if rng.random() < NONE_SEEN_SHARE:
             return Pair(shown, shown, target)
         seen = rng.integers(len(clip.crops), size=OPEN_OF_FRAMES)
@@ -115,7 +120,8 @@ class EditedPairs:
         self, crops: Picture, openings: NDArray[np.float32], target: int, rng: np.random.Generator, /
     ) -> Pair:
         """See `Pairs`."""
-        shown = contrary(openings, target, np.arange(len(openings)), self._contrary_share, rng)
+        # The most closed poses are the photograph's own mouth shut, whatever the target's is.
+        shown = int(rng.choice(np.flatnonzero(openings <= openings.min())))
         if rng.random() < NONE_SEEN_SHARE:
             return Pair(crops[shown], crops[shown], crops[target])
         identity = int(rng.choice(np.flatnonzero(openings >= min(OPEN_FROM, openings.max()))))
@@ -145,13 +151,28 @@ def contrary(
     return int(rng.choice(candidates, p=away / away.sum()))
 
 
-def _any_opening(rng: np.random.Generator) -> float:
-    return 0.0 if rng.random() < WARPED_SHUT_SHARE else float(rng.uniform(0, WARPED_WIDEST))
+def _shut(picture: Picture, landmarks: Points, rng: np.random.Generator) -> Picture:
+    """Shut a mouth as well as landmarks allow."""
+    side = picture.shape[0]
+    off = landmarks + rng.normal(0, LIPS_OFF * side, (1, 2)).astype(np.float32)
+    return close_mouth(picture, off, abs(float(rng.normal(0, LEFT_OPEN))) * side)
 
 
-def _mouth_of(target: Picture, shown: Picture, clip: CachedClip, frames: tuple[int, int]) -> Picture:
-    """What is shown, with the target's mouth."""
-    side = shown.shape[0]
-    margin = (side - size_of(shown)) // 2
-    mask = np.maximum(*(mouth_mask(clip.landmarks[each] + margin, side) for each in frames))[..., None]
+def _opened(landmarks: Points, opening: float) -> Points:
+    """Landmarks of a mouth that `move_mouth` has moved; the lips' edges alone."""
+    moved = landmarks.copy()
+    upper, lower = list(UPPER_INNER), list(LOWER_INNER)
+    eyes = float(np.linalg.norm(landmarks[33] - landmarks[263]))
+    curves = read_mouth(int(landmarks[:, 0].max()) + 2, landmarks)
+    bell = curves.bell[np.clip(np.rint(landmarks[upper, 0]).astype(int), 0, len(curves.bell) - 1)]
+    gap = np.maximum(landmarks[lower, 1] - landmarks[upper, 1], 0)
+    grow = opening * eyes * bell - gap
+    moved[upper, 1] -= UPPER_LIP_SHARE * grow
+    moved[lower, 1] = moved[upper, 1] + opening * eyes * bell
+    return moved
+
+
+def _mouth_of(target: Picture, shown: Picture, landmarks: Points) -> Picture:
+    """What is shown, with the target's mouth; landmarks [2, 478, 2] of both."""
+    mask = np.maximum(*(mouth_mask(each, shown.shape[0]) for each in landmarks))[..., None]
     return np.asarray(np.rint(shown + mask * (target.astype(np.float32) - shown)), np.uint8)

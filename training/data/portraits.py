@@ -14,18 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.mouth import UPPER_LIP_SHARE, MouthCurves, read_mouth, source_rows
+
 Picture = NDArray[np.uint8]
 Points = NDArray[np.float32]
 Field = NDArray[np.floating[Any]]
-
-# Inner lips from the right corner (78) to the left (308), upper and lower.
-UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
-LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-JAW = (172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397)
-MOUTH_CORNERS = (61, 291)
-NOSE_BASE = 2
-UPPER_LIP_SHARE = 0.15
-JAW_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +34,6 @@ class MouthPose:
     width_scale: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Mouth:
-    """The mouth of one photograph as curves over the columns of the picture."""
-
-    upper_y: Field
-    lower_y: Field
-    chin_y: Field
-    bell: Field
-    jaw_bell: Field
-    middle_x: float
-    half_width_px: float
-    seam_y: float
-
-
 def move_mouth(picture: Picture, landmarks: Points, pose: MouthPose, teeth: float) -> Picture:
     """Draw the photograph with another mouth.
 
@@ -68,7 +47,7 @@ def move_mouth(picture: Picture, landmarks: Points, pose: MouthPose, teeth: floa
     Returns:
         A new picture of the same size.
     """
-    mouth = _read_mouth(picture.shape[1], landmarks)
+    mouth = read_mouth(picture.shape[1], landmarks)
     eyes_px = float(np.linalg.norm(landmarks[33] - landmarks[263]))
     current = mouth.lower_y - mouth.upper_y
     wanted = pose.opening * eyes_px * mouth.bell
@@ -80,50 +59,21 @@ def move_mouth(picture: Picture, landmarks: Points, pose: MouthPose, teeth: floa
     return _fill_inner(picture, moved, mouth, (upper_y, lower_y), (map_x, teeth * eyes_px))
 
 
-def _read_mouth(width_px: int, landmarks: Points) -> _Mouth:
-    columns = np.arange(width_px, dtype=np.float32)
-    upper, lower, jaw = landmarks[list(UPPER_INNER)], landmarks[list(LOWER_INNER)], landmarks[list(JAW)]
-    left, right = float(upper[0, 0]), float(upper[-1, 0])
-    middle, half = (left + right) / 2, max((right - left) / 2, 2.0)
-    from_middle = np.clip(np.abs(columns - middle) / half, 0, 1)
-    upper_y = np.interp(columns, upper[:, 0], upper[:, 1]).astype(np.float32)
-    lower_y = np.interp(columns, lower[:, 0], lower[:, 1]).astype(np.float32)
-    return _Mouth(
-        upper_y=upper_y,
-        lower_y=np.maximum(lower_y, upper_y),
-        chin_y=np.interp(columns, jaw[:, 0], jaw[:, 1]).astype(np.float32),
-        bell=(1 - from_middle**2.2).astype(np.float32),
-        jaw_bell=np.exp(-(((columns - middle) / (1.9 * half)) ** 4)).astype(np.float32),
-        middle_x=middle,
-        half_width_px=half,
-        seam_y=float(upper[:, 1].mean()),
-    )
-
-
 def _backward_maps(
-    size: tuple[int, int], mouth: _Mouth, upper_y: Field, lower_y: Field, width_scale: float
+    size: tuple[int, int], mouth: MouthCurves, upper_y: Field, lower_y: Field, width_scale: float
 ) -> tuple[Field, Field]:
     """Where each pixel of the result comes from, float32 [H, W] x and y."""
     height, width = size
     y = np.arange(height, dtype=np.float32)[:, None]
     x = np.arange(width, dtype=np.float32)[None]
-    lip_down = (lower_y - mouth.lower_y)[None]
-    jaw_down = JAW_SHARE * float((lower_y - mouth.lower_y)[round(mouth.middle_x)]) * mouth.jaw_bell[None]
-    chin = mouth.chin_y[None] + jaw_down
-    below = (y - lower_y) / np.maximum(chin - lower_y, 1)
-    under_chin = 1 - (y - chin) / (0.35 * height)
-    down = np.where(below < 1, lip_down + (jaw_down - lip_down) * below, jaw_down * np.clip(under_chin, 0, 1))
-    lip_up = (upper_y - mouth.upper_y)[None]
-    above = np.clip(1 - (upper_y - y) / (0.9 * mouth.half_width_px), 0, 1)
-    map_y = y - np.where(y >= (upper_y + lower_y) / 2, down, lip_up * above)
     nearness = np.exp(-(((x - mouth.middle_x) / (1.7 * mouth.half_width_px)) ** 4))
     nearness = nearness * np.exp(-(((y - mouth.seam_y) / (1.5 * mouth.half_width_px)) ** 4))
     map_x = x + (x - mouth.middle_x) * (1 / width_scale - 1) * nearness
-    return map_x.astype(np.float32), map_y.astype(np.float32)
+    return map_x.astype(np.float32), source_rows(height, mouth, upper_y, lower_y)
 
 
 def _fill_inner(
-    picture: Picture, moved: Picture, mouth: _Mouth, lips: tuple[Field, Field], inner: tuple[Field, float]
+    picture: Picture, moved: Picture, mouth: MouthCurves, lips: tuple[Field, Field], inner: tuple[Field, float]
 ) -> Picture:
     """Paint what lies between the lips: the photograph's own teeth first, then darkness."""
     (upper_y, lower_y), (map_x, teeth_px) = lips, inner
@@ -140,7 +90,7 @@ def _fill_inner(
     return np.asarray(moved + (filled - moved) * coverage[..., None], np.float32).round().clip(0, 255).astype(np.uint8)
 
 
-def _paint(picture: Picture, mouth: _Mouth, depth: Field, gap: Field, teeth_px: float) -> Field:
+def _paint(picture: Picture, mouth: MouthCurves, depth: Field, gap: Field, teeth_px: float) -> Field:
     row = min(int(mouth.seam_y + 0.9 * mouth.half_width_px), picture.shape[0] - 1)
     column = int(mouth.middle_x)
     skin = picture[row - 3 : row + 3, column - 4 : column + 4].reshape(-1, 3).mean(0).astype(np.float32)

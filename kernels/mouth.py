@@ -1,0 +1,114 @@
+"""A mouth shut or opened by a warp that landmarks drive: what a generator is shown then tells nothing of what was said.
+
+The jaw follows the lower lip, the cheeks follow the jaw. What an open mouth shows disappears between the lips; what a
+closed one hides is not made up here (`training.data.portraits` paints it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Rgb = NDArray[np.uint8]
+Points = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
+
+# Inner lips from the right corner (78) to the left (308), upper and lower.
+UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+JAW = (172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397)
+UPPER_LIP_SHARE = 0.15
+JAW_SHARE = 0.75
+# A gap that no pixel lies in.
+SHUT_PX = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class MouthCurves:
+    """The mouth of one picture as curves over its columns.
+
+    Attributes:
+        upper_y: float32 [W], edge of the upper lip.
+        lower_y: float32 [W], edge of the lower lip, never above the upper one.
+        chin_y: float32 [W].
+        bell: float32 [W], how open a mouth is towards its corners: 1 in the middle.
+        jaw_bell: float32 [W], how far the jaw's motion reaches.
+        middle_x: Column between the corners.
+        half_width_px: Half of the way between them.
+        seam_y: Mean row of the upper lip's edge.
+    """
+
+    upper_y: Field
+    lower_y: Field
+    chin_y: Field
+    bell: Field
+    jaw_bell: Field
+    middle_x: float
+    half_width_px: float
+    seam_y: float
+
+
+def read_mouth(width_px: int, landmarks: Points) -> MouthCurves:
+    """Read the curves off landmarks [478, 2] of a picture of some width."""
+    columns = np.arange(width_px, dtype=np.float32)
+    upper, lower, jaw = landmarks[list(UPPER_INNER)], landmarks[list(LOWER_INNER)], landmarks[list(JAW)]
+    left, right = float(upper[0, 0]), float(upper[-1, 0])
+    middle, half = (left + right) / 2, max((right - left) / 2, 2.0)
+    from_middle = np.clip(np.abs(columns - middle) / half, 0, 1)
+    upper_y = np.interp(columns, upper[:, 0], upper[:, 1]).astype(np.float32)
+    lower_y = np.interp(columns, lower[:, 0], lower[:, 1]).astype(np.float32)
+    return MouthCurves(
+        upper_y=upper_y,
+        lower_y=np.maximum(lower_y, upper_y),
+        chin_y=np.interp(columns, jaw[:, 0], jaw[:, 1]).astype(np.float32),
+        bell=(1 - from_middle**2.2).astype(np.float32),
+        jaw_bell=np.exp(-(((columns - middle) / (1.9 * half)) ** 4)).astype(np.float32),
+        middle_x=middle,
+        half_width_px=half,
+        seam_y=float(upper[:, 1].mean()),
+    )
+
+
+def source_rows(height: int, mouth: MouthCurves, upper_y: Field, lower_y: Field, first_row: int = 0) -> Field:
+    """The row that each pixel comes from when the lips' edges move; float32 [height - first_row, W]."""
+    y = np.arange(first_row, height, dtype=np.float32)[:, None]
+    lip_down = (lower_y - mouth.lower_y)[None]
+    jaw_down = JAW_SHARE * float((lower_y - mouth.lower_y)[round(mouth.middle_x)]) * mouth.jaw_bell[None]
+    chin = mouth.chin_y[None] + jaw_down
+    below = (y - lower_y) / np.maximum(chin - lower_y, 1)
+    under_chin = 1 - (y - chin) / (0.35 * height)
+    down = np.where(below < 1, lip_down + (jaw_down - lip_down) * below, jaw_down * np.clip(under_chin, 0, 1))
+    lip_up = (upper_y - mouth.upper_y)[None]
+    above = np.clip(1 - (upper_y - y) / (0.9 * mouth.half_width_px), 0, 1)
+    rows = y - np.where(y >= (upper_y + lower_y) / 2, down, lip_up * above)
+    return np.asarray(rows, np.float32)
+
+
+def close_mouth(picture: Rgb, landmarks: Points, opening_px: float = 0.0) -> Rgb:
+    """Shut a mouth.
+
+    Args:
+        picture: uint8 RGB [H, W, 3], face upright.
+        landmarks: float32 [478, 2] x, y in pixels of `picture`.
+        opening_px: What is to be left of the gap between the lips.
+
+    Returns:
+        A new picture of the same size, or the same one where the mouth is shut. Nothing above the cheeks changes.
+    """
+    height, width = picture.shape[:2]
+    mouth = read_mouth(width, landmarks)
+    gap = mouth.lower_y - mouth.upper_y
+    left = np.minimum(gap, opening_px * mouth.bell)
+    if not 0 <= mouth.middle_x < width - 1 or float((gap - left).max()) < SHUT_PX:
+        return picture
+    upper_y = mouth.upper_y + UPPER_LIP_SHARE * (gap - left)
+    first = int(np.clip(upper_y.min() - 0.9 * mouth.half_width_px, 0, height - 1))
+    rows = source_rows(height, mouth, upper_y, upper_y + left, first)
+    columns = np.broadcast_to(np.arange(width, dtype=np.float32), rows.shape)
+    shut = picture.copy()
+    shut[first:] = cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return shut
