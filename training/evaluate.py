@@ -1,6 +1,6 @@
 """Does the mouth follow the voice? Held-back clips, beside what no network does, with confidence intervals.
 
-One command: `evaluation.json`, `.md` and `.jpg`. HDTF clips are only ever measured here.
+One command: `evaluation.json`, `.md`, `.jpg` and `.mp4`. HDTF clips are only ever measured here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 
 from training.clip_figures import DRAWN, INPUT, Measured, measure
 from training.data.cache import CachedClip, load_clips
-from training.intervals import Interval, over_clips
+from training.intervals import BLOCK_FRAMES, RESAMPLES, Interval, over_clips
+from training.intervals import SEED as BOOTSTRAP_SEED
 from training.judges import Judges
 from training.report import evenly_spaced, write_report, write_sheet
 from training.side_by_side import write_side_by_side
@@ -56,10 +57,13 @@ def evaluate(
         others = _others(clips, clip)[: 1 if quick else FOREIGN_VOICES]
         measured = measure(subject, judges, clip, others, raw=raw)
         found.append(measured if len(found) < SHOWN_CLIPS else _few_pictures(measured))
-        own = {key: each.interval.value for key, each in found[-1].methods[DRAWN].items()}
-        say(f"{clip.name}: r {own['own_r']:.2f}, foreign voice {own['foreign_r']:.2f}, PSNR {own['psnr_db']:.1f} dB")
+        own = {key: each.interval.value for key, each in measured.methods[DRAWN].items()}
+        figures = (
+            f"r {own['own_r']:.2f}, foreign sound {own.get('foreign_r', np.nan):.2f}, PSNR {own['psnr_db']:.1f} dB"
+        )
+        say(f"{clip.name}: {figures}")
     out.mkdir(parents=True, exist_ok=True)
-    notes, means = _notes(subject, found, quick=quick, raw=raw), summarise(found)
+    notes, means = _notes(subject, judges, found, quick=quick, raw=raw), summarise(found)
     _write_json(out / "evaluation.json", notes, means, found)
     write_report(out / "evaluation.md", notes, means, {each.clip: _intervals(each) for each in found})
     write_sheet(out / "evaluation.jpg", {each.clip: each.strips for each in _to_look_at(found)})
@@ -107,7 +111,7 @@ def _intervals(measured: Measured) -> dict[str, dict[str, Interval]]:
     return {method: {key: each.interval for key, each in figures.items()} for method, figures in methods}
 
 
-def _notes(subject: Subject, found: Sequence[Measured], *, quick: bool, raw: bool) -> dict[str, object]:
+def _notes(subject: Subject, judges: Judges, found: Sequence[Measured], *, quick: bool, raw: bool) -> dict[str, object]:
     side_px = found[0].strips["real"].shape[1]
     return {
         "measured": subject.name,
@@ -117,7 +121,9 @@ def _notes(subject: Subject, found: Sequence[Measured], *, quick: bool, raw: boo
         "frame_crop_px": side_px,
         "pictures": "drawn crops" if raw else "pasted into the frame, as served",
         "frames_per_clip": f"first {QUICK_FRAMES}" if quick else "all",
-        "clips": {split: sum(each.split == split for each in found) for split in HELD_SPLITS},
+        "clips": ", ".join(f"{sum(each.split == split for each in found)} {split}" for split in HELD_SPLITS),
+        "intervals": f"95 %, {RESAMPLES} resamples of clips and {BLOCK_FRAMES}-frame blocks, seed {BOOTSTRAP_SEED}",
+        "not_measured": ", ".join(judges.missing) or "nothing",
         "bytes_changed_outside_the_mask": sum(each.strayed for each in found),
     }
 

@@ -43,6 +43,18 @@ class Judges:
     syncnet: SyncNet | None = None
     sounds: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
+    @property
+    def missing(self) -> list[str]:
+        """What is not measured."""
+        absent = {
+            "own sync expert": self.expert,
+            "own identity similarity": self.identity,
+            "LPIPS": self.lpips,
+            "FID": self.inception,
+            "LSE-C and LSE-D": self.syncnet,
+        }
+        return [name for name, judge in absent.items() if judge is None]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that choose judges."""

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.intervals import BLOCK_FRAMES, RESAMPLES, Interval
+from training.intervals import Interval
 
 Pictures = NDArray[np.uint8]
 Table = Mapping[str, Mapping[str, Interval]]
@@ -92,8 +92,10 @@ def write_report(
         clips: By clip; the first method is the generator.
     """
     text = ["# Evaluation", "", *(f"- {_words(key)}: {value}" for key, value in notes.items()), ""]
-    text += [f"Values are followed by 95 % intervals: {RESAMPLES} resamples of clips and, within them, of blocks of"]
-    text += [f"{BLOCK_FRAMES} frames. Lengths are shares of the distance between the outer eye corners.", ""]
+    text += [
+        "Values are followed by their intervals. Lengths are shares of the distance between the outer eye corners.",
+        "",
+    ]
     text += [METHOD_NOTES, "", *(f"- **{each.name}**: {each.meaning}" for each in FIGURES.values()), ""]
     for split, table in means.items():
         text += [f"## {SPLIT_NAMES.get(split, split)}", "", *_by_method(table), ""]

@@ -144,6 +144,7 @@ def test_the_command_writes_figures_with_intervals_and_pictures(tmp_path: Path) 
     value, low, high = written["means"]["held_person"][DRAWN]["own_r"]
     assert low <= value <= high
     assert written["bytes_changed_outside_the_mask"] == 0
+    assert written["not_measured"] == "own sync expert, own identity similarity, LPIPS, FID, LSE-C and LSE-D"
     assert len(written["by_clip"]) == 3
     text = (tmp_path / "out" / "evaluation.md").read_text()
     assert f"| r, own sound | {value:.2f} [{low:.2f}, {high:.2f}] |" in text
