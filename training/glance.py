@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kernels.crop import generator_input
 from kernels.mel import BANDS, LIPGAN_WINDOW, SILENCE, MelWindow, window_at
+from kernels.mouth import close_mouth
 from models.generators import Generator, masks, window_of
 from training.data.cache import CachedClip, inner
 from training.gauge import MIDDLE, SPREAD, MouthGauge
@@ -40,6 +41,11 @@ def centre(clip: CachedClip) -> Pictures:
 def windows(clip: CachedClip, pts_ns: NDArray[np.int64], window: MelWindow = LIPGAN_WINDOW) -> NDArray[np.float32]:
     """Mel windows of a clip's sound at some times; float32 [T, 1, 80, columns]."""
     return np.stack([window_at(clip.mel, int(each), window) for each in pts_ns])[:, None]
+
+
+def shut(crops: Pictures, landmarks: NDArray[np.float32]) -> Pictures:
+    """What an editing generator is shown instead of crops [T, S, S, 3]; landmarks [T, 478, 2] in their pixels."""
+    return np.stack([close_mouth(crop, points) for crop, points in zip(crops, landmarks, strict=True)])
 
 
 def torch_painter(generator: Generator) -> Painter:
@@ -97,13 +103,14 @@ def _one(
     window, paint = window_of(generator), torch_painter(generator)
     crops = centre(clip)[::EVERY]
     pts_ns, truth = clip.pts_ns[::EVERY], clip.opening[::EVERY]
-    shown, mask_row = crops, None
+    identity, shown, mask_row = crops, crops, None
     if not masks(generator):
-        shown, mask_row = np.broadcast_to(crops[np.argmax(truth)], crops.shape), crops.shape[1]
+        identity, mask_row = np.broadcast_to(crops[np.argmax(truth)], crops.shape), crops.shape[1]
+        shown = shut(crops, clip.landmarks[::EVERY])
 
     def drawn(mel: NDArray[np.float32], every: int = 1) -> Pictures:
         count = len(mel)
-        return draw(paint, shown[::every][:count], crops[::every][:count], mel, mask_row)
+        return draw(paint, identity[::every][:count], shown[::every][:count], mel, mask_row)
 
     own = drawn(windows(clip, pts_ns, window))
     other_times = pts_ns - pts_ns[0] + other.pts_ns[0]
