@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from kernels.mel import MelWindow, mel_spectrogram, window_at
 from tests.training.made import write_clip
@@ -19,6 +20,9 @@ class BlindFollower:
 
     def find(self, _planes: Planes) -> Points | None:
         return None
+
+    def blendshapes(self) -> NDArray[np.float32]:
+        return np.zeros(52, np.float32)
 
     def smooth(self, _pts_ns: int, landmarks: Points) -> Points:
         return landmarks
@@ -76,6 +80,9 @@ class SettledFollower:
         points = np.random.default_rng(0).uniform(20, 28, (478, 2)).astype(np.float32)
         points[[33, 263, 61, 291, 13, 14, 152]] = [[20, 18], [40, 18], [25, 34], [35, 34], [30, 33], [30, 35], [30, 44]]
         return points
+
+    def blendshapes(self) -> NDArray[np.float32]:
+        return np.zeros(52, np.float32)
 
     def smooth(self, _pts_ns: int, landmarks: Points) -> Points:
         return landmarks

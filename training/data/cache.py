@@ -69,6 +69,9 @@ class CachedClip:
         landmarks: float32 [T, 478, 2] smoothed, in pixels of the product's crop (without margin).
         others: uint8 RGB [T, M, M, 3], the same pictures but for another mouth; only synthetic heads have them.
         other_landmarks: float32 [T, 478, 2] of these.
+        blendshapes: float32 [T, 52], weights of `models.landmarks.BLENDSHAPES`, read off the unsmoothed landmarks;
+            heads and older caches have none.
+        face_px: float32 [T], side of the product's crop in pixels of the source; likewise.
     """
 
     name: str
@@ -82,6 +85,8 @@ class CachedClip:
     landmarks: NDArray[np.float32]
     others: NDArray[np.uint8] | None = None
     other_landmarks: NDArray[np.float32] | None = None
+    blendshapes: NDArray[np.float32] | None = None
+    face_px: NDArray[np.float32] | None = None
 
     @property
     def loud(self) -> float:
@@ -181,13 +186,13 @@ def load_speech(folder: Path) -> list[CachedSpeech]:
 
 
 def save_split(folder: Path, clips: list[dict[str, object]]) -> None:
-    """Write which clip belongs to whom and what it may be used for."""
+    """Write which clip belongs to whom and what it may be used for; one with a reason under `left_out`, for nothing."""
     text = json.dumps({"clips": clips}, indent=1)
     (folder / SPLIT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def load_clips(folder: Path, splits: set[str]) -> list[CachedClip]:
-    """Read the clips of some splits.
+    """Read the clips of some splits that the filters let pass.
 
     Raises:
         MaterialError: The folder holds no cache, or none of these splits.
@@ -196,7 +201,7 @@ def load_clips(folder: Path, splits: set[str]) -> list[CachedClip]:
     if not index.is_file():
         raise MaterialError(f"no {index}; build the cache first: python -m training prepare --cache {folder}")
     rows = json.loads(index.read_text(encoding="utf-8"))["clips"]
-    clips = [_load(folder, row) for row in rows if row["split"] in splits]
+    clips = [_load(folder, row) for row in rows if row["split"] in splits and not row.get("left_out")]
     if not clips:
         raise MaterialError(f"{folder} has no clip in {', '.join(sorted(splits))}")
     return clips

@@ -34,6 +34,16 @@ class FaceFollower:
         self._mesh = found
         return found.points[:, :2].copy() if found else None
 
+    def blendshapes(self) -> NDArray[np.float32]:
+        """MediaPipe's 52 weights of the face last found, float32 [52].
+
+        Raises:
+            ValueError: No face was found, or the networks were loaded without blendshapes.
+        """
+        if self._mesh is None:
+            raise ValueError("no face was found in the last picture")
+        return self._networks.blendshapes(self._mesh)
+
     def smooth(self, pts_ns: int, landmarks: Points) -> Points:
         """The landmarks that crop and paste see."""
         return self._smoothing(landmarks, pts_ns)

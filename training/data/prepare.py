@@ -1,4 +1,7 @@
-"""Clips and portraits in, cache out, through the product's own landmarks, smoothing, crop and mel."""
+"""Clips and portraits in, cache out, through the product's own landmarks, smoothing, crop and mel.
+
+Clips that `training.data.filters` refuses stay in split.json with the reason, and out of everything that is learned.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,10 @@ from numpy.typing import NDArray
 from kernels.crop import crop_face, crop_transform
 from kernels.mel import mel_spectrogram
 from kernels.yuv import BT601_LIMITED, rgb_to_i420
+from models.mouth_cover import MouthCoverNetwork
 from training.data.cache import CachedClip, margin_px, save_clip, save_split
 from training.data.clips import NS_PER_S, MaterialError, Planes, read_pictures, read_sound
+from training.data.filters import ClipQuality, Limits, quality_of, read_limits
 from training.data.mouth import mouth_opening, mouth_width
 from training.data.portraits import MouthPose, move_mouth
 from training.data.speech import Recordings, prepare_speech
@@ -30,6 +35,9 @@ class Follower(Protocol):
 
     def find(self, planes: Planes, /) -> Points | None:
         """Landmarks [478, 2] x, y in pixels, or None without a face; called in order of time."""
+
+    def blendshapes(self) -> NDArray[np.float32]:
+        """MediaPipe's 52 weights of the face last found."""
 
     def smooth(self, pts_ns: int, landmarks: Points, /) -> Points:
         """The landmarks that crop and paste see."""
@@ -61,20 +69,53 @@ def prepare(
         crop_px: Side of the crops; the network's.
 
     Raises:
-        MaterialError, ConfigError: A clip is missing or unusable.
+        MaterialError, ConfigError: A clip is missing or unreadable, or shows no face at all.
     """
     cache.mkdir(parents=True, exist_ok=True)
+    taught = prepare_clips(read_clips(material), cache, follower, say, read_limits(), crop_px)
+    prepare_speech(material, cache, taught, say, recordings)
+    prepare_portraits(portrait_paths(material), cache, follower, say, crop_px)
+
+
+def prepare_clips(
+    entries: Sequence[ClipEntry],
+    cache: Path,
+    follower: Callable[[], Follower],
+    say: Callable[[str], None],
+    limits: Limits,
+    crop_px: int = SIZE_PX,
+) -> list[tuple[ClipEntry, CachedClip]]:
+    """Write every clip that the filters let pass, and split.json with all of them.
+
+    Returns:
+        What may be trained on, without its pictures.
+
+    Raises:
+        MaterialError: A clip is missing or unreadable, or shows no face at all.
+    """
+    cover = MouthCoverNetwork()
     rows: list[dict[str, object]] = []
     taught: list[tuple[ClipEntry, CachedClip]] = []
-    for entry in read_clips(material):
+    for entry in entries:
         clip = prepare_clip(entry, follower(), crop_px)
+        row = split_row(clip, quality_of(clip, cover.hidden_share), limits)
+        rows.append(row)
+        if "left_out" in row:
+            say(f"{entry.name}: left out: {row['left_out']}")
+            continue
         save_clip(cache, clip)
-        rows.append({"name": entry.name, "person": entry.person, "split": entry.split, "frames": len(clip.crops)})
         say(f"{entry.name}: {len(clip.crops)} frames, opening {clip.opening.mean():.3f} +- {clip.opening.std():.3f}")
         taught += [(entry, replace(clip, crops=clip.crops[:0]))] if entry.split == "train" else []
     save_split(cache, rows)
-    prepare_speech(material, cache, taught, say, recordings)
-    prepare_portraits(portrait_paths(material), cache, follower, say, crop_px)
+    return taught
+
+
+def split_row(clip: CachedClip, quality: ClipQuality, limits: Limits) -> dict[str, object]:
+    """What split.json says of a clip: `left_out` only where there is a reason, `offset_ms` null where not measured."""
+    row: dict[str, object] = {"name": clip.name, "person": clip.person, "split": clip.split, "frames": len(clip.crops)}
+    row["offset_ms"] = quality.offset.ms if quality.offset.measured(limits) else None
+    reason = quality.failing(limits)
+    return {**row, "left_out": reason} if reason else row
 
 
 def prepare_clip(entry: ClipEntry, follower: Follower, crop_px: int = SIZE_PX) -> CachedClip:
@@ -85,19 +126,21 @@ def prepare_clip(entry: ClipEntry, follower: Follower, crop_px: int = SIZE_PX) -
     """
     sound, zero_ns = read_sound(entry.path)
     crops: list[NDArray[np.uint8]] = []
-    tracks: list[tuple[int, float, float, Points]] = []
+    tracks: list[tuple[int, float, float, Points, NDArray[np.float32], float]] = []
     for pts_ns, planes in read_pictures(entry.path, zero_ns):
         if not entry.start_s <= pts_ns / NS_PER_S < entry.end_s:
             continue
         landmarks = follower.find(planes)
         if landmarks is None:
             continue
-        crop, inside = margin_crop(planes, follower.smooth(pts_ns, landmarks), crop_px)
+        smooth = follower.smooth(pts_ns, landmarks)
+        crop, inside = margin_crop(planes, smooth, crop_px)
         crops.append(crop)
-        tracks.append((pts_ns, mouth_opening(landmarks), mouth_width(landmarks), inside))
+        mouth = mouth_opening(landmarks), mouth_width(landmarks)
+        tracks.append((pts_ns, *mouth, inside, follower.blendshapes(), source_side_px(smooth)))
     if not crops:
         raise MaterialError(f"{entry.path} shows no face; remove it from clips.toml")
-    pts, opening, width, points = zip(*tracks, strict=True)
+    pts, opening, width, points, blendshapes, sides_px = zip(*tracks, strict=True)
     return CachedClip(
         name=entry.name,
         person=entry.person,
@@ -108,7 +151,14 @@ def prepare_clip(entry: ClipEntry, follower: Follower, crop_px: int = SIZE_PX) -
         opening=np.array(opening, np.float32),
         width=np.array(width, np.float32),
         landmarks=np.stack(points),
+        blendshapes=np.stack(blendshapes),
+        face_px=np.array(sides_px, np.float32),
     )
+
+
+def source_side_px(landmarks: Points) -> float:
+    """Side of the product's crop in pixels of the picture that the landmarks lie in."""
+    return 1 / float(np.linalg.norm(crop_transform(landmarks, 1)[:, 0]))
 
 
 def margin_crop(
