@@ -137,6 +137,6 @@ def _stretches(path: Path, source: Source) -> list[ClipEntry]:
     if not cut_s:
         return [ClipEntry(name, path, person, split, words=words, sound_late_ms=source.sound_late_ms)]
     return [
-        ClipEntry(f"{name}-a", path, person, split, end_s=cut_s),
-        ClipEntry(f"{name}-b", path, person, "held_clip", start_s=cut_s),
+        ClipEntry(f"{name}-a", path, person, split, end_s=cut_s, sound_late_ms=source.sound_late_ms),
+        ClipEntry(f"{name}-b", path, person, "held_clip", start_s=cut_s, sound_late_ms=source.sound_late_ms),
     ]
