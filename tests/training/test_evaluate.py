@@ -194,3 +194,13 @@ def test_standard_names_appear_only_with_the_standard_s_networks(monkeypatch: py
     plain = measure(Subject("follows", _follow), NOBODY, CLIPS[0], [])
     assert not {"lpips", "fid", "lse_c", "lse_d"} & {key for figures in plain.methods.values() for key in figures}
     assert not plain.features
+
+
+def test_raw_crops_are_measured_whole() -> None:
+    def blacken(face: np.ndarray, _mel: np.ndarray) -> np.ndarray:
+        return np.zeros_like(face[:, :3])
+
+    subject = Subject("blackens", blacken)
+    raw, served = (measure(subject, NOBODY, CLIPS[0], [], raw=each).methods[DRAWN] for each in (True, False))
+    assert raw["psnr_db"].interval.value < served["psnr_db"].interval.value - 3
+    assert "foreign_r" not in raw
