@@ -188,9 +188,11 @@ def serving_mel(window: mel.MelWindow = mel.LIPGAN_WINDOW) -> MelInput:
 
 
 def serving_crop(size_px: int = 96, identity: str = IDENTITIES[0], *, masked: bool = True) -> CropInput:
-    """The picture input that serving makes; see `kernels.crop.generator_input`."""
-    mask_row = size_px // 2 if masked else size_px
-    return CropInput(size_px, mask_row=mask_row, channels="identity rgb, target rgb", identity=identity)
+    """The picture input that serving makes; see `kernels.crop.generator_input` and `kernels.mouth.close_mouth`."""
+    if masked:
+        return CropInput(size_px, mask_row=size_px // 2, channels="identity rgb, target rgb", identity=identity)
+    channels = "identity rgb, target rgb with its mouth shut"
+    return CropInput(size_px, mask_row=size_px, channels=channels, identity=identity)
 
 
 def mel_window(engine: Engine) -> mel.MelWindow:

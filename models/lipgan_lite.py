@@ -1,9 +1,8 @@
 """A lip-sync generator for crops of 192 and 256 pixels that a processor draws in int8, and that changes a mouth.
 
-It is shown the picture that is to be changed, mouth and all, and the same face with its mouth open. Skin, beard and
-teeth are moved to where the sound wants them, at full resolution, along a coarse flow that is drawn for either picture;
-what neither shows is painted. The mouth that is there must not matter: that is a matter of training, where it is never
-one that the sound could explain (`training.data.sampler`).
+It is shown the picture that is to be changed with its mouth shut (`kernels.mouth`), and the same face with its mouth
+open. Skin, beard and teeth are moved to where the sound wants them, at full resolution, along a coarse flow that is drawn
+for either picture; what neither shows is painted.
 
 Dense 3 x 3 convolutions of 64 channels and more on a quarter of the crop's resolution run near the limit of int8
 arithmetic; layers at full resolution, depthwise and transposed convolutions do not. So the crop is folded into
@@ -196,7 +195,8 @@ class LipGanLite(nn.Module):
         """Draw.
 
         Args:
-            face: float [N, 6, S, S] in [0, 1]: the same face with its mouth open, RGB, then the picture to change.
+            face: float [N, 6, S, S] in [0, 1]: the same face with its mouth open, RGB, then the picture to change,
+                its mouth shut.
             mel: float [N, 1, 80, T], as many columns as `config.window` has.
 
         Returns:
@@ -216,7 +216,8 @@ class LipGanLite(nn.Module):
         features = self._features(face, self.sound(mel))
         strokes = self.unfold(self.draw(features)).float()
         flow = nn.functional.interpolate(self.flow(features).float(), scale_factor=FOLD, mode="bilinear")
-        places = self.still[:, None] + flow.view(-1, 2, 2, *flow.shape[2:]) * (FLOW_CELLS * FOLD * 2 / self.config.crop_px)
+        unit = FLOW_CELLS * FOLD * 2 / self.config.crop_px
+        places = self.still[:, None] + flow.view(-1, 2, 2, *flow.shape[2:]) * unit
         moved = [_sampled(picture, places[:, i]) for i, picture in enumerate((target, identity))]
         shares = torch.softmax(strokes[:, 3:] + self.first_shares, dim=1)
         sources = (torch.sigmoid(strokes[:, :3]), *moved)

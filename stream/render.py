@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kernels.crop import crop_face, generator_input
 from kernels.identity import IdentityBank
 from kernels.mel import SILENCE
+from kernels.mouth import close_mouth
 from kernels.paste import mouth_mask, paste_face, resting_mask
 from kernels.yuv import Region
 from models.catalogue import LoadedEngine
@@ -174,7 +175,10 @@ class RenderStage:
     def _generate(self, faces: Sequence[FaceCrop], originals: Sequence[Rgb]) -> Rgb:
         """Run all faces as one batch; return uint8 RGB [N, S, S, 3]."""
         pairs = zip(faces, originals, strict=True)
-        inputs = [generator_input(self._identity(face, original), original, self._mask_row) for face, original in pairs]
+        inputs = [
+            generator_input(self._identity(face, original), self._shown(face, original), self._mask_row)
+            for face, original in pairs
+        ]
         mel = np.broadcast_to(self._last_mel, (len(faces), *self._mel_shape))
         feed = {"face": np.stack(inputs), "mel": np.ascontiguousarray(mel, np.float32)}
         picture = self._engine.infer(feed)["picture"]
@@ -187,14 +191,25 @@ class RenderStage:
         in_crop = (face.landmarks @ face.to_crop[:, :2].T).astype(np.float32)
         return self._speakers[face.face_id].reference.choose(face.pts_ns, in_crop, original)
 
+    def _shown(self, face: FaceCrop, original: Rgb) -> Rgb:
+        """The crop itself, or with its mouth shut for a generator from which nothing is hidden."""
+        if self._mask_row != self._size:
+            return original
+        return close_mouth(original, _in_crop(face))
+
     def _paste(self, frame: VideoFrame, face: FaceCrop, original: Rgb, picture: Rgb) -> None:
-        in_crop = (face.landmarks @ face.to_crop[:, :2].T + face.to_crop[:, 2]).astype(np.float32)
+        in_crop = _in_crop(face)
         mask, resting = mouth_mask(in_crop, self._size), resting_mask(in_crop, self._size)
         alpha = self._speakers[face.face_id].alpha
         before = None if alpha >= 1.0 else tuple(plane.copy() for plane in frame.planes)
         region = paste_face(frame.planes, picture, original, face.to_crop, mask, frame.colour, resting=resting)
         if before is not None and not region.is_empty:
             _fade_back(frame.planes, before, region, alpha)
+
+
+def _in_crop(face: FaceCrop) -> NDArray[np.float32]:
+    """Landmarks [478, 2] in pixels of the crop."""
+    return np.asarray(face.landmarks @ face.to_crop[:, :2].T + face.to_crop[:, 2], np.float32)
 
 
 def _trained_identity(engine: Engine) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kernels.crop import generator_input
 from kernels.mel import LIPGAN_WINDOW, MelWindow, window_at
+from kernels.mouth import close_mouth
 from models.catalogue import FASTEST_FIRST, IDENTITIES, WEIGHTS, serving_crop, serving_mel
 from models.checkpoint import load_generator, save_generator
 from models.gate import LIMIT_DB, ExportError, gated, run_all
@@ -153,7 +154,7 @@ def samples_from(
         crop_px: The network's.
         window: The network's.
         masked: Each frame is its own identity and has its lower half hidden; otherwise the clip's most open mouth is
-            the identity, and nothing is hidden.
+            the identity, and the frame's mouth is shut.
 
     Raises:
         ExportError: The clips were cached for another crop.
@@ -163,8 +164,11 @@ def samples_from(
     faces = []
     for clip, index in chosen:
         crop = _inside(clip.crops[index], crop_px)
-        identity = crop if masked else _inside(clip.crops[int(np.argmax(clip.opening))], crop_px)
-        faces.append(generator_input(identity, crop, None if masked else crop_px))
+        if masked:
+            faces.append(generator_input(crop, crop))
+            continue
+        identity = _inside(clip.crops[int(np.argmax(clip.opening))], crop_px)
+        faces.append(generator_input(identity, close_mouth(crop, clip.landmarks[index]), crop_px))
     windows = [window_at(clip.mel, int(clip.pts_ns[index]), window) for clip, index in chosen]
     return Samples(np.stack(faces), np.stack(windows)[:, None])
 

@@ -18,7 +18,7 @@ from kernels.paste import mouth_mask, paste_face, resting_mask
 from kernels.warp import invert
 from kernels.yuv import Planes, i420_to_rgb, rgb_to_i420
 from training.data.cache import CachedClip, size_of
-from training.glance import draw
+from training.glance import draw, shut
 from training.subject import Subject
 
 Pictures = NDArray[np.uint8]
@@ -80,20 +80,21 @@ class Service:
     Attributes:
         subject: The generator.
         footage: What it is shown.
-        originals: uint8 RGB [T, S, S, 3], the crops that it is fed, S its own size.
+        originals: uint8 RGB [T, S, S, 3], the crops, S its own size.
+        shown: uint8 RGB [T, S, S, 3], what it is fed of them: themselves, or with their mouths shut for an editor.
         identities: uint8 RGB [T, S, S, 3], the pictures that its identity policy chooses.
     """
 
     subject: Subject
     footage: Footage
     originals: Pictures
+    shown: Pictures
     identities: Pictures
 
     def generated(self, mel: Mel) -> Pictures:
         """Draw the first crops with mel windows [n, 1, 80, columns]; uint8 RGB [n, S, S, 3]."""
         count = len(mel)
-        shown = self.identities[:count], self.originals[:count]
-        return draw(self.subject.paint, *shown, mel, self.subject.mask_row)
+        return draw(self.subject.paint, self.identities[:count], self.shown[:count], mel, self.subject.mask_row)
 
     def pasted(self, generated: Pictures) -> tuple[Pictures, int]:
         """Put generated crops [n, S, S, 3] into the first frames.
@@ -128,12 +129,13 @@ def serve(subject: Subject, footage: Footage) -> Service:
     """Crop the footage and choose the identity pictures, frame by frame, as serving would have."""
     to_crop = footage.to_crop(subject.size_px)
     originals = np.stack([crop_face(rgb_to_i420(each), to_crop, subject.size_px) for each in footage.frames])
+    in_crop = (footage.landmarks @ to_crop[:, :2].T + to_crop[:, 2]).astype(np.float32)
+    shown = shut(originals, in_crop) if subject.edits else originals
     if subject.identity == "same_frame":
-        return Service(subject, footage, originals, originals)
+        return Service(subject, footage, originals, shown, originals)
     bank = IdentityBank(opened=subject.identity == "open_mouth")
-    in_crop = (footage.landmarks @ to_crop[:, :2].T).astype(np.float32)
     seen = zip(footage.pts_ns.tolist(), in_crop, originals, strict=True)
-    return Service(subject, footage, originals, np.stack([bank.choose(*each) for each in seen]))
+    return Service(subject, footage, originals, shown, np.stack([bank.choose(*each) for each in seen]))
 
 
 def _reached(mask: NDArray[np.float32], to_crop: NDArray[np.float32], side_px: int) -> NDArray[np.bool_]:

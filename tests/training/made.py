@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.mel import SAMPLE_RATE_HZ
-from training.data.cache import CachedClip, margin_px
 from kernels.mouth import LOWER_INNER, UPPER_INNER
+from training.data.cache import CachedClip, margin_px
 
 FRAME_NS = 40_000_000
 JAW_LINE = (187, 192, 138, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 367, 416, 411)
