@@ -1,7 +1,7 @@
 """A lip-sync generator for crops of 192 and 256 pixels that a processor draws in int8, and that changes a mouth.
 
 It is shown the picture that is to be changed with its mouth shut (`kernels.mouth`), and the same face with its mouth
-open. Skin, beard and teeth are moved to where the sound wants them, at full resolution, along a coarse flow that is drawn
+open. Skin, beard and teeth are moved to where the sound wants them, at full resolution, along a coarse flow drawn
 for either picture; what neither shows is painted.
 
 Dense 3 x 3 convolutions of 64 channels and more on a quarter of the crop's resolution run near the limit of int8
