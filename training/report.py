@@ -96,7 +96,9 @@ def write_report(
         "Values are followed by their intervals. Lengths are shares of the distance between the outer eye corners.",
         "",
     ]
-    text += [METHOD_NOTES, "", *(f"- **{each.name}**: {each.meaning}" for each in FIGURES.values()), ""]
+    there = {key for table in means.values() for figures in table.values() for key in figures}
+    explained = (f"- **{each.name}**: {each.meaning}" for key, each in FIGURES.items() if key in there)
+    text += [METHOD_NOTES, "", *explained, ""]
     for split, table in means.items():
         text += [f"## {SPLIT_NAMES.get(split, split)}", "", *_by_method(table), ""]
     first = next(iter(next(iter(clips.values()))))
