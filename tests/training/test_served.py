@@ -8,21 +8,32 @@ import numpy as np
 import pytest
 
 from kernels.yuv import i420_to_rgb, rgb_to_i420
+from models.catalogue import LoadedEngine, serving_crop, serving_mel
 from stream.frames import FaceCrop, SyncedFrame, VideoFrame
 from stream.render import RenderOptions, RenderStage
 from tests.training.made import drawn_landmarks, made_clip
+from training.data.cache import CachedClip
 from training.glance import windows
 from training.served import footage_of, serve
 from training.subject import Subject
 
 pytestmark = pytest.mark.unit
 
-CLIP = replace(made_clip("a", "anna", frames=8), landmarks=drawn_landmarks(8))
+
+def _clip() -> CachedClip:
+    """Its mouth opens and closes, so that the identity pictures change."""
+    clip, landmarks = made_clip("a", "anna", frames=8), drawn_landmarks(8)
+    landmarks[:, [13, 14], 1] += np.stack([-50 * clip.opening, 50 * clip.opening], -1)
+    return replace(clip, landmarks=landmarks)
+
+
+CLIP = _clip()
 
 
 def _paint(face: np.ndarray, mel: np.ndarray) -> np.ndarray:
-    """The identity, darker where the sound is loud."""
-    return np.asarray(face[:, :3] * (0.9 - 0.02 * mel.mean(axis=(1, 2, 3)).reshape(-1, 1, 1, 1)), np.float32)
+    """The identity and a trace of what is shown, darker where the sound is loud."""
+    loudness = mel.mean(axis=(1, 2, 3)).reshape(-1, 1, 1, 1)
+    return np.asarray((0.8 * face[:, :3] + 0.2 * face[:, 3:]) * (0.9 - 0.02 * loudness), np.float32)
 
 
 class _Engine:
@@ -40,13 +51,15 @@ class _Engine:
         pass
 
 
-def test_a_measured_picture_is_the_one_that_the_live_path_makes() -> None:
+@pytest.mark.parametrize(("identity", "masked"), [("same_frame", True), ("reference", True), ("open_mouth", False)])
+def test_a_measured_picture_is_the_one_that_the_live_path_makes(identity: str, masked: bool) -> None:
     footage = footage_of(CLIP)
-    service = serve(Subject("a", _paint), footage)
+    service = serve(Subject("a", _paint, mask_row=48 if masked else 96, identity=identity), footage)
     mel = windows(CLIP, CLIP.pts_ns)
     pictures, strayed = service.pasted(service.generated(mel))
     assert strayed == 0
-    stage: Any = RenderStage(_Engine(), RenderOptions(badge=""), identity="reference")
+    manifest: Any = SimpleNamespace(crop=serving_crop(96, identity, masked=masked), mel=serving_mel())
+    stage = RenderStage(LoadedEngine(_Engine(), manifest, threads=1), RenderOptions(badge=""))
     for index, frame in enumerate(footage.frames):
         planes = rgb_to_i420(frame)
         pts_ns = int(CLIP.pts_ns[index])
