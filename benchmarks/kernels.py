@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write_result
-from benchmarks.pictures import copied, face, in_crop, smooth_planes
+from benchmarks.pictures import copied, in_crop, open_face, smooth_planes
 from kernels.crop import crop_face, crop_face_definition, crop_transform, generator_input
 from kernels.mel import StreamingMel, mel_spectrogram, mel_spectrogram_definition, window_at
+from kernels.mouth import close_mouth
 from kernels.paste import mouth_mask, paste_face, paste_face_definition, resting_mask
 from kernels.yuv import Planes, Rgb, i420_to_rgb, rgb_to_i420
 
-_CROP = 96
+_CROP_PX = 192
+_OPEN_SHARE = 0.15
 # The mean face is 2.36 distances between the eyes wide, from ear to ear.
 _WIDTH_IN_EYES = 2.36
 _STEP_SAMPLES = 640
@@ -63,21 +65,27 @@ class Inputs:
     in_crop: NDArray[np.float32]
     mask: NDArray[np.float32]
 
+    @property
+    def crop_px(self) -> int:
+        """Side of the crop."""
+        return self.crop.shape[0]
 
-def prepare(scene: Scene) -> Inputs:
-    """Make a frame, a head that is slightly turned, and a mouth that differs."""
+
+def prepare(scene: Scene, crop_px: int = _CROP_PX) -> Inputs:
+    """Make a frame, a face with its mouth open, and a mouth that differs."""
     planes = smooth_planes(scene.height, scene.width)
-    landmarks = face(scene.width / 2, scene.height / 2, scene.face_px / _WIDTH_IN_EYES, roll=0.1)
-    to_crop = crop_transform(landmarks, _CROP)
-    crop = crop_face(planes, to_crop, _CROP)
+    eyes_px = scene.face_px / _WIDTH_IN_EYES
+    landmarks = open_face(scene.width / 2, scene.height / 2, eyes_px, _OPEN_SHARE * eyes_px)
+    to_crop = crop_transform(landmarks, crop_px)
+    crop = crop_face(planes, to_crop, crop_px)
     points = in_crop(landmarks, to_crop)
     generated = np.clip(crop[::-1].astype(np.int16) + 9, 0, 255).astype(np.uint8)
-    return Inputs(planes, landmarks, to_crop, crop, generated, points, mouth_mask(points, _CROP))
+    return Inputs(planes, landmarks, to_crop, crop, generated, points, mouth_mask(points, crop_px))
 
 
 def check(given: Inputs) -> None:
     """Hold the operations against their definitions; the tests say why the tolerances are what they are."""
-    expected = crop_face_definition(given.planes, given.to_crop, _CROP)
+    expected = crop_face_definition(given.planes, given.to_crop, given.crop_px)
     np.testing.assert_allclose(given.crop, expected, atol=6.0)
     pasted = copied(given.planes)
     paste_face(pasted, given.generated, given.crop, given.to_crop, given.mask)
@@ -94,27 +102,28 @@ def _sound(count: int) -> NDArray[np.float32]:
 
 def operations(given: Inputs) -> dict[str, Callable[[], object]]:
     """Return each operation by name, ready to run again and again."""
-    planes = copied(given.planes)
-    resting = resting_mask(given.in_crop, _CROP)
+    planes, size = copied(given.planes), given.crop_px
+    resting = resting_mask(given.in_crop, size)
     mel = StreamingMel()
     step = _sound(_STEP_SAMPLES)
     heard = mel_spectrogram(_sound(16_000))
 
     def everything() -> None:
-        to_crop = crop_transform(given.landmarks, _CROP)
-        crop = crop_face(planes, to_crop, _CROP)
-        generator_input(crop, crop)
+        to_crop = crop_transform(given.landmarks, size)
+        crop = crop_face(planes, to_crop, size)
+        generator_input(crop, close_mouth(crop, given.in_crop), size)
         mel.push(step)
         window_at(heard, 480_000_000)
-        mask, resting = mouth_mask(given.in_crop, _CROP), resting_mask(given.in_crop, _CROP)
+        mask, resting = mouth_mask(given.in_crop, size), resting_mask(given.in_crop, size)
         paste_face(planes, given.generated, crop, to_crop, mask, resting=resting)
 
     return {
-        "crop_transform": partial(crop_transform, given.landmarks, _CROP),
-        "crop_face": partial(crop_face, planes, given.to_crop, _CROP),
-        "generator_input": partial(generator_input, given.crop, given.crop),
-        "mouth_mask": partial(mouth_mask, given.in_crop, _CROP),
-        "resting_mask": partial(resting_mask, given.in_crop, _CROP),
+        "crop_transform": partial(crop_transform, given.landmarks, size),
+        "crop_face": partial(crop_face, planes, given.to_crop, size),
+        "close_mouth": partial(close_mouth, given.crop, given.in_crop),
+        "generator_input": partial(generator_input, given.crop, given.crop, size),
+        "mouth_mask": partial(mouth_mask, given.in_crop, size),
+        "resting_mask": partial(resting_mask, given.in_crop, size),
         "paste_face": partial(
             paste_face, planes, given.generated, given.crop, given.to_crop, given.mask, resting=resting
         ),
@@ -129,7 +138,7 @@ def _through_rgb(planes: Planes, given: Inputs) -> Planes:
     """Do what published inference code does: convert the frame, warp, blend all of it in float, convert back."""
     rgb = i420_to_rgb(planes)
     size = (rgb.shape[1], rgb.shape[0])
-    cv2.warpAffine(rgb, given.to_crop, (_CROP, _CROP), flags=cv2.INTER_LINEAR)
+    cv2.warpAffine(rgb, given.to_crop, (given.crop_px,) * 2, flags=cv2.INTER_LINEAR)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     generated = cv2.warpAffine(given.generated, given.to_crop, size, flags=flags)
     weights = cv2.warpAffine(given.mask, given.to_crop, size, flags=flags)
@@ -139,7 +148,7 @@ def _through_rgb(planes: Planes, given: Inputs) -> Planes:
 def _copy_floor_ms(scene: Scene, given: Inputs, count: int) -> dict[str, float]:
     """Time one copy of the frame's bytes that crop and paste cannot avoid touching: no method is faster."""
     region = paste_face(copied(given.planes), given.generated, given.crop, given.to_crop, given.mask)
-    side = int(_CROP / np.hypot(*given.to_crop[0, :2]))
+    side = int(given.crop_px / np.hypot(*given.to_crop[0, :2]))
     touched = {
         "crop_face": min(side, scene.height) * min(side, scene.width) * 3 // 2,
         "paste_face": region.height * region.width * 3,
@@ -151,7 +160,9 @@ def _copy_floor_ms(scene: Scene, given: Inputs, count: int) -> dict[str, float]:
     return floors
 
 
-def run(scenes: tuple[Scene, ...] = SCENES, count: int = 300) -> tuple[list[Measurement], list[dict[str, Any]]]:
+def run(
+    scenes: tuple[Scene, ...] = SCENES, count: int = 300, crop_px: int = _CROP_PX
+) -> tuple[list[Measurement], list[dict[str, Any]]]:
     """Measure all operations of all scenes on one core.
 
     Returns:
@@ -160,15 +171,15 @@ def run(scenes: tuple[Scene, ...] = SCENES, count: int = 300) -> tuple[list[Meas
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        return _run(scenes, count)
+        return _run(scenes, count, crop_px)
     finally:
         cv2.setNumThreads(threads)
 
 
-def _run(scenes: tuple[Scene, ...], count: int) -> tuple[list[Measurement], list[dict[str, Any]]]:
+def _run(scenes: tuple[Scene, ...], count: int, crop_px: int) -> tuple[list[Measurement], list[dict[str, Any]]]:
     measured, verdicts = [], []
     for scene in scenes:
-        given = prepare(scene)
+        given = prepare(scene, crop_px)
         check(given)
         floors = _copy_floor_ms(scene, given, count)
         results = {name: measure(name, call, count=count) for name, call in operations(given).items()}
@@ -193,9 +204,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks run kernels", description=__doc__)
     parser.add_argument("--count", type=int, default=300, help="timed calls per operation")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("--crop-px", type=int, default=_CROP_PX, help="side of the crop (default: the shipped one's)")
     asked = parser.parse_args(argv)
-    measured, verdicts = run(SCENES, asked.count)
-    body = {"threads": 1, "crop_px": _CROP, "rows": rows(measured), "budgets": verdicts}
+    measured, verdicts = run(SCENES, asked.count, asked.crop_px)
+    body = {"threads": 1, "crop_px": asked.crop_px, "rows": rows(measured), "budgets": verdicts}
     path = write_result("kernels", body, asked.results)
     print(table(measured))
     for verdict in verdicts:

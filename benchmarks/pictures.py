@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.mouth import JAW, LOWER_INNER, UPPER_INNER
 from kernels.yuv import Planes
 
 # One pixel, one block, odd sides, MPEG's smallest picture, a side that is no multiple of a vector.
@@ -107,3 +108,16 @@ def smooth_planes(height: int, width: int, seed: int = 0) -> Planes:
 def copied(planes: Planes) -> Planes:
     """Return planes of their own memory."""
     return planes[0].copy(), planes[1].copy(), planes[2].copy()
+
+
+def open_face(x: float, y: float, eyes_px: float, gap_px: float) -> NDArray[np.float32]:
+    """`face` with lens-shaped lips that are `gap_px` apart, and the jaw as far down."""
+    landmarks = face(x, y, eyes_px).astype(np.float32)
+    seam_y = float((landmarks[13, 1] + landmarks[14, 1]) / 2)
+    across = np.linspace(-1, 1, len(UPPER_INNER), dtype=np.float32)
+    lens = 1 - np.abs(across) ** 2.2
+    for points, share in ((UPPER_INNER, -0.15), (LOWER_INNER, 0.85)):
+        landmarks[list(points), 0] = x + 0.28 * eyes_px * across
+        landmarks[list(points), 1] = seam_y + share * gap_px * lens
+    landmarks[list(JAW), 1] += np.float32(0.75 * gap_px)
+    return landmarks

@@ -19,7 +19,15 @@ def test_every_operation_is_measured_and_the_budget_judged() -> None:
     rows, verdicts = run((TINY, IMPOSSIBLE), count=3)
 
     names = {row.name.split(": ", 1)[1] for row in rows}
-    assert {"crop_face", "generator_input", "mouth_mask", "paste_face", "mel step", "all before and after"} <= names
+    assert {
+        "crop_face",
+        "close_mouth",
+        "generator_input",
+        "mouth_mask",
+        "paste_face",
+        "mel step",
+        "all before and after",
+    } <= names
     assert all(row.ms.count == 3 and row.ms.p50 > 0 for row in rows)
     assert [verdict["kept"] for verdict in verdicts] == [True, False]
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.pictures import open_face
 from kernels.mouth import LOWER_INNER, UPPER_INNER, close_mouth
-from tests.kernels.lips import open_face
 
 pytestmark = pytest.mark.unit
 

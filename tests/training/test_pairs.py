@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.pictures import open_face
 from kernels.mouth import LOWER_INNER, UPPER_INNER
-from tests.kernels.lips import open_face
 from tests.training.made import made_clip
 from training.config import MixConfig
 from training.data.cache import CachedClip, margin_px
