@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.catalogue import WEIGHTS
 from models.landmarks import LandmarkNetworks
 from models.sync_expert import SyncExpert, load_expert
 from training.config import ConfigError
@@ -19,6 +20,9 @@ from training.own_identity import SHIPPED_WEIGHTS, OwnIdentity, load_identity
 from training.standard.fid import Inception, load_inception
 from training.standard.lpips import Lpips, load_lpips
 from training.standard.lse import SyncNet, load_syncnet
+from training.sync_report import EXPERT_FILE
+
+SHIPPED_EXPERT = WEIGHTS / "expert" / EXPERT_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,10 @@ class Judges:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that choose judges."""
-    parser.add_argument("--expert", type=Path, help="expert.safetensors; without it no sync expert is asked")
+    shipped = SHIPPED_EXPERT if SHIPPED_EXPERT.is_file() else None
+    parser.add_argument(
+        "--expert", type=Path, default=shipped, help="own sync expert; default: the shipped one, if any"
+    )
     standard = parser.add_argument_group("standard measures", "each needs the standard's own files")
     standard.add_argument("--lpips-weights", type=Path, nargs=2, metavar=("ALEXNET", "LINEAR"), help="for LPIPS")
     standard.add_argument("--fid-weights", type=Path, metavar="INCEPTION", help="for FID")
