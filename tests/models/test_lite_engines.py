@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.pictures import open_face
+from kernels.crop import crop_face, crop_transform
 from kernels.mel import SILENCE, MelWindow
+from kernels.mouth import close_mouth
 from models.catalogue import LoadedEngine, load_engine
 from models.checkpoint import save_generator
 from models.gate import measure_parity
@@ -15,7 +18,7 @@ from models.graphs import Samples, fold_batch_norm
 from models.lipgan_lite import LipGanLite, LipGanLiteConfig
 from models.openvino_engine import supports
 from models.torch_engine import TorchEngine
-from stream.frames import SyncedFrame, VideoFrame
+from stream.frames import FaceCrop, SyncedFrame, VideoFrame
 from stream.render import RenderOptions, RenderStage
 from stream.voice import VoiceTrack
 from tests.models.tiny import LICENCE, PRECISIONS, settle
@@ -29,10 +32,9 @@ CONFIG = LipGanLiteConfig(size="s", crop_px=CROP_PX, look_ahead_ms=80, width=0.2
 
 
 def _samples(count: int, seed: int) -> Samples:
-    """Smooth random pictures with their lower target half masked, and random mel windows."""
+    """Smooth random pictures and random mel windows."""
     rng = np.random.default_rng(seed)
     face = np.kron(rng.random((count, 6, 8, 8), dtype=np.float32), np.ones((1, 1, 8, 8), np.float32))
-    face[:, 3:, CROP_PX // 2 :] = 0
     return Samples(face, rng.uniform(-4, 4, (count, 1, 80, 27)).astype(np.float32))
 
 
@@ -96,7 +98,7 @@ def engine(weights: Path) -> LoadedEngine:
 def test_the_manifest_carries_crop_and_look_ahead(engine: LoadedEngine) -> None:
     manifest = engine.manifest
     assert manifest.network == {"family": "lipgan_lite", **CONFIG.as_dict()}
-    assert (manifest.crop.size_px, manifest.crop.mask_row) == (64, 32)
+    assert (manifest.crop.size_px, manifest.crop.mask_row) == (64, 64)
     assert engine.mel_window == MelWindow(27, 4) == CONFIG.window
     assert engine.mel_window.look_ahead_ns == 75_000_000
 
@@ -112,6 +114,35 @@ def test_the_render_stage_draws_at_the_engines_own_crop(engine: LoadedEngine) ->
     drawn = stage.process(SyncedFrame(frame, (here,), silent))
     assert stage.made == 1
     assert (drawn.planes[0] != before[0]).any()
+
+
+def test_the_generator_is_fed_an_unhidden_picture_with_its_mouth_shut(
+    engine: LoadedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed: list[np.ndarray] = []
+    infer = engine.engine.infer
+
+    def listening(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        fed.append(feed["face"].copy())
+        return infer(feed)
+
+    monkeypatch.setattr(engine.engine, "infer", listening)
+    random = np.random.default_rng(0)
+    planes = tuple(random.integers(16, 236, size, np.uint8) for size in ((120, 160), (60, 80), (60, 80)))
+    eyes_px = 24.0
+    landmarks = [open_face(80.0, 60.0, eyes_px, gap_px) for gap_px in (0.0, 7.0)]
+    silent = np.full((80, engine.mel_window.columns), SILENCE, np.float32)
+    stage = RenderStage(engine, RenderOptions(badge=""))
+    for number, points in enumerate(landmarks):
+        to_crop = crop_transform(points, CROP_PX)
+        here = FaceCrop(0, number, to_crop, points, 1.0)
+        frame = VideoFrame(number, number, "yuv420p", tuple(plane.copy() for plane in planes))  # type: ignore[arg-type]
+        crop = crop_face(frame.planes, to_crop, CROP_PX)
+        in_crop = (points @ to_crop[:, :2].T + to_crop[:, 2]).astype(np.float32)
+        stage.process(SyncedFrame(frame, (here,), silent))
+        wanted = close_mouth(crop, in_crop)
+        np.testing.assert_allclose(fed[-1][0, 3:] * 255, wanted.transpose(2, 0, 1), atol=0.01)
+        assert (wanted is crop) == (number == 0)
 
 
 def test_a_voice_is_cut_as_the_engine_was_trained(engine: LoadedEngine) -> None:

@@ -86,6 +86,6 @@ def test_a_server_without_its_engine_refuses_to_start_and_names_what_is_missing(
 
 
 def test_a_folder_without_a_manifest_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    (tmp_path / "lipgan").mkdir()
+    (tmp_path / EngineConfig().name).mkdir()
     with pytest.raises(EngineError, match=r"make it|Fetch it"):
         open_engines(Config(engine=EngineConfig(folder=str(tmp_path))))
