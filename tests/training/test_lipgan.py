@@ -48,10 +48,10 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pyte
     whole = load_checkpoint(train_on(config, CLIPS, None, tmp_path / "whole", held=[]))
     step = lipgan.train_step
 
-    def dies_at_5(trainer: lipgan.Trainer, batch: Any, sounds: Any) -> dict[str, float]:
+    def dies_at_5(trainer: lipgan.Trainer, *drawn: Any) -> dict[str, float]:
         if trainer.step == 5:
             raise KeyboardInterrupt
-        return step(trainer, batch, sounds)
+        return step(trainer, *drawn)
 
     monkeypatch.setattr(lipgan, "train_step", dies_at_5)
     with pytest.raises(KeyboardInterrupt):

@@ -238,7 +238,7 @@ def shrunk(clip: CachedClip) -> CachedClip:
     """A clip with crops of `READ_PX`, without what the expert does not need."""
     crops = np.stack([shrink(each) for each in clip.crops])
     others = None if clip.others is None else np.stack([shrink(each) for each in clip.others])
-    return replace(clip, crops=crops, landmarks=np.zeros((0, 478, 2), np.float32), others=others)
+    return replace(clip, crops=crops, landmarks=np.zeros((0, 478, 2), np.float32), others=others, other_landmarks=None)
 
 
 def shrink(crop: Pictures) -> Pictures:
