@@ -55,6 +55,7 @@ UNEVEN_NS = 5_000_000
 
 DRAWN, SHUFFLED, STATIC = "drawn", "shuffled sound", "static mouth"
 REFERENCE, INPUT = "copy of the reference", "copy of the input"
+SHUT = "shut mouth, nothing drawn"
 OTHER_MOUTH, OTHER_INPUT = "drawn, another mouth shown", "copy of the input, another mouth shown"
 
 LSE = {"lse_c": lse_c, "lse_d": lse_d}
@@ -140,10 +141,11 @@ class _Clip:
             INPUT: self._truth,
         }
         if self._subject.edits:
+            seen[SHUT] = self._pasted(self._service.shown)
             seen[OTHER_INPUT] = shown = self._another_mouth()
             seen[OTHER_MOUTH] = self._drawn(mel, serve(self._subject, reshown(self._footage, *shown[:2])))
         methods = {name: self._against(each) for name, each in seen.items()}
-        for name in (STATIC, REFERENCE, INPUT):
+        for name in {STATIC, REFERENCE, INPUT, SHUT} & seen.keys():
             methods[name] |= self._swapped([seen[name]] * len(self._others)) | self._silence(seen[name])
         for name in {DRAWN, OTHER_MOUTH} & seen.keys():
             methods[name] |= self._offset(seen[name])

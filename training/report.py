@@ -71,9 +71,10 @@ METHOD_NOTES = """\
 *drawn* is the generator. *Shuffled sound*: its own sound's windows in random order. *Static mouth*: the clip's most
 closed mouth, put through the same mask. *Copy of the reference*: the picture that tells the generator who speaks,
 likewise. *Copy of the input*: the true pictures themselves. A generator that changes a mouth is shown the frame with
-its mouth shut by a warp; what survives of the mouth that was there it could copy. *Another mouth shown*: such a
-generator gets frames whose mouth was first warped to the opening of half a clip away, so that the true one is nowhere
-in its input, and must find it by sound; *copy of the input* beside it is these frames."""
+its mouth shut by a warp; *shut mouth, nothing drawn* is that frame, and says what of the mouth that was there
+survives. *Another mouth shown*: such a generator gets frames whose mouth was first warped to the opening of half a
+clip away, so that the true one is nowhere in its input, and must find it by sound; *copy of the input* beside it is
+these frames."""
 SHEET_COLUMNS = 12
 SHEET_TILE_PX = 112
 SHEET_QUALITY = 82

@@ -12,7 +12,7 @@ import pytest
 from kernels.mel import MelWindow
 from tests.training.made import drawn_landmarks, made_clip
 from training import clip_figures, evaluate, intervals
-from training.clip_figures import DRAWN, INPUT, OTHER_INPUT, OTHER_MOUTH, REFERENCE, SHUFFLED, STATIC, measure
+from training.clip_figures import DRAWN, INPUT, OTHER_INPUT, OTHER_MOUTH, REFERENCE, SHUFFLED, SHUT, STATIC, measure
 from training.data.cache import CachedClip, save_clip, save_split
 from training.judges import Judges
 from training.subject import Subject
@@ -102,6 +102,8 @@ def test_an_editor_that_changes_nothing_leaves_the_mouth_shut_that_it_is_shown()
     drawn, given = methods[DRAWN], methods[INPUT]
     assert drawn["closed_silence"] > 0.8
     assert drawn["spread"] < 0.3
+    assert drawn["psnr_db"] == methods[SHUT]["psnr_db"]
+    assert methods[SHUT]["closed_silence"] == drawn["closed_silence"]
     assert given["psnr_db"] == pytest.approx(100)
     assert given["leak_r"] == pytest.approx(1)
     assert methods[OTHER_INPUT]["own_r"] < 0.6
