@@ -27,7 +27,7 @@ Picture = NDArray[np.uint8]
 PHONES = {
     "open (ah, ay)": ("AA", "AY", "AE", "AW", "AH", "EH"),
     "spread (ee)": ("IY", "EY", "IH"),
-    "round (oo)": ("UW", "W", "OW", "AO"),
+    "round (oo)": ("UW", "W", "OW", "AO", "UH", "R"),
     "lips shut (p, b, m)": ("B", "P", "M"),
     "lip on teeth (f, v)": ("F", "V"),
 }
@@ -101,8 +101,9 @@ def _row(moments: Sequence[_Moment | None], subjects: Sequence[Subject]) -> Pict
         if moment is None:
             columns.append(blank)
             continue
-        tiles = [_tile(footage_of(moment.clip).frames[moment.frame]), *(_drawn(moment, each) for each in subjects)]
-        columns.append(np.vstack(tiles))
+        true = footage_of(moment.clip).frames[moment.frame]
+        tiles = {"real": _tile(true)} | {each.name: _drawn(moment, each) for each in subjects}
+        columns.append(np.vstack([_named(name, tile) for name, tile in tiles.items()]))
     return np.hstack(columns)
 
 
@@ -120,6 +121,12 @@ def _tile(frame: Picture) -> Picture:
     side = frame.shape[0]
     face = frame[round(0.33 * side) : round(0.95 * side), round(0.19 * side) : round(0.81 * side)]
     return np.asarray(cv2.resize(face, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _named(name: str, tile: Picture) -> Picture:
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(tile, name, (3, TILE_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.36, colour, thickness, cv2.LINE_AA)
+    return tile
 
 
 def _titles() -> Picture:
