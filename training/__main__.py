@@ -104,15 +104,21 @@ def _add_lipgan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoints and contact sheets")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--start", type=Path, help="generator.safetensors that a new run begins with")
+    parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU; they share each batch")
+    parser.add_argument("--accelerator", choices=["auto", "cuda", "cpu"], default="auto")
     parser.set_defaults(command=_lipgan)
 
 
 def _lipgan(parsed: argparse.Namespace) -> None:
     from training.config import load_config
     from training.lipgan import train
+    from training.loop import launched
 
-    checkpoint = train(load_config(parsed.config), parsed.cache, parsed.run, resume=parsed.resume, start=parsed.start)
-    _say(f"wrote {checkpoint}")
+    config = load_config(parsed.config)
+    fabric = launched(bf16=config.run.bf16, devices=parsed.devices, accelerator=parsed.accelerator)
+    checkpoint = train(config, parsed.cache, parsed.run, resume=parsed.resume, start=parsed.start, fabric=fabric)
+    if fabric.is_global_zero:
+        _say(f"wrote {checkpoint}")
 
 
 def _add_distil(parser: argparse.ArgumentParser) -> None:

@@ -43,7 +43,7 @@ from training.lipgan import (
     train_gauge,
     unlatticed,
 )
-from training.loop import RunLog, average, learning_rate_at, set_learning_rate
+from training.loop import RunLog, average, learning_rate_at, onto, set_learning_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +180,8 @@ def distil_on(
     began_s = time.perf_counter()
     with RunLog(run) as log:
         while student.step < last:
-            mel, mouth = sampler.sounds(student.step, settings.sound_batch)
-            sounds = torch.from_numpy(mel), torch.from_numpy(mouth)
-            losses = distil_step(distiller, sampler.batch(student.step, settings.batch), sounds)
+            mel, mouth = onto(student.fabric, *sampler.sounds(student.step, settings.sound_batch))
+            losses = distil_step(distiller, sampler.batch(student.step, settings.batch), (mel, mouth))
             student.step += 1
             if student.step % settings.log_every == 0:
                 log.write({"step": student.step, "elapsed_s": time.perf_counter() - began_s, **losses})
@@ -211,12 +210,12 @@ def new_distiller(config: DistilConfig, weights: Path) -> Distiller:
     if config.teacher.inherit:
         inherit(teacher, learner)
         student.averaged.load_state_dict(learner.state_dict())
-    match = nn.Linear(learner.sound.out_channels, teacher.sound.out_channels)
+    match = nn.Linear(learner.sound.out_channels, teacher.sound.out_channels).to(student.fabric.device)
     student.generator_adam.add_param_group({"params": match.parameters()})
     # Folded and in float32 it draws a fifth faster than as it is under autocast.
     folded = fold_batch_norm(teacher)
     assert isinstance(folded, LipGanGenerator)
-    return Distiller(config, folded, sha256_of(weights), student, match)
+    return Distiller(config, folded.to(student.fabric.device), sha256_of(weights), student, match)
 
 
 def inherit(teacher: LipGanGenerator, student: LipGanGenerator) -> None:
@@ -291,15 +290,15 @@ def spread(norm: nn.BatchNorm2d) -> Tensor:
 def distil_step(distiller: Distiller, batch: Batch, sounds: Sounds) -> dict[str, float]:
     """One step of the student; returns the losses."""
     student, taught = distiller.student, distiller.config.teacher
-    face, target, mel, mouth = (torch.from_numpy(each) for each in (batch.face, batch.target, batch.mel, batch.mouth))
+    face, target, mel, mouth = onto(student.fabric, batch.face, batch.target, batch.mel, batch.mouth)
     foreign = min(round(taught.foreign_share * len(face)), len(face) - 1, len(sounds[0]))
     own = len(face) - foreign
     mel = torch.cat([mel[:own], sounds[0][:foreign]])
     # A foreign sound says how far to open, not how wide this face's mouth is.
-    opening = sounds[1][:foreign] * torch.tensor([1.0, torch.nan])
+    opening = sounds[1][:foreign] * mel.new_tensor([1.0, torch.nan])
     settings = student.config.run
     set_learning_rate(student.generator_adam, learning_rate_at(student.step, settings))
-    with torch.autocast("cpu", torch.bfloat16, enabled=student.config.run.bf16):
+    with student.fabric.autocast():
         face = face.to(memory_format=torch.channels_last)
         picture = student.generator(face, mel)
         reading = student.gauge(unlatticed(picture[own:]))
@@ -336,7 +335,7 @@ def distil_step(distiller: Distiller, batch: Batch, sounds: Sounds) -> dict[str,
 def sound_losses(distiller: Distiller, mel: Tensor, mouth: Tensor) -> tuple[Tensor, Tensor]:
     """Errors of the mouth and of the teacher's sound embedding, read linearly from the student's."""
     student = distiller.student
-    with torch.autocast("cpu", torch.bfloat16, enabled=student.config.run.bf16):
+    with student.fabric.autocast():
         embedding = student.generator.sound(mel).flatten(1)
     embedding = embedding.float()
     with torch.no_grad():

@@ -7,7 +7,6 @@ blurred, half-open mouth cannot satisfy (mean absolute error can). Results are n
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 # Middle and spread of opening and width over the real clips, so that both count alike.
@@ -48,7 +47,7 @@ def _conv(channels: int, out: int, stride: int) -> tuple[nn.Module, ...]:
 
 def standardise(mouth: Tensor) -> Tensor:
     """Shares of the eye distance [N, 2] to the gauge's scale."""
-    return (mouth - torch.tensor(MIDDLE)) / torch.tensor(SPREAD)
+    return (mouth - mouth.new_tensor(MIDDLE)) / mouth.new_tensor(SPREAD)
 
 
 def gauge_loss(reading: Tensor, mouth: Tensor) -> Tensor:

@@ -51,10 +51,11 @@ def shut(crops: Pictures, landmarks: NDArray[np.float32]) -> Pictures:
 def torch_painter(generator: Generator) -> Painter:
     """A generator in eval mode as a function of arrays."""
     generator.eval()
+    device = next(generator.parameters()).device
 
     @torch.no_grad()
     def paint(face: NDArray[np.float32], mel: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(generator(torch.from_numpy(face), torch.from_numpy(mel)).numpy())
+        return np.asarray(generator(*(torch.from_numpy(each).to(device) for each in (face, mel))).cpu().numpy())
 
     return paint
 
@@ -136,7 +137,8 @@ def _one(
 @torch.no_grad()
 def _openings(gauge: MouthGauge, pictures: Pictures) -> Track:
     tensor = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
-    return np.asarray(gauge(tensor)[:, 0].double().numpy()) * SPREAD[0] + MIDDLE[0]
+    reading = gauge(tensor.to(next(gauge.parameters()).device))
+    return np.asarray(reading[:, 0].double().cpu().numpy()) * SPREAD[0] + MIDDLE[0]
 
 
 def _r(a: Track, b: Track) -> float:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -46,8 +47,8 @@ from training.data.run_batches import RunSampler
 from training.data.sampler import Batch, Sampler
 from training.gauge import MouthGauge, gauge_loss
 from training.glance import glance
-from training.loop import RunLog, average, learning_rate_at, set_learning_rate
-from training.networks import TrainedGenerator, new_generator
+from training.loop import RunLog, average, launched, learning_rate_at, onto, set_learning_rate
+from training.networks import Listener, TrainedGenerator, new_generator
 from training.quality import QualityJudge, feature_loss, judge_loss
 
 # Rolling the batch pairs every picture with the sound of another sample (LipGAN rolls by 10).
@@ -65,8 +66,12 @@ PARTS = (
     "discriminator_adam",
     "quality_adam",
 )
+SHARED = ("generator", "listener", "discriminator", "quality")
+"""What learns in all processes at once."""
 EXPERT_WEIGHTS = WEIGHTS / "expert" / "expert.safetensors"
 GAUGE_SEED_OFFSET = 1_000_003
+# Each process draws batches of its own, the first one those of a run that is alone.
+PROCESS_SEED_OFFSET = 15_485_863
 GRADIENT_LIMIT = 5.0
 JUDGE_BETAS = (0.5, 0.99)
 # What was moved is compared at a quarter of the crop's resolution.
@@ -81,14 +86,20 @@ Sounds = tuple[Tensor, Tensor]
 
 @dataclass(slots=True)
 class Trainer:
-    """Everything that changes while training."""
+    """Everything that changes while training.
+
+    Networks are called by `shared`, whose gradients are the mean over all processes; the same networks without that
+    are what is saved and averaged, and what a frozen judge is called by.
+    """
 
     config: LipganConfig
+    fabric: Fabric
+    shared: dict[str, Any]
     generator: TrainedGenerator
     averaged: TrainedGenerator
     discriminator: SyncDiscriminator
     gauge: MouthGauge
-    listener: nn.Linear
+    listener: Listener
     quality: QualityJudge
     generator_adam: torch.optim.Adam
     discriminator_adam: torch.optim.Adam
@@ -133,6 +144,7 @@ def train(
     resume: bool = False,
     stop_after: int | None = None,
     start: Path | None = None,
+    fabric: Fabric | None = None,
 ) -> Path:
     """Train from a cache folder.
 
@@ -143,13 +155,15 @@ def train(
         resume: Go on from the run's checkpoint.
         stop_after: Stop at this step as if interrupted; the schedule stays that of `config`.
         start: Weights that a new run begins with, a `generator.safetensors` of the same network.
+        fabric: From `launched`, with the config's precision; default: one process, on a GPU where there is one.
 
     Returns:
         The last checkpoint.
 
     Raises:
         EngineError: `start` is missing or damaged.
-        ConfigError: `run` holds a checkpoint and `resume` is false, or the checkpoint does not fit.
+        ConfigError: `run` holds a checkpoint and `resume` is false, the checkpoint does not fit, or the batch cannot be
+            shared by the processes.
         MaterialError: No usable cache.
     """
     held = load_clips(cache, {"held_clip", "held_person"}) if config.run.look_every < config.run.steps else []
@@ -164,6 +178,7 @@ def train(
         resume=resume,
         stop_after=stop_after,
         start=start,
+        fabric=fabric,
     )
 
 
@@ -179,6 +194,7 @@ def train_on(
     resume: bool = False,
     stop_after: int | None = None,
     start: Path | None = None,
+    fabric: Fabric | None = None,
 ) -> Path:
     """Train from clips in memory; see `train`."""
     checkpoint = run / CHECKPOINT_FILE
@@ -189,10 +205,12 @@ def train_on(
     # Denormal gradients cost 20 % of a step.
     torch.set_flush_denormal(True)
     check_size(clips, config)
-    trainer = new_trainer(config)
+    trainer = new_trainer(config, fabric)
+    fabric = trainer.fabric
+    check_shares(config, fabric.world_size)
     window = window_of(trainer.generator)
     size = config.network.crop_px
-    seed = config.run.seed
+    seed = config.run.seed + PROCESS_SEED_OFFSET * fabric.global_rank
     masked = masks(trainer.generator)
     sampler = Sampler(
         clips, portraits, config.mix, seed, size, speech=speech, heads=heads, window=window, masked=masked
@@ -202,32 +220,39 @@ def train_on(
         runs = RunSampler(
             clips, portraits, config.mix, seed, size, speech=speech, heads=heads, window=window, masked=masked
         )
-        trainer.expert = load_expert(EXPERT_WEIGHTS) if config.loss.expert > 0 else None
+        trainer.expert = load_expert(EXPERT_WEIGHTS).to(fabric.device) if config.loss.expert > 0 else None
     if resume:
         trainer.restore(load_checkpoint(checkpoint))
     else:
         if start is not None:
             begin_with(trainer, start)
-        train_gauge(trainer, sampler, run)
+        if fabric.is_global_zero:
+            train_gauge(trainer, sampler, run)
+        trainer.gauge.load_state_dict(fabric.broadcast(trainer.gauge.state_dict()))
+    trainer.gauge.requires_grad_(requires_grad=False).eval()
     last = min(config.run.steps, stop_after or config.run.steps)
     began_s = time.perf_counter()
-    with RunLog(run) as log:
+    with RunLog(run, silent=not fabric.is_global_zero) as log:
         while trainer.step < last:
             batch, span = _drawn(trainer, sampler, runs)
             losses = train_step(trainer, batch, _sounds(trainer, sampler), span)
             trainer.step += 1
             if trainer.step % config.run.log_every == 0:
-                log.write({"step": trainer.step, "elapsed_s": time.perf_counter() - began_s, **losses})
+                log.write({"step": trainer.step, "elapsed_s": time.perf_counter() - began_s, **mean_of(losses, fabric)})
+            if not fabric.is_global_zero:
+                continue
             if held and trainer.step % config.run.look_every == 0:
                 sheet = run / f"look_{trainer.step:06d}.png"
                 log.write({"step": trainer.step, **glance(trainer.averaged, trainer.gauge, held, sheet)})
             if trainer.step % config.run.checkpoint_every == 0 or trainer.step == last:
                 save_checkpoint(checkpoint, trainer.state())
+    fabric.barrier()
     return checkpoint
 
 
-def new_trainer(config: LipganConfig) -> Trainer:
-    """Fresh networks, drawn from the run's seed."""
+def new_trainer(config: LipganConfig, fabric: Fabric | None = None) -> Trainer:
+    """Fresh networks, drawn from the run's seed, on the device of this process."""
+    fabric = fabric or launched(bf16=config.run.bf16)
     torch.manual_seed(config.run.seed)
     generator = new_generator(config.network)
     for parameter in generator.parameters():
@@ -235,14 +260,22 @@ def new_trainer(config: LipganConfig) -> Trainer:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     discriminator = SyncDiscriminator("mel", config.network.discriminator_width)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
-    listener = nn.Linear(generator.sound.out_channels, 2)
+    listener = Listener(generator.sound.out_channels, 2)
     generator_adam = torch.optim.Adam([*generator.parameters(), *listener.parameters()], config.run.learning_rate)
     discriminator_adam = torch.optim.Adam(discriminator.parameters(), config.run.learning_rate)
     gauge = MouthGauge()
     quality = QualityJudge()
     quality_adam = torch.optim.Adam(quality.parameters(), config.run.learning_rate, betas=JUDGE_BETAS)
+    networks = dict(zip(SHARED, (generator, listener, discriminator, quality), strict=True))
+    shared = {name: fabric.setup_module(network) for name, network in networks.items()}
+    if isinstance(generator, LipGanLite):
+        shared["generator"].mark_forward_method("drawn")
+    for frozen in (averaged, gauge):
+        frozen.to(fabric.device)
     return Trainer(
         config,
+        fabric,
+        shared,
         generator,
         averaged,
         discriminator,
@@ -266,6 +299,20 @@ def check_size(clips: list[CachedClip], config: LipganConfig) -> None:
         raise ConfigError(
             f"the cache holds crops of {found} px, the network takes {wanted}: prepare one with --crop-px {wanted}"
         )
+
+
+def check_shares(config: LipganConfig, processes: int) -> None:
+    """Hold the batch against the processes that are to share it.
+
+    Raises:
+        ConfigError: It cannot be divided.
+    """
+    for name, unit in (("batch", config.run.frames), ("sound_batch", 1)):
+        if processes > 1 and getattr(config.run, name) % (processes * unit):
+            raise ConfigError(
+                f"[run] {name} = {getattr(config.run, name)} cannot be shared by {processes} processes; "
+                f"make it a multiple of {processes * unit}"
+            )
 
 
 def in_runs(config: LipganConfig) -> bool:
@@ -301,7 +348,7 @@ def begin_with(trainer: Trainer, weights: Path) -> None:
 
 
 def train_gauge(trainer: Trainer, sampler: Sampler, run: Path) -> None:
-    """Teach the mouth gauge on targets, then freeze it."""
+    """Teach the mouth gauge on targets, in one process."""
     config = trainer.config.run
     adam = torch.optim.Adam(trainer.gauge.parameters(), 1e-3)
     with RunLog(run) as log:
@@ -309,13 +356,13 @@ def train_gauge(trainer: Trainer, sampler: Sampler, run: Path) -> None:
             for group in adam.param_groups:
                 group["lr"] = 1e-3 * (1 - step / config.gauge_steps)
             batch = sampler.batch(step + GAUGE_SEED_OFFSET, config.batch)
-            loss = gauge_loss(trainer.gauge(torch.from_numpy(batch.target)), torch.from_numpy(batch.mouth))
+            target, mouth = onto(trainer.fabric, batch.target, batch.mouth)
+            loss = gauge_loss(trainer.gauge(target), mouth)
             adam.zero_grad()
             torch.autograd.backward(loss)
             adam.step()
             if (step + 1) % config.log_every == 0:
                 log.write({"gauge_step": step + 1, "gauge_error": loss.item()})
-    trainer.gauge.requires_grad_(requires_grad=False).eval()
 
 
 def train_step(
@@ -329,25 +376,26 @@ def train_step(
         sounds: For the linear reading of the mouth.
         span: float32 [N / 5, 1, 80, 17], each run's sound as the sync expert hears it.
     """
-    face, target, mel, mouth = (torch.from_numpy(each) for each in (batch.face, batch.target, batch.mel, batch.mouth))
+    fabric, generator = trainer.fabric, trainer.shared["generator"]
+    face, target, mel, mouth = onto(fabric, batch.face, batch.target, batch.mel, batch.mouth)
     _set_learning_rate(trainer)
-    generator = trainer.generator
     seen = face.to(memory_format=torch.channels_last)
     places = None
-    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
-        if isinstance(generator, LipGanLite):
+    # Fabric opens autocast for `forward` itself, for other methods only where there are several processes.
+    with fabric.autocast():
+        if isinstance(trainer.generator, LipGanLite):
             picture, places = generator.drawn(seen, mel)
         else:
             picture = generator(seen, mel)
-    picture = picture.float()
     losses = generator_losses(trainer, picture, target, mel, mouth) | {"sound": sound_loss(trainer, *sounds)}
     if places is not None:
         losses["moved"] = moved_loss(places, face, target)
     if span is not None:
-        losses |= run_losses(trainer, picture, target, torch.from_numpy(span))
+        losses |= run_losses(trainer, picture, target, *onto(fabric, span))
     total = weighed(losses, trainer.config.loss)
     trainer.generator_adam.zero_grad()
-    torch.autograd.backward(total)
+    fabric.backward(total)
+    # Of the generator alone; Fabric's own clipping takes all that an optimiser has, the listener too.
     nn.utils.clip_grad_norm_(trainer.generator.parameters(), GRADIENT_LIMIT)
     trainer.generator_adam.step()
     judge = discriminator_step(trainer, picture.detach(), target, mel) if trainer.judged else 0.0
@@ -399,7 +447,7 @@ def run_losses(trainer: Trainer, picture: Tensor, target: Tensor, span: Tensor) 
     losses = {"steady": in_fives(mouth_box(picture - target)).diff(dim=1).abs().mean()}
     if trainer.expert is not None:
         # As for the gauge: a judge must not be paid with dots.
-        with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
+        with trainer.fabric.autocast():
             losses["expert"] = expert_loss(trainer.expert, in_fives(unlatticed(picture)), span)
     return losses
 
@@ -412,11 +460,10 @@ def edge_loss(picture: Tensor, target: Tensor) -> Tensor:
 
 def quality_step(trainer: Trainer, picture: Tensor, target: Tensor) -> float:
     """Train the quality judge on drawn and photographed mouths; returns its loss."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
-        drawn, photographed = trainer.quality(torch.cat([picture, target]))[0].float().chunk(2)
+    drawn, photographed = trainer.shared["quality"](torch.cat([picture, target]))[0].chunk(2)
     loss = judge_loss(drawn, photographed)
     trainer.quality_adam.zero_grad()
-    torch.autograd.backward(loss)
+    trainer.fabric.backward(loss)
     trainer.quality_adam.step()
     return loss.item()
 
@@ -424,7 +471,7 @@ def quality_step(trainer: Trainer, picture: Tensor, target: Tensor) -> float:
 def quality_loss(trainer: Trainer, picture: Tensor, target: Tensor) -> Tensor:
     """What the generator gets from the quality judge: its score, and the features of what should be there."""
     trainer.quality.requires_grad_(requires_grad=False)
-    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
+    with trainer.fabric.autocast():
         score, features = trainer.quality(picture)
         with torch.no_grad():
             wanted = trainer.quality(target)[1]
@@ -437,17 +484,20 @@ def generator_losses(
     trainer: Trainer, picture: Tensor, target: Tensor, mel: Tensor, mouth: Tensor
 ) -> dict[str, Tensor]:
     """Each loss before its weight."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
-        distance = trainer.discriminator(judged(picture), mel) if trainer.judged else torch.zeros(len(picture))
+    in_sync = picture.new_zeros(len(picture))
+    trainer.discriminator.requires_grad_(requires_grad=False)
+    with trainer.fabric.autocast():
+        distance = trainer.discriminator(judged(picture), mel) if trainer.judged else in_sync
         reading = trainer.gauge(unlatticed(picture))
+    trainer.discriminator.requires_grad_(requires_grad=True)
     error = (picture - target).abs()
     return {
         "l1": error.mean(),
         "mouth_l1": mouth_box(error).mean(),
-        "sync": contrastive_loss(distance.float(), torch.zeros(len(picture))),
+        "sync": contrastive_loss(distance.float(), in_sync),
         "gauge": gauge_loss(reading.float(), mouth),
         "edges": edge_loss(picture, target),
-        "quality": quality_loss(trainer, picture, target) if trainer.looked_at else torch.zeros(()),
+        "quality": quality_loss(trainer, picture, target) if trainer.looked_at else picture.new_zeros(()),
     }
 
 
@@ -473,22 +523,25 @@ def unlatticed(picture: Tensor) -> Tensor:
 
 def sound_loss(trainer: Trainer, mel: Tensor, mouth: Tensor) -> Tensor:
     """Error of opening and width, read linearly from the generator's sound embedding."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
+    with trainer.fabric.autocast():
+        # Its gradients are averaged along with those of the picture: one backward pass, one sum for each weight.
         embedding = trainer.generator.sound(mel).flatten(1)
-    return gauge_loss(trainer.listener(embedding.float()), mouth)
+    return gauge_loss(trainer.shared["listener"](embedding), mouth)
 
 
 def _drawn(trainer: Trainer, sampler: Sampler, runs: RunSampler | None) -> tuple[Batch, NDArray[np.float32] | None]:
     """The step's pictures, and of runs the sound of each as the sync expert hears it."""
+    count = trainer.config.run.batch // trainer.fabric.world_size
     if runs is None:
-        return sampler.batch(trainer.step, trainer.config.run.batch), None
-    batch = runs.batch(trainer.step, trainer.config.run.batch)
+        return sampler.batch(trainer.step, count), None
+    batch = runs.batch(trainer.step, count)
     return batch.pictures, batch.span
 
 
 def _sounds(trainer: Trainer, sampler: Sampler) -> Sounds:
-    mel, mouth = sampler.sounds(trainer.step, trainer.config.run.sound_batch)
-    return torch.from_numpy(mel), torch.from_numpy(mouth)
+    count = trainer.config.run.sound_batch // trainer.fabric.world_size
+    mel, mouth = onto(trainer.fabric, *sampler.sounds(trainer.step, count))
+    return mel, mouth
 
 
 def discriminator_step(trainer: Trainer, picture: Tensor, target: Tensor, mel: Tensor) -> float:
@@ -498,15 +551,22 @@ def discriminator_step(trainer: Trainer, picture: Tensor, target: Tensor, mel: T
         foreign_picture, foreign_mel = picture, mel
     else:
         foreign_picture, foreign_mel = target, mel.roll(min(ROLL, count // 2), 0)
-    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.config.run.bf16):
-        pictures = judged(torch.cat([foreign_picture, target]))
-        distance = trainer.discriminator(pictures, torch.cat([foreign_mel, mel]))
-    unsynced = torch.cat([torch.ones(count), torch.zeros(count)])
-    loss = contrastive_loss(distance.float(), unsynced)
+    pictures = judged(torch.cat([foreign_picture, target]))
+    distance = trainer.shared["discriminator"](pictures, torch.cat([foreign_mel, mel]))
+    unsynced = torch.cat([target.new_ones(count), target.new_zeros(count)])
+    loss = contrastive_loss(distance, unsynced)
     trainer.discriminator_adam.zero_grad()
-    torch.autograd.backward(loss)
+    trainer.fabric.backward(loss)
     trainer.discriminator_adam.step()
     return loss.item()
+
+
+def mean_of(losses: dict[str, float], fabric: Fabric) -> dict[str, float]:
+    """Each loss as the mean over all processes."""
+    values = torch.tensor(list(losses.values()), dtype=torch.float64, device=fabric.device)
+    mean = fabric.all_reduce(values)
+    assert isinstance(mean, Tensor)
+    return dict(zip(losses, mean.tolist(), strict=True))
 
 
 def _set_learning_rate(trainer: Trainer) -> None:

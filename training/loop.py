@@ -1,4 +1,4 @@
-"""What every recipe's loop has in common: the learning rate's course, averaged weights, and the log."""
+"""What every recipe's loop has in common: processes and devices, the learning rate's course, averaged weights, log."""
 
 from __future__ import annotations
 
@@ -8,10 +8,53 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import numpy as np
 import torch
-from torch import nn
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision, Precision
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 LOG_FILE = "log.jsonl"
+
+
+class Bfloat16(MixedPrecision):
+    """Autocast to bfloat16 that leaves inputs alone.
+
+    Fabric's own "bf16-mixed" rounds them as well, and a generator that moves pixels would be shown rounded ones.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__("bf16-mixed", device)
+
+    def convert_input(self, data: Any) -> Any:  # noqa: ANN401 - the base class's signature
+        """Nothing."""
+        return data
+
+
+def launched(*, bf16: bool, devices: int = 1, accelerator: str = "auto") -> Fabric:
+    """The processes of a run; with several, this starts the others, which run the same command.
+
+    Args:
+        bf16: Autocast to bfloat16, otherwise float32 throughout.
+        devices: Processes, one for each GPU, or so many on the CPU; they average their gradients (DDP).
+        accelerator: "cuda", "cpu", or "auto": CUDA where there is a card.
+    """
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        plugins=[Bfloat16(accelerator) if bf16 else Precision()],
+    )
+    fabric.launch()
+    return fabric
+
+
+def onto(fabric: Fabric, *arrays: NDArray[np.float32]) -> tuple[Tensor, ...]:
+    """Arrays as tensors on this process's device."""
+    return tuple(torch.from_numpy(each).to(fabric.device) for each in arrays)
 
 
 class Course(Protocol):
@@ -58,11 +101,16 @@ class RunLog:
     """Rows of numbers, one JSON line each; for TensorBoard too where the `tensorboard` package is installed.
 
     The JSON lines are the truth: a resumed run appends to them, and nothing is read back from TensorBoard.
+
+    Args:
+        run: The run's folder.
+        silent: Write nothing; for all processes of a run but one.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *, silent: bool = False) -> None:
         self._path = run / LOG_FILE
-        self._board = _board(run)
+        self._silent = silent
+        self._board = None if silent else _board(run)
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +123,8 @@ class RunLog:
 
     def write(self, row: dict[str, float]) -> None:
         """Append one row; its first entry is the step, under the name that says whose."""
+        if self._silent:
+            return
         rounded = {key: round(value, 5) for key, value in row.items()}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rounded) + "\n")

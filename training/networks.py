@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
+from torch import Tensor, nn
+
 from models.generators import rebuild
 from models.lipgan import FACE_SIZE, LipGanGenerator
 from models.lipgan_lite import LipGanLite
@@ -11,6 +14,15 @@ from training.config import ConfigError, NetworkConfig
 
 TrainedGenerator = LipGanGenerator | LipGanLite
 """What this repository's recipe trains."""
+
+
+class Listener(nn.Linear):
+    """Reads the mouth linearly from a sound embedding; in float32, also under autocast."""
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """[N, C] to [N, 2]."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            return super().forward(embedding.float())
 
 
 def new_generator(network: NetworkConfig) -> TrainedGenerator:
