@@ -325,7 +325,10 @@ class _Clip:
 
 
 def _confidence(curve: Samples) -> Samples:
-    """How far the expert's best similarity stands above the median over all shifts."""
+    """How far the expert's best similarity stands above the median over all shifts.
+
+    A maximum of noise: where nothing agrees, resamples lie above the value itself.
+    """
     return np.asarray(curve.max(-1) - np.median(curve, axis=-1))
 
 
