@@ -68,7 +68,7 @@ class Inputs:
     @property
     def crop_px(self) -> int:
         """Side of the crop."""
-        return self.crop.shape[0]
+        return len(self.crop)
 
 
 def prepare(scene: Scene, crop_px: int = _CROP_PX) -> Inputs:

@@ -83,14 +83,27 @@ def resting_mask(landmarks_in_crop: Landmarks, size: int) -> Mask:
     """
     lips = np.clip(landmarks_in_crop[_OUTER_LIPS], -size, 2 * size)
     reach_px = max(1, round(_LIPS_REACH * size))
-    drawn = np.full((size, size), 255, np.uint8)
-    hull = cv2.convexHull(np.rint(lips * 16.0).astype(np.int32))
+    mask = np.ones((size, size), np.float32)
+    # Nothing changes further from the lips than this: twice the reach for the lips' own, once for the fade.
+    near = 3 * reach_px + 3
+    (left, top), (right, bottom) = (np.clip(edge(lips, axis=0), 0, size).astype(int) for edge in (np.min, np.max))
+    left, top, right, bottom = (
+        max(left - near, 0),
+        max(top - near, 0),
+        min(right + near, size),
+        min(bottom + near, size),
+    )
+    if left >= right or top >= bottom:
+        return mask
+    drawn = np.full((bottom - top, right - left), 255, np.uint8)
+    hull = cv2.convexHull(np.rint((lips - (left, top)) * 16.0).astype(np.int32))
     cv2.fillConvexPoly(drawn, hull, 0, lineType=cv2.LINE_AA, shift=4)
     reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (4 * reach_px + 1, 2 * reach_px + 1))
     eroded = cv2.erode(drawn, reach)
     blurred = cv2.GaussianBlur(eroded, (2 * reach_px + 1, 2 * reach_px + 1), reach_px / 2)
     # Still 0 on the lips: the fade lies in the outer half of the reach.
-    return np.asarray(np.clip(blurred.astype(np.float32) * (2.0 / 255.0) - 1.0, 0.0, 1.0), np.float32)
+    mask[top:bottom, left:right] = np.clip(blurred.astype(np.float32) * (2.0 / 255.0) - 1.0, 0.0, 1.0)
+    return mask
 
 
 def _outline(landmarks: Landmarks, size: int) -> tuple[Map, int]:
