@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_expert_curve(commands.add_parser("expert-curve", help="freeze a sync expert and measure its shift curve"))
     _add_evaluate(commands.add_parser("evaluate", help="measure a generator on held-back clips"))
     _add_identity(commands.add_parser("identity", help="train the network that evaluate tells persons apart with"))
+    _add_sheet(commands.add_parser("sheet", help="a contact sheet by phone: real, generator, baseline"))
     _add_export(commands.add_parser("export", help="turn a checkpoint into gated engines"))
     return parser
 
@@ -204,6 +205,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", help="fp32, bf16 or int8; default: the engine's own")
     parser.add_argument("--identity", choices=["same_frame", "reference", "open_mouth"], help="default: as served")
     parser.add_argument("--quick", action="store_true", help="the first three seconds of each clip")
+    parser.add_argument("--show-measured", action="store_true", help="pictures of clips that may not be published too")
     parser.add_argument("--raw", action="store_true", help="measure drawn crops instead of the frames they go into")
     parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json, .md, .jpg and .mp4")
     judges.add_arguments(parser)
@@ -219,7 +221,16 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     subject = checkpoint_subject(given) if given else engine_subject(parsed.name, parsed.precision)
     if parsed.identity:
         subject = replace(subject, identity=parsed.identity)
-    evaluate(parsed.cache, subject, judges_of(parsed), parsed.out, _say, quick=parsed.quick, raw=parsed.raw)
+    evaluate(
+        parsed.cache,
+        subject,
+        judges_of(parsed),
+        parsed.out,
+        _say,
+        quick=parsed.quick,
+        raw=parsed.raw,
+        show_measured=parsed.show_measured,
+    )
 
 
 def _add_identity(parser: argparse.ArgumentParser) -> None:
@@ -232,6 +243,25 @@ def _identity(parsed: argparse.Namespace) -> None:
     from training.own_identity import SHIPPED_WEIGHTS, train_identity
 
     _say(f"wrote {train_identity(parsed.cache, parsed.out or SHIPPED_WEIGHTS.parent, _say)}")
+
+
+def _add_sheet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--material", type=Path, required=True, help="folder that configs/clips.toml is relative to")
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run; without it, the shipped engine")
+    parser.add_argument("--name", default="lipgan_lite", help="the shipped engine's name")
+    parser.add_argument("--baseline", default="lipgan", help="a shipped engine to show below it")
+    parser.add_argument("--out", type=Path, required=True, help="JPEG to write")
+    parser.set_defaults(command=_sheet)
+
+
+def _sheet(parsed: argparse.Namespace) -> None:
+    from training.phone_sheet import phone_sheet
+    from training.subject import checkpoint_subject, engine_subject
+
+    given: Path | None = parsed.checkpoint
+    ours = checkpoint_subject(given) if given else engine_subject(parsed.name, None)
+    phone_sheet(parsed.material, parsed.cache, [ours, engine_subject(parsed.baseline, None)], parsed.out, _say)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,8 @@ from training.side_by_side import write_side_by_side
 from training.standard.fid import frechet_distance
 from training.subject import Subject
 
-HELD_SPLITS = ("measured", "held_person", "held_clip")
+MEASURED = "measured"
+HELD_SPLITS = (MEASURED, "held_person", "held_clip")
 FOREIGN_VOICES = 2
 MIN_FRAMES = 25
 QUICK_FRAMES = 75
@@ -38,6 +39,7 @@ def evaluate(
     *,
     quick: bool = False,
     raw: bool = False,
+    show_measured: bool = False,
 ) -> list[Measured]:
     """Measure one generator and write evaluation.json, .md, .jpg and .mp4.
 
@@ -49,14 +51,18 @@ def evaluate(
         say: Takes one line of progress.
         quick: Only the first three seconds of each clip, and one foreign voice.
         raw: Measure the crops as they are drawn, instead of the frames that they are pasted into.
+        show_measured: Sheet and film show the clips of split "measured" as well, whose licence may not allow it to be
+            published.
     """
     clips = [each for each in load_clips(cache, set(HELD_SPLITS)) if len(each.crops) >= MIN_FRAMES]
     clips = [_shortened(each) if quick else each for each in clips]
     found: list[Measured] = []
+    shown = 0
     for clip in sorted(clips, key=lambda each: HELD_SPLITS.index(each.split)):
         others = _others(clips, clip)[: 1 if quick else FOREIGN_VOICES]
         measured = measure(subject, judges, clip, others, raw=raw)
-        found.append(measured if len(found) < SHOWN_CLIPS else _few_pictures(measured))
+        shown += (is_shown := show_measured or clip.split != MEASURED)
+        found.append(measured if is_shown and shown <= SHOWN_CLIPS else _few_pictures(measured))
         own = {key: each.interval.value for key, each in measured.methods[DRAWN].items()}
         figures = (
             f"r {own['own_r']:.2f}, foreign sound {own.get('foreign_r', np.nan):.2f}, PSNR {own['psnr_db']:.1f} dB"
@@ -66,8 +72,10 @@ def evaluate(
     notes, means = _notes(subject, judges, found, quick=quick, raw=raw), summarise(found)
     _write_json(out / "evaluation.json", notes, means, found)
     write_report(out / "evaluation.md", notes, means, {each.clip: _intervals(each) for each in found})
-    write_sheet(out / "evaluation.jpg", {each.clip: each.strips for each in _to_look_at(found)})
-    write_side_by_side(out / "evaluation.mp4", found[:SHOWN_CLIPS])
+    may_be_shown = [each for each in found if show_measured or each.split != MEASURED]
+    if may_be_shown:
+        write_sheet(out / "evaluation.jpg", {each.clip: each.strips for each in _to_look_at(may_be_shown)})
+        write_side_by_side(out / "evaluation.mp4", may_be_shown[:SHOWN_CLIPS])
     return found
 
 
@@ -95,9 +103,9 @@ def summarise(found: Sequence[Measured]) -> Means:
 
 
 def _to_look_at(found: Sequence[Measured]) -> list[Measured]:
-    """All clips of natural speech, and the first of each other split."""
+    """All clips of persons never trained on, and the first of each other split."""
     first = {each.split: each for each in reversed(found)}
-    return [each for each in found if each.split == HELD_SPLITS[0] or each is first[each.split]]
+    return [each for each in found if each.split in HELD_SPLITS[:2] or each is first[each.split]]
 
 
 def _few_pictures(measured: Measured) -> Measured:

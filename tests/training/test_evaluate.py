@@ -208,3 +208,16 @@ def test_raw_crops_are_measured_whole() -> None:
     raw, served = (measure(subject, NOBODY, CLIPS[0], [], raw=each).methods[DRAWN] for each in (True, False))
     assert raw["psnr_db"].interval.value < served["psnr_db"].interval.value - 3
     assert "foreign_r" not in raw
+
+
+@pytest.mark.parametrize(("show_measured", "pictures"), [(False, []), (True, ["evaluation.jpg", "evaluation.mp4"])])
+def test_clips_that_may_only_be_measured_are_shown_on_demand_alone(
+    tmp_path: Path, show_measured: bool, pictures: list[str]
+) -> None:
+    clips = [replace(each, split="measured") for each in CLIPS[:2]]
+    for clip in clips:
+        save_clip(tmp_path, clip)
+    save_split(tmp_path, [{"name": each.name, "person": each.person, "split": each.split} for each in clips])
+    out, subject = tmp_path / "out", Subject("follows", _follow)
+    evaluate.evaluate(tmp_path, subject, NOBODY, out, lambda _: None, show_measured=show_measured)
+    assert sorted(each.name for each in out.iterdir()) == sorted(["evaluation.json", "evaluation.md", *pictures])
