@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kernels.mel import BANDS, COLUMN_NS, window_at
+from models.checkpoint import load_notes
 from models.engine import EngineError
 from models.sync_expert import (
     RUN_FRAMES,
@@ -317,6 +318,18 @@ def test_what_is_no_expert_is_refused_by_name(tmp_path: Path) -> None:
     shipped = Path("models/weights/lipgan/generator.safetensors")
     with pytest.raises(EngineError, match="holds no sync expert"):
         load_expert(shipped)
+
+
+def test_the_shipped_expert_can_be_read_and_its_curve_is_that_of_its_card() -> None:
+    folder = Path("models/weights/expert")
+    weights = folder / "expert.safetensors"
+    assert weights.stat().st_size <= 4 << 20
+    assert sum(each.numel() for each in load_expert(weights).parameters()) == 1_840_048
+    report, card = json.loads((folder / "curve.json").read_text()), (folder / "card.md").read_text()
+    assert f"{load_notes(weights)['steps']:,} steps" in card
+    for split in ("held_clip", "held_person", "measured"):
+        figures = report["splits"][split]
+        assert f"| {figures['accuracy']:.3f} | {figures['accuracy_second']:.3f} | {figures['offset_ms']:+.1f} |" in card
 
 
 def _cache(folder: Path) -> Path:
