@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ from training.data.cache import CachedClip, CachedPortraits, CachedSpeech, load_
 from training.data.head_clips import each_head
 from training.data.runs import Stretches, StretchMix, StretchSampler, shrunk
 from training.gauge import gauge_loss
-from training.loop import RunLog, average, learning_rate_at, set_learning_rate
+from training.loop import RunLog, average, launched, learning_rate_at, onto, set_learning_rate
 from training.sync_curve import off_sync_accuracy, shift_curve
 
 # Runs closer than this share most of their pictures: neither true nor false.
@@ -128,6 +129,7 @@ class ExpertTrainer:
     """Everything that changes while training."""
 
     config: ExpertConfig
+    fabric: Fabric
     expert: SyncExpert
     averaged: SyncExpert
     see_mouth: nn.Linear
@@ -234,29 +236,36 @@ def train_expert_on(
 
 
 def new_expert_trainer(config: ExpertConfig) -> ExpertTrainer:
-    """Fresh networks, drawn from the run's seed."""
+    """Fresh networks, drawn from the run's seed, on a GPU where there is one.
+
+    In one process: what a run of pictures is told from is the whole batch.
+    """
+    fabric = launched(bf16=config.run.bf16)
     torch.manual_seed(config.run.seed)
     try:
-        network = SyncExpertConfig.from_dict(config.network.as_dict())
+        kind = SyncExpertConfig.from_dict(config.network.as_dict())
     except ValueError as error:
         raise ConfigError(f"[network]: {error}") from None
-    expert = SyncExpert(network)
+    expert = SyncExpert(kind)
     averaged = copy.deepcopy(expert).eval().requires_grad_(requires_grad=False)
     see_mouth, hear_mouth = nn.Linear(EMBEDDING, 2), nn.Linear(EMBEDDING, 2 * RUN_FRAMES)
+    for network in (expert, averaged, see_mouth, hear_mouth):
+        network.to(fabric.device)
     learned = [*expert.parameters(), *see_mouth.parameters(), *hear_mouth.parameters()]
     adam = torch.optim.AdamW(learned, config.run.learning_rate, weight_decay=config.run.weight_decay)
-    return ExpertTrainer(config, expert, averaged, see_mouth, hear_mouth, adam)
+    return ExpertTrainer(config, fabric, expert, averaged, see_mouth, hear_mouth, adam)
 
 
 def train_step(trainer: ExpertTrainer, batch: Stretches, sounds: tuple[Floats, Floats]) -> dict[str, float]:
     """One step; returns the losses."""
     run, weights, expert = trainer.config.run, trainer.config.loss, trainer.expert
     set_learning_rate(trainer.adam, learning_rate_at(trainer.step, run))
-    lower, mel, mouths, wrong = (torch.from_numpy(each) for each in (batch.lower, batch.mel, batch.mouths, batch.wrong))
-    more_mel, more_mouths = (torch.from_numpy(each) for each in sounds)
+    fabric = trainer.fabric
+    lower, mel, mouths, wrong = onto(fabric, batch.lower, batch.mel, batch.mouths, batch.wrong)
+    more_mel, more_mouths = onto(fabric, *sounds)
     clips, frames = lower.shape[:2]
     of_run = torch.arange(frames - RUN_FRAMES + 1)[:, None] + torch.arange(RUN_FRAMES)
-    with torch.autocast("cpu", torch.bfloat16, enabled=run.bf16):
+    with fabric.autocast():
         seen = expert.seen(torch.cat([lower, wrong]).flatten(0, 1)).view(-1, frames, EMBEDDING)
         pictures = expert.embed_runs(seen[:, of_run].flatten(0, 1))
         heard = expert.heard(torch.cat([mel.flatten(0, 1), more_mel]))
@@ -286,9 +295,10 @@ def choice_losses(logits: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Among the runs of the same stretch, and among all; neighbours closer than `HARD_FROM` are left out of both.
     """
-    place = torch.arange(logits.shape[1])
+    place = torch.arange(logits.shape[1], device=logits.device)
+    stretch = stretch.to(logits.device)
     alike = stretch[:, None] == stretch[: len(place)]
-    away = (torch.arange(len(logits))[:, None] - place).abs()
+    away = (torch.arange(len(logits), device=logits.device)[:, None] - place).abs()
     close = alike & (away > 0) & (away < HARD_FROM)
     close[len(place) :] = False
     logits = logits.masked_fill(close, -torch.inf)

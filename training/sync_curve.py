@@ -84,7 +84,7 @@ def shift_curve(
         return ShiftCurve(np.zeros((0, len(SHIFTS_MS)), np.float32), np.zeros(0, np.int64))
     seen = _seen(expert, inner(pictures) if margin else pictures)
     with torch.no_grad():
-        lips = expert.embed_runs(seen[torch.from_numpy(runs)]).numpy()
+        lips = expert.embed_runs(seen[torch.from_numpy(runs)]).cpu().numpy()
     first = int(columns.min()) - MOST_COLUMNS
     sound = _sounds(expert, mel, range(first, int(columns.max()) + MOST_COLUMNS + 1))
     near = columns[:, None] - first + np.arange(-MOST_COLUMNS, MOST_COLUMNS + 1)
@@ -145,12 +145,17 @@ def _seen(expert: SyncExpert, pictures: NDArray[np.uint8]) -> torch.Tensor:
     parts = []
     for first in range(0, len(pictures), BATCH):
         part = torch.from_numpy(np.ascontiguousarray(pictures[first : first + BATCH]))
-        parts.append(expert.seen(lower_half(part.permute(0, 3, 1, 2).float() / 255)))
+        parts.append(expert.seen(lower_half(part.to(_device(expert)).permute(0, 3, 1, 2).float() / 255)))
     return torch.cat(parts)
 
 
 @torch.no_grad()
 def _sounds(expert: SyncExpert, mel: Floats, columns: Sequence[int]) -> NDArray[np.float32]:
     spans = np.stack([window_at(np.asarray(mel, np.float32), each * COLUMN_NS, SPAN) for each in columns])[:, None]
-    parts = [expert.embed_sound(torch.from_numpy(spans[at : at + BATCH])) for at in range(0, len(spans), BATCH)]
-    return np.asarray(torch.cat(parts).numpy())
+    heard = torch.from_numpy(spans)
+    parts = [expert.embed_sound(heard[at : at + BATCH].to(_device(expert))) for at in range(0, len(spans), BATCH)]
+    return np.asarray(torch.cat(parts).cpu().numpy())
+
+
+def _device(expert: SyncExpert) -> torch.device:
+    return next(expert.parameters()).device
