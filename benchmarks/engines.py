@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write_result
+from benchmarks.pictures import in_crop
 from kernels.crop import crop_face, crop_transform, generator_input
 from kernels.mel import MelWindow
+from kernels.mouth import close_mouth
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine
 from models.engine import EngineError
 from models.gate import LIMIT_DB, measure_parity
@@ -37,7 +39,7 @@ BUDGET_MS = {1: 10.0, 2: 6.0}
 class Network:
     """Which network to measure: shipped, or exported to another folder."""
 
-    name: str = "lipgan"
+    name: str = "lipgan_lite"
     weights_folder: Path = WEIGHTS
 
     def manifest(self) -> EngineManifest:
@@ -70,16 +72,21 @@ class Case:
         )
 
 
-def bundled_feeds(crop_px: int, window: MelWindow) -> list[dict[str, NDArray[np.float32]]]:
-    """Every tenth face of the bundled clip, as serving would feed it."""
+def bundled_feeds(manifest: EngineManifest) -> list[dict[str, NDArray[np.float32]]]:
+    """Every tenth face of the bundled clip, as serving would feed it; each is its own identity."""
+    crop_px, mask_row = manifest.crop.size_px, manifest.crop.mask_row
+    window = MelWindow(manifest.mel.columns, manifest.mel.look_ahead)
     networks, voice = LandmarkNetworks(), VoiceTrack.open(ASSETS / "voice.wav", window=window)
     feeds = []
     for index, frame in enumerate(ClipReader(ASSETS / "sample.mp4").frames()):
         meshes = networks.find(frame.planes, colour=frame.colour) if index % EVERY == 0 else []
         for mesh in meshes:
-            to_crop = crop_transform(np.ascontiguousarray(mesh.points[:, :2]), crop_px)
+            landmarks = np.ascontiguousarray(mesh.points[:, :2])
+            to_crop = crop_transform(landmarks, crop_px)
             crop = crop_face(frame.planes, to_crop, crop_px, frame.colour)
-            feeds.append({"face": generator_input(crop, crop)[None], "mel": voice.mel(frame.pts_ns)[None, None]})
+            shown = crop if mask_row < crop_px else close_mouth(crop, in_crop(landmarks, to_crop))
+            face = generator_input(crop, shown, mask_row)
+            feeds.append({"face": face[None], "mel": voice.mel(frame.pts_ns)[None, None]})
     return feeds
 
 
@@ -122,7 +129,7 @@ def pictures(engine: LoadedEngine, feeds: list[dict[str, Any]]) -> NDArray[np.fl
 def measure_inference(network: Network, count: int) -> list[Measurement]:
     """One picture at a time on every engine; ratios are against torch fp32 with as many threads."""
     reference = Case("torch", "fp32", 1).load(network)
-    feeds = bundled_feeds(reference.manifest.crop.size_px, reference.mel_window)
+    feeds = bundled_feeds(reference.manifest)
     expected = pictures(reference, feeds)
     measured: list[Measurement] = []
     baseline_ms: dict[int, float] = {}
@@ -173,7 +180,7 @@ def budgets(measured: list[Measurement], network: Network) -> list[dict[str, Any
 def main(argv: list[str]) -> int:
     """Measure, print, write the JSON; 1 when the default engine misses its budget."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks run engines", description=__doc__)
-    parser.add_argument("--network", default="lipgan")
+    parser.add_argument("--network", default="lipgan_lite")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder that --network lies in")
     parser.add_argument("--count", type=int, default=200, help="timed pictures per engine")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")

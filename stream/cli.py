@@ -239,7 +239,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", metavar="NAME", help="the network; see visavis engines list (default lipgan)")
+    parser.add_argument("--engine", metavar="NAME", help="the network; see visavis engines list (default lipgan_lite)")
 
 
 def _port(text: str) -> int:

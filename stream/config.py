@@ -97,7 +97,7 @@ class EngineConfig:
         threads: Per picture; 0 takes what helps.
     """
 
-    name: str = "lipgan"
+    name: str = "lipgan_lite"
     folder: str = ""
     backend: str = "auto"
     precision: str = "auto"

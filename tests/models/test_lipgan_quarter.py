@@ -29,7 +29,7 @@ def student() -> LoadedEngine:
 @pytest.fixture(scope="module")
 def feeds(student: LoadedEngine) -> Feeds:
     """Faces of a person neither was trained on, in speech."""
-    return bundled_feeds(96, student.mel_window)[:COUNT]
+    return bundled_feeds(student.manifest)[:COUNT]
 
 
 @pytest.fixture(scope="module")
