@@ -15,6 +15,8 @@ from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.config import ConfigError
+
 LOG_FILE = "log.jsonl"
 
 
@@ -39,9 +41,15 @@ def launched(*, bf16: bool, devices: int = 1, accelerator: str = "auto") -> Fabr
         bf16: Autocast to bfloat16, otherwise float32 throughout.
         devices: Processes, one for each GPU, or so many on the CPU; they average their gradients (DDP).
         accelerator: "cuda", "cpu", or "auto": CUDA where there is a card.
+
+    Raises:
+        ConfigError: More GPUs are asked for than there are.
     """
+    cards = torch.cuda.device_count()
     if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        accelerator = "cuda" if cards else "cpu"
+    if accelerator == "cuda" and cards < devices:
+        raise ConfigError(f"--devices {devices} on cuda, but this machine has {cards} GPUs; ask for fewer, or for cpu")
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tests.training.made import made_clip
 from tests.training.two_processes import STEPS, config_of
+from training.__main__ import main
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, load_config
 from training.lipgan import PARTS, check_shares, train_on
@@ -40,6 +41,14 @@ def test_convolutions_are_autocast_and_pictures_that_go_in_are_not_rounded(bf16:
     seen, autocast = network(picture)
     assert torch.equal(seen, picture)
     assert autocast is bf16
+
+
+@pytest.mark.unit
+def test_gpus_that_are_not_there_are_missed_by_number(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    many = str(torch.cuda.device_count() + 1)
+    asked = ["lipgan", "--config", "quick", "--cache", str(tmp_path), "--run", str(tmp_path / "run")]
+    assert main([*asked, "--devices", many, "--accelerator", "cuda"]) == 2
+    assert f"--devices {many} on cuda, but this machine has " in capsys.readouterr().err
 
 
 @pytest.mark.unit
