@@ -136,7 +136,7 @@ def test_a_first_export_that_is_refused_leaves_nothing(checkpoint: Path, monkeyp
 
 
 def test_a_bad_quantisation_is_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def saturated(graph: Any, _calibration: Any) -> Any:
+    def saturated(graph: Any, *_given: Any) -> Any:
         return _clamp_inputs(graph)
 
     monkeypatch.setattr(graphs, "quantise", saturated)
