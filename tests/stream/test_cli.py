@@ -181,6 +181,8 @@ def test_demo_writes_the_dubbed_clip_and_both_side_by_side(tmp_path: Path, capsy
 
 INTERRUPTED = """
 import os, signal, sys
+# A shell starts what runs in the background with this signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from stream import dub_commands
 from stream.cli import main
 from tests.stream.fake_faces import FakeFinder
