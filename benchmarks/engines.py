@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write_result
-from benchmarks.pictures import in_crop
-from kernels.crop import crop_face, crop_transform, generator_input
+from kernels.crop import crop_face, crop_transform, generator_input, in_crop
 from kernels.mel import MelWindow
 from kernels.mouth import close_mouth
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine

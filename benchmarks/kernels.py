@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write_result
-from benchmarks.pictures import copied, in_crop, open_face, smooth_planes
-from kernels.crop import crop_face, crop_face_definition, crop_transform, generator_input
+from benchmarks.pictures import copied, open_face, smooth_planes
+from kernels.crop import crop_face, crop_face_definition, crop_transform, generator_input, in_crop
 from kernels.mel import StreamingMel, mel_spectrogram, mel_spectrogram_definition, window_at
 from kernels.mouth import close_mouth
 from kernels.paste import mouth_mask, paste_face, paste_face_definition, resting_mask

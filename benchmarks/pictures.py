@@ -77,11 +77,6 @@ def face(
     return np.asarray(points @ turn.T * eyes_px + (centre_x, centre_y), np.float32)
 
 
-def in_crop(landmarks: NDArray[np.float32], to_crop: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Map landmarks to pixels of the crop."""
-    return (landmarks @ to_crop[:, :2].T + to_crop[:, 2]).astype(np.float32)
-
-
 def noise_planes(height: int, width: int, seed: int = 0, *, strided: bool = False) -> Planes:
     """Return planes of noise, as views into wider rows when strided."""
     rng = np.random.default_rng(seed)

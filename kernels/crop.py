@@ -76,6 +76,11 @@ def crop_transform(landmarks: Landmarks, size: int) -> NDArray[np.float32]:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], np.float32)
 
 
+def in_crop(landmarks: Landmarks, to_crop: NDArray[np.float32]) -> Landmarks:
+    """Points float32 [n, 2], x first, in pixels of the crop that the map [2, 3] leads to."""
+    return np.asarray(landmarks @ to_crop[:, :2].T + to_crop[:, 2], np.float32)
+
+
 def crop_face(planes: Planes, to_crop: NDArray[np.float32], size: int, colour: Colour = BT601_LIMITED) -> Rgb:
     """Cut a face out of a frame.
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.crop import crop_face, generator_input
+from kernels.crop import crop_face, generator_input, in_crop
 from kernels.identity import IdentityBank
 from kernels.mel import SILENCE
 from kernels.mouth import close_mouth
@@ -188,28 +188,23 @@ class RenderStage:
     def _identity(self, face: FaceCrop, original: Rgb) -> Rgb:
         if self._identity_policy == "same_frame":
             return original
-        in_crop = (face.landmarks @ face.to_crop[:, :2].T).astype(np.float32)
-        return self._speakers[face.face_id].reference.choose(face.pts_ns, in_crop, original)
+        points = in_crop(face.landmarks, face.to_crop)
+        return self._speakers[face.face_id].reference.choose(face.pts_ns, points, original)
 
     def _shown(self, face: FaceCrop, original: Rgb) -> Rgb:
         """The crop itself, or with its mouth shut for a generator from which nothing is hidden."""
         if self._mask_row != self._size:
             return original
-        return close_mouth(original, _in_crop(face))
+        return close_mouth(original, in_crop(face.landmarks, face.to_crop))
 
     def _paste(self, frame: VideoFrame, face: FaceCrop, original: Rgb, picture: Rgb) -> None:
-        in_crop = _in_crop(face)
-        mask, resting = mouth_mask(in_crop, self._size), resting_mask(in_crop, self._size)
+        points = in_crop(face.landmarks, face.to_crop)
+        mask, resting = mouth_mask(points, self._size), resting_mask(points, self._size)
         alpha = self._speakers[face.face_id].alpha
         before = None if alpha >= 1.0 else tuple(plane.copy() for plane in frame.planes)
         region = paste_face(frame.planes, picture, original, face.to_crop, mask, frame.colour, resting=resting)
         if before is not None and not region.is_empty:
             _fade_back(frame.planes, before, region, alpha)
-
-
-def _in_crop(face: FaceCrop) -> NDArray[np.float32]:
-    """Landmarks [478, 2] in pixels of the crop."""
-    return np.asarray(face.landmarks @ face.to_crop[:, :2].T + face.to_crop[:, 2], np.float32)
 
 
 def _trained_identity(engine: Engine) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from training.config import ConfigError
+from training.config import ConfigError, build
 
 CHECKPOINT_FILE = "checkpoint.pt"
 
@@ -24,7 +25,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; the caller restores `torch_rng` when it resumes.
+    """Read a checkpoint onto the CPU; `restore_parts` puts it in place.
 
     Raises:
         ConfigError: Missing or broken file.
@@ -36,3 +37,28 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, OSError) as error:
         raise ConfigError(f"{path} is no whole checkpoint ({error}); delete it and resume from another") from error
     return state
+
+
+def check_network(state: dict[str, Any], wanted: object) -> None:
+    """Hold a checkpoint's network against the one that a run's config asks for.
+
+    Raises:
+        ConfigError: It is another.
+    """
+    network = state["config"]["network"]
+    if build(type(wanted), network, "the checkpoint") != wanted:
+        raise ConfigError(f"the checkpoint's network is {network}; start a new run folder")
+
+
+def restore_parts(owner: Any, parts: Iterable[str], state: dict[str, Any]) -> None:  # noqa: ANN401 - any trainer
+    """Put a checkpoint's parts, its step and torch's random state in place.
+
+    Args:
+        owner: Has the parts as attributes, and `step`.
+        parts: Names of what has a `load_state_dict`.
+        state: From `load_checkpoint`.
+    """
+    for name in parts:
+        getattr(owner, name).load_state_dict(state[name])
+    owner.step = state["step"]
+    torch.set_rng_state(state["torch_rng"])

@@ -26,7 +26,7 @@ from models.graphs import fold_batch_norm
 from models.layers import ConvBlock, TransposedBlock
 from models.lipgan import LipGanGenerator
 from models.manifest import sha256_of
-from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import ConfigError, LipganConfig
 from training.data.cache import CachedClip, CachedPortraits, CachedSpeech, load_clips, load_portraits, load_speech
 from training.data.sampler import Batch, Sampler
@@ -38,12 +38,11 @@ from training.lipgan import (
     Trainer,
     check_size,
     generator_losses,
-    mouth_box,
     new_trainer,
     train_gauge,
-    unlatticed,
 )
-from training.loop import RunLog, average, learning_rate_at, onto, set_learning_rate
+from training.loop import RunLog, average, begun, learning_rate_at, onto, set_learning_rate
+from training.losses import mouth_box, unlatticed
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +161,8 @@ def distil_on(
     stop_after: int | None = None,
 ) -> Path:
     """Train from clips in memory; see `distil`."""
-    checkpoint, settings = run / CHECKPOINT_FILE, config.student.run
-    if checkpoint.exists() and not resume:
-        raise ConfigError(f"{run} holds a run already; pass --resume, or another --run folder")
-    run.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(settings.threads)
-    torch.set_flush_denormal(True)
+    settings = config.student.run
+    checkpoint = begun(run, settings.threads, resume=resume)
     check_size(clips, config.student)
     distiller = new_distiller(config, teacher)
     student = distiller.student

@@ -29,18 +29,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.sync_expert import EMBEDDING, RUN_FRAMES, SyncExpert, SyncExpertConfig
-from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
 from training.config import ConfigError, build, read_config
 from training.data.cache import CachedClip, CachedPortraits, CachedSpeech, load_clips, load_portraits, load_speech
 from training.data.head_clips import each_head
 from training.data.runs import Stretches, StretchMix, StretchSampler, shrunk
+from training.data.sampler import MEAN_WIDTH
 from training.gauge import gauge_loss
-from training.loop import RunLog, average, launched, learning_rate_at, onto, set_learning_rate
+from training.loop import RunLog, average, begun, launched, learning_rate_at, onto, set_learning_rate
 from training.sync_curve import off_sync_accuracy, shift_curve
 
 # Runs closer than this share most of their pictures: neither true nor false.
 HARD_FROM = 3
-MEAN_WIDTH = 0.55
 Floats = NDArray[np.float32]
 
 PARTS = ("expert", "averaged", "see_mouth", "hear_mouth", "adam")
@@ -148,12 +148,8 @@ class ExpertTrainer:
         Raises:
             ConfigError: The checkpoint belongs to another network.
         """
-        if build(SyncExpertConfig, state["config"]["network"], "the checkpoint") != self.config.network:
-            raise ConfigError(f"the checkpoint's network is {state['config']['network']}; start a new run folder")
-        for name in PARTS:
-            getattr(self, name).load_state_dict(state[name])
-        self.step = state["step"]
-        torch.set_rng_state(state["torch_rng"])
+        check_network(state, self.config.network)
+        restore_parts(self, PARTS, state)
 
 
 def load_expert_config(name_or_path: str) -> ExpertConfig:
@@ -200,13 +196,7 @@ def train_expert_on(
     stop_after: int | None = None,
 ) -> Path:
     """Train from material in memory; see `train_expert`."""
-    checkpoint = run / CHECKPOINT_FILE
-    if checkpoint.exists() and not resume:
-        raise ConfigError(f"{run} holds a run already; pass --resume, or another --run folder")
-    run.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(config.run.threads)
-    # Denormal gradients cost a fifth of a step.
-    torch.set_flush_denormal(True)
+    checkpoint = begun(run, config.run.threads, resume=resume)
     trainer = new_expert_trainer(config)
     sampler = StretchSampler(
         material.clips,

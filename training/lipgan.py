@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from models.catalogue import WEIGHTS
 from models.checkpoint import load_generator
 from models.generators import masks, window_of
-from models.lipgan import FACE_SIZE, LipGanConfig, SyncDiscriminator, contrastive_loss
+from models.lipgan import LipGanConfig, SyncDiscriminator, contrastive_loss
 from models.lipgan_lite import LipGanLite, LipGanLiteConfig
 from models.sync_expert import RUN_FRAMES, SyncExpert, expert_loss, load_expert
-from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from training.config import ConfigError, LipganConfig, LossConfig, NetworkConfig, as_dict, build
+from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
+from training.config import ConfigError, LipganConfig, as_dict
 from training.data.cache import (
     CachedClip,
     CachedPortraits,
@@ -47,14 +47,13 @@ from training.data.run_batches import RunSampler
 from training.data.sampler import Batch, Sampler
 from training.gauge import MouthGauge, gauge_loss
 from training.glance import glance
-from training.loop import RunLog, average, launched, learning_rate_at, onto, set_learning_rate
+from training.loop import RunLog, average, begun, launched, learning_rate_at, onto, set_learning_rate
+from training.losses import edge_loss, judged, mouth_box, moved_loss, unlatticed, weighed
 from training.networks import Listener, TrainedGenerator, new_generator
 from training.quality import QualityJudge, feature_loss, judge_loss
 
 # Rolling the batch pairs every picture with the sound of another sample (LipGAN rolls by 10).
 ROLL = 10
-# Rows and columns of the crop that hold mouth and chin, as shares of its side.
-MOUTH_BOX = ((48 / 96, 92 / 96), (22 / 96, 74 / 96))
 PARTS = (
     "generator",
     "averaged",
@@ -74,8 +73,6 @@ GAUGE_SEED_OFFSET = 1_000_003
 PROCESS_SEED_OFFSET = 15_485_863
 GRADIENT_LIMIT = 5.0
 JUDGE_BETAS = (0.5, 0.99)
-# What was moved is compared at a quarter of the crop's resolution.
-COARSE = 4
 FEATURES_WEIGHT = 5.0
 """Of the quality judge's features against its score."""
 
@@ -128,12 +125,8 @@ class Trainer:
         Raises:
             ConfigError: The checkpoint belongs to another network.
         """
-        if build(NetworkConfig, state["config"]["network"], "the checkpoint") != self.config.network:
-            raise ConfigError(f"the checkpoint's network is {state['config']['network']}; start a new run folder")
-        for name in PARTS:
-            getattr(self, name).load_state_dict(state[name])
-        self.step = state["step"]
-        torch.set_rng_state(state["torch_rng"])
+        check_network(state, self.config.network)
+        restore_parts(self, PARTS, state)
 
 
 def train(
@@ -197,13 +190,7 @@ def train_on(
     fabric: Fabric | None = None,
 ) -> Path:
     """Train from clips in memory; see `train`."""
-    checkpoint = run / CHECKPOINT_FILE
-    if checkpoint.exists() and not resume:
-        raise ConfigError(f"{run} holds a run already; pass --resume, or another --run folder")
-    run.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(config.run.threads)
-    # Denormal gradients cost 20 % of a step.
-    torch.set_flush_denormal(True)
+    checkpoint = begun(run, config.run.threads, resume=resume)
     check_size(clips, config)
     trainer = new_trainer(config, fabric)
     fabric = trainer.fabric
@@ -229,7 +216,6 @@ def train_on(
         if fabric.is_global_zero:
             train_gauge(trainer, sampler, run)
         trainer.gauge.load_state_dict(fabric.broadcast(trainer.gauge.state_dict()))
-    trainer.gauge.requires_grad_(requires_grad=False).eval()
     last = min(config.run.steps, stop_after or config.run.steps)
     began_s = time.perf_counter()
     with RunLog(run, silent=not fabric.is_global_zero) as log:
@@ -263,7 +249,7 @@ def new_trainer(config: LipganConfig, fabric: Fabric | None = None) -> Trainer:
     listener = Listener(generator.sound.out_channels, 2)
     generator_adam = torch.optim.Adam([*generator.parameters(), *listener.parameters()], config.run.learning_rate)
     discriminator_adam = torch.optim.Adam(discriminator.parameters(), config.run.learning_rate)
-    gauge = MouthGauge()
+    gauge = MouthGauge().eval().requires_grad_(requires_grad=False)
     quality = QualityJudge()
     quality_adam = torch.optim.Adam(quality.parameters(), config.run.learning_rate, betas=JUDGE_BETAS)
     networks = dict(zip(SHARED, (generator, listener, discriminator, quality), strict=True))
@@ -348,8 +334,9 @@ def begin_with(trainer: Trainer, weights: Path) -> None:
 
 
 def train_gauge(trainer: Trainer, sampler: Sampler, run: Path) -> None:
-    """Teach the mouth gauge on targets, in one process."""
+    """Teach the mouth gauge on targets, in one process; before and after, it is frozen."""
     config = trainer.config.run
+    trainer.gauge.requires_grad_(requires_grad=True)
     adam = torch.optim.Adam(trainer.gauge.parameters(), 1e-3)
     with RunLog(run) as log:
         for step in range(config.gauge_steps):
@@ -363,6 +350,7 @@ def train_gauge(trainer: Trainer, sampler: Sampler, run: Path) -> None:
             adam.step()
             if (step + 1) % config.log_every == 0:
                 log.write({"gauge_step": step + 1, "gauge_error": loss.item()})
+    trainer.gauge.requires_grad_(requires_grad=False)
 
 
 def train_step(
@@ -405,32 +393,6 @@ def train_step(
     return {name: value.item() for name, value in losses.items()} | {"total": total.item()} | judges
 
 
-def weighed(losses: dict[str, Tensor], weights: LossConfig) -> Tensor:
-    """The sum of the losses, each with its weight."""
-    return torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
-
-
-def moved_loss(places: Tensor, face: Tensor, target: Tensor) -> Tensor:
-    """Error of what was moved from either picture before anything is painted, seen coarsely in the mouth box.
-
-    Args:
-        places: [N, 2, 2, rows, S], see `LipGanLite.drawn`.
-        face: [N, 6, S, S].
-        target: [N, 3, S, S].
-    """
-    rows = places.shape[3] // COARSE
-    wanted = mouth_box(nn.functional.avg_pool2d(target, COARSE))
-    hidden = target.shape[2] // COARSE - rows
-    error = target.new_zeros(())
-    for i, shown in enumerate((face[:, 3:], face[:, :3])):
-        coarse = nn.functional.avg_pool2d(places[:, i], COARSE).permute(0, 2, 3, 1)
-        moved = nn.functional.grid_sample(
-            nn.functional.avg_pool2d(shown, COARSE), coarse, padding_mode="border", align_corners=False
-        )
-        error = error + (mouth_box(nn.functional.pad(moved, (0, 0, hidden, 0))) - wanted).abs().mean()
-    return error
-
-
 def run_losses(trainer: Trainer, picture: Tensor, target: Tensor, span: Tensor) -> dict[str, Tensor]:
     """What only neighbours can tell: whether lips move with the sound, and whether anything else moves.
 
@@ -450,12 +412,6 @@ def run_losses(trainer: Trainer, picture: Tensor, target: Tensor, span: Tensor) 
         with trainer.fabric.autocast():
             losses["expert"] = expert_loss(trainer.expert, in_fives(unlatticed(picture)), span)
     return losses
-
-
-def edge_loss(picture: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error of the differences of neighbouring pixels in the mouth box."""
-    error = mouth_box(picture - target)
-    return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
 
 
 def quality_step(trainer: Trainer, picture: Tensor, target: Tensor) -> float:
@@ -499,26 +455,6 @@ def generator_losses(
         "edges": edge_loss(picture, target),
         "quality": quality_loss(trainer, picture, target) if trainer.looked_at else picture.new_zeros(()),
     }
-
-
-def mouth_box(picture: Tensor) -> Tensor:
-    """The part of [N, C, S, S] that holds mouth and chin."""
-    (top, bottom), (left, right) = ((round(edge * picture.shape[2]) for edge in edges) for edges in MOUTH_BOX)
-    return picture[:, :, top:bottom, left:right]
-
-
-def judged(picture: Tensor) -> Tensor:
-    """[N, 3, S, S] at the size that the sync discriminator reads."""
-    return nn.functional.adaptive_avg_pool2d(picture, FACE_SIZE) if picture.shape[2] != FACE_SIZE else picture
-
-
-def unlatticed(picture: Tensor) -> Tensor:
-    """Take the finest checkerboard out of [N, C, H, W] by (1 2 1)/4: a judge must not be paid with dots."""
-    line = picture.new_tensor([0.25, 0.5, 0.25])
-    kernel = torch.outer(line, line).expand(picture.shape[1], 1, 3, 3)
-    return nn.functional.conv2d(
-        nn.functional.pad(picture, (1, 1, 1, 1), mode="replicate"), kernel, groups=picture.shape[1]
-    )
 
 
 def sound_loss(trainer: Trainer, mel: Tensor, mouth: Tensor) -> Tensor:

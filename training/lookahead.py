@@ -21,14 +21,14 @@ from torch import nn
 
 from kernels.mel import MelWindow
 from models.lipgan import LipGanConfig, sound_encoder
-from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, restore_parts, save_checkpoint
 from training.config import ConfigError, MixConfig, RunConfig
 from training.data.cache import CachedClip, load_clips, load_speech
 from training.data.sampler import Sampler
 from training.gauge import gauge_loss
 from training.glance import windows
 from training.intervals import Figure, Interval, averaged, figure, over_clips, pearson
-from training.loop import RunLog, average, learning_rate_at, set_learning_rate
+from training.loop import RunLog, average, calculate_with, learning_rate_at, set_learning_rate
 from training.mouths import best_offset_ms, lagged
 
 LOOK_AHEADS_MS = (0, 40, 80, 120, 200)
@@ -49,6 +49,7 @@ HEADINGS = {
     "width_r_less": "width, less {last} ms",
 }
 MIN_FRAMES = 25
+PARTS = ("network", "averaged", "adam")
 TOLD = ("steps", "sound_batch", "learning_rate", "final_learning_rate", "warm_up_steps", "ema_decay")
 RUN = RunConfig(
     steps=600,
@@ -87,7 +88,7 @@ class Ear:
 
     def state(self, run: RunConfig) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        parts = {name: getattr(self, name).state_dict() for name in ("network", "averaged", "adam")}
+        parts = {name: getattr(self, name).state_dict() for name in PARTS}
         return {**parts, "step": self.step, "run": asdict(run), "window": asdict(self.window)}
 
     def restore(self, state: dict[str, Any], run: RunConfig) -> None:
@@ -98,10 +99,7 @@ class Ear:
         """
         if (state["run"], state["window"]) != (asdict(run), asdict(self.window)):
             raise ConfigError("the folder holds ears that were trained otherwise; choose another --out")
-        for name in ("network", "averaged", "adam"):
-            getattr(self, name).load_state_dict(state[name])
-        self.step = state["step"]
-        torch.set_rng_state(state["torch_rng"])
+        restore_parts(self, PARTS, state)
 
 
 def look_ahead(
@@ -160,9 +158,7 @@ def train_ear(run: RunConfig, sampler: Sampler, window: MelWindow, folder: Path)
     Raises:
         ConfigError: The folder holds another ear.
     """
-    torch.set_num_threads(run.threads)
-    # Denormal gradients cost a fifth of a step.
-    torch.set_flush_denormal(True)
+    calculate_with(run.threads)
     folder.mkdir(parents=True, exist_ok=True)
     ear, checkpoint = new_ear(run, window), folder / CHECKPOINT_FILE
     if checkpoint.exists():

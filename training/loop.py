@@ -15,6 +15,7 @@ from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.checkpoint import CHECKPOINT_FILE
 from training.config import ConfigError
 
 LOG_FILE = "log.jsonl"
@@ -58,6 +59,29 @@ def launched(*, bf16: bool, devices: int = 1, accelerator: str = "auto") -> Fabr
     )
     fabric.launch()
     return fabric
+
+
+def begun(run: Path, threads: int, *, resume: bool) -> Path:
+    """Make a run's folder and say how this process calculates.
+
+    Returns:
+        Where the run's checkpoint goes.
+
+    Raises:
+        ConfigError: There is one, and it is not to be resumed.
+    """
+    checkpoint = run / CHECKPOINT_FILE
+    if checkpoint.exists() and not resume:
+        raise ConfigError(f"{run} holds a run already; pass --resume, or another --run folder")
+    run.mkdir(parents=True, exist_ok=True)
+    calculate_with(threads)
+    return checkpoint
+
+
+def calculate_with(threads: int) -> None:
+    """Torch's threads; denormal gradients, which cost a fifth of a step, become 0."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
 
 
 def onto(fabric: Fabric, *arrays: NDArray[np.float32]) -> tuple[Tensor, ...]:

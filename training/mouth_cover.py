@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kernels.crop import crop_face, crop_transform
+from kernels.crop import crop_face, crop_transform, in_crop
 from kernels.yuv import rgb_to_i420
 from models.landmarks import LandmarkNetworks
 from models.mouth_cover import CROP_SIZE, MODEL_PATH
@@ -124,7 +124,7 @@ def _faces(networks: LandmarkNetworks, path: Path, every: int) -> Iterator[Face]
             points = mesh.points[:, :2]
             to_crop = crop_transform(points, STORED_SIZE)
             crop = crop_face(rgb_to_i420(picture), to_crop, STORED_SIZE)
-            yield Face(crop, (points @ to_crop[:, :2].T + to_crop[:, 2]).astype(np.float32))
+            yield Face(crop, in_crop(points, to_crop))
 
 
 def _pictures(path: Path, every: int) -> Iterator[Rgb]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.crop import crop_face
+from kernels.crop import crop_face, in_crop
 from kernels.identity import IdentityBank
 from kernels.paste import mouth_mask, paste_face, resting_mask
 from kernels.warp import invert
@@ -109,8 +109,8 @@ class Service:
         ):
             planes = rgb_to_i420(frame)
             before = planes[0].copy(), planes[1].copy(), planes[2].copy()
-            in_crop = (points @ to_crop[:, :2].T + to_crop[:, 2]).astype(np.float32)
-            mask, resting = (each(in_crop, self.subject.size_px) for each in (mouth_mask, resting_mask))
+            at = in_crop(points, to_crop)
+            mask, resting = (each(at, self.subject.size_px) for each in (mouth_mask, resting_mask))
             paste_face(planes, crop, original, to_crop, mask, resting=resting)
             strayed += _strayed(before, planes, _reached(mask, to_crop, frame.shape[0]))
             pictures.append(i420_to_rgb(planes))
@@ -129,12 +129,12 @@ def serve(subject: Subject, footage: Footage) -> Service:
     """Crop the footage and choose the identity pictures, frame by frame, as serving would have."""
     to_crop = footage.to_crop(subject.size_px)
     originals = np.stack([crop_face(rgb_to_i420(each), to_crop, subject.size_px) for each in footage.frames])
-    in_crop = (footage.landmarks @ to_crop[:, :2].T + to_crop[:, 2]).astype(np.float32)
-    shown = shut(originals, in_crop) if subject.edits else originals
+    points = in_crop(footage.landmarks, to_crop)
+    shown = shut(originals, points) if subject.edits else originals
     if subject.identity == "same_frame":
         return Service(subject, footage, originals, shown, originals)
     bank = IdentityBank(opened=subject.identity == "open_mouth")
-    seen = zip(footage.pts_ns.tolist(), in_crop, originals, strict=True)
+    seen = zip(footage.pts_ns.tolist(), points, originals, strict=True)
     return Service(subject, footage, originals, shown, np.stack([bank.choose(*each) for each in seen]))
 
 

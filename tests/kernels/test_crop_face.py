@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.pictures import SHAPES, WIDE_OPEN, face, in_crop, noise_planes, smooth_planes
-from kernels.crop import crop_face, crop_face_definition, crop_transform, generator_input
+from benchmarks.pictures import SHAPES, WIDE_OPEN, face, noise_planes, smooth_planes
+from kernels.crop import crop_face, crop_face_definition, crop_transform, generator_input, in_crop
 from kernels.yuv import BT601_LIMITED, Colour, rgb_to_i420
 
 pytestmark = pytest.mark.unit

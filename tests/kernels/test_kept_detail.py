@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.pictures import copied, face, in_crop, smooth_planes
-from kernels.crop import crop_face, crop_transform
+from benchmarks.pictures import copied, face, smooth_planes
+from kernels.crop import crop_face, crop_transform, in_crop
 from kernels.detail import kept_detail, kept_detail_definition
 from kernels.paste import mouth_mask, paste_face, resting_mask
 from kernels.yuv import Planes

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.pictures import SHAPES, WIDE_OPEN, copied, face, in_crop, noise_planes, smooth_planes
-from kernels.crop import crop_face, crop_transform
+from benchmarks.pictures import SHAPES, WIDE_OPEN, copied, face, noise_planes, smooth_planes
+from kernels.crop import crop_face, crop_transform, in_crop
 from kernels.light import match_light, match_light_definition
 from kernels.paste import mouth_mask, paste_face, paste_face_definition
 from kernels.warp import apply, rescaled, shrink_factors, warp_definition

@@ -16,8 +16,9 @@ from training.checkpoint import load_checkpoint
 from training.config import ConfigError, LipganConfig, NetworkConfig, build, load_config
 from training.export import generator_of_run
 from training.gauge import MouthGauge
-from training.lipgan import judged, mouth_box, train_on
+from training.lipgan import train_on
 from training.loop import learning_rate_at
+from training.losses import judged, mouth_box
 from training.networks import new_generator
 
 pytestmark = pytest.mark.unit

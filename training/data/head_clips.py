@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.crop import crop_transform
+from kernels.crop import crop_transform, in_crop
 from kernels.mel import COLUMN_NS, column_at
 from kernels.yuv import BT601_LIMITED, rgb_to_i420
 from training.data.cache import TRACK_HZ, CachedClip, load_speech, save_clip
@@ -32,7 +32,6 @@ from training.data.prepare import Follower, margin_crop
 from training.data.split import portrait_paths
 
 Picture = NDArray[np.uint8]
-Points = NDArray[np.float32]
 
 HEADS_FOLDER, MESH_FOLDER = "heads", "mesh"
 RATE_HZ = 25
@@ -121,7 +120,10 @@ def head_clip(
             [margin_crop(planes, view.landmarks, crop_px)[0] for planes, view in zip(pictures, views, strict=True)]
         )
         other_landmarks = np.stack(
-            [_cropped(each.landmarks, view, crop_px) for each, view in zip(other_views, views, strict=True)]
+            [
+                in_crop(each.landmarks, crop_transform(view.landmarks, crop_px))
+                for each, view in zip(other_views, views, strict=True)
+            ]
         )
     return CachedClip(
         name=name,
@@ -136,12 +138,6 @@ def head_clip(
         others=others,
         other_landmarks=other_landmarks,
     )
-
-
-def _cropped(landmarks: Points, view: View, crop_px: int) -> Points:
-    """Landmarks in a view's crop."""
-    to_crop = crop_transform(view.landmarks, crop_px)
-    return np.asarray(landmarks @ to_crop[:, :2].T + to_crop[:, 2], np.float32)
 
 
 def _length(line: Line) -> int:

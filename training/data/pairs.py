@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from kernels.mouth import LOWER_INNER, UPPER_INNER, UPPER_LIP_SHARE, close_mouth, read_mouth
 from kernels.paste import mouth_mask
+from training.config import MixConfig
+from training.data.augment import Look, apply_look
 from training.data.cache import CachedClip, size_of
 from training.data.portraits import MouthPose, move_mouth
 
@@ -135,6 +137,17 @@ class EditedPairs:
         away = np.sqrt(((steady - steady[frame]) ** 2).sum(2).mean(1)) / size_of(clip.crops)
         away[frame] = np.inf
         return np.flatnonzero(away < SAME_POSE)
+
+
+def pairs_for(mix: MixConfig, *, masked: bool) -> Pairs:
+    """How pictures are put together for a generator whose lower half is hidden, or for one that changes a mouth."""
+    return MaskedPairs(mix.contrary_share, mix.min_identity_distance) if masked else EditedPairs(mix.contrary_share)
+
+
+def dressed(pair: Pair, look: Look, moved: Look, size: int) -> Pair:
+    """The pictures under one camera, who speaks a moment apart from the rest; uint8 [size, size, 3] each."""
+    looks = (moved, look, look)
+    return Pair(*(apply_look(each, as_, size) for each, as_ in zip(pair, looks, strict=True)))
 
 
 def contrary(

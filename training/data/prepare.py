@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.crop import crop_face, crop_transform
+from kernels.crop import crop_face, crop_transform, in_crop
 from kernels.mel import mel_spectrogram
 from kernels.yuv import BT601_LIMITED, rgb_to_i420
 from models.mouth_cover import MouthCoverNetwork
@@ -176,11 +176,11 @@ def margin_crop(
         uint8 RGB [M, M, 3] with M = scale * (crop_px + 2 * margin), and [478, 2] in crop pixels without margin.
     """
     to_crop = crop_transform(landmarks, crop_px * scale)
-    inside = landmarks @ to_crop[:, :2].T + to_crop[:, 2]
+    inside = in_crop(landmarks, to_crop)
     wide = to_crop.copy()
     wide[:, 2] += margin_px(crop_px) * scale
     size = scale * (crop_px + 2 * margin_px(crop_px))
-    return crop_face(planes, wide, size, BT601_LIMITED), inside.astype(np.float32)
+    return crop_face(planes, wide, size, BT601_LIMITED), inside
 
 
 def prepare_portraits(

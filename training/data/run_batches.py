@@ -12,15 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.crop import generator_input
 from kernels.mel import LIPGAN_WINDOW, NS_PER_S, MelWindow, column_at, window_at
 from models.sync_expert import RUN_FRAMES, SPAN
 from training.config import MixConfig
-from training.data.augment import Look, Mel, apply_look, augment_mel, draw_look, jitter, silence_mel
+from training.data.augment import Look, Mel, augment_mel, draw_look, jitter, silence_mel
 from training.data.cache import TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech
-from training.data.pairs import EditedPairs, MaskedPairs, Pair, Pairs
+from training.data.pairs import Pair, dressed, pairs_for
 from training.data.runs import HALF, ClipPool, SpeechPool, nearest_poses
-from training.data.sampler import CLOSED_MARGIN, TEMPO_COLUMNS, Batch
+from training.data.sampler import CLOSED_MARGIN, TEMPO_COLUMNS, Batch, batch_of
 
 # Columns to either side of a run's middle: two pictures of at most 44 ms, rounded up.
 REACH = 8
@@ -69,9 +68,7 @@ class RunSampler:
     ) -> None:
         self._mix, self._seed, self._size, self._window = mix, seed, size, window
         self._mask_row = size // 2 if masked else size
-        self._pairs: Pairs = (
-            MaskedPairs(mix.contrary_share, mix.min_identity_distance) if masked else EditedPairs(mix.contrary_share)
-        )
+        self._pairs = pairs_for(mix, masked=masked)
         self._clips, self._heads = ClipPool(clips, RUN_FRAMES), ClipPool(heads, RUN_FRAMES)
         self._portraits, self._speech = portraits, SpeechPool(speech)
 
@@ -84,12 +81,11 @@ class RunSampler:
         """
         rng = np.random.default_rng([self._seed, step, 2])
         runs = [self._dressed(self._run(rng), rng) for _ in range(max(1, count // RUN_FRAMES))]
-        pairs = [pair for run in runs for pair in run.pairs]
-        pictures = Batch(
-            face=np.stack([generator_input(each.identity, each.shown, self._mask_row) for each in pairs]),
-            target=np.stack([each.target for each in pairs]).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255),
-            mel=np.stack([mel for run in runs for mel in run.mel])[:, None].astype(np.float32),
-            mouth=np.array([mouth for run in runs for mouth in run.mouths], np.float32),
+        pictures = batch_of(
+            [pair for run in runs for pair in run.pairs],
+            [mel for run in runs for mel in run.mel],
+            [mouth for run in runs for mouth in run.mouths],
+            self._mask_row,
         )
         return RunBatch(pictures, np.stack([run.span for run in runs])[:, None].astype(np.float32))
 
@@ -160,10 +156,7 @@ class RunSampler:
     def _dressed(self, run: _Run, rng: np.random.Generator) -> _Run:
         look = draw_look(rng) if self._mix.picture_augment else Look()
         moved = jitter(look, rng) if self._mix.picture_augment else look
-        pairs = [
-            Pair(*(apply_look(each, as_, self._size) for each, as_ in zip(pair, (moved, look, look), strict=True)))
-            for pair in run.pairs
-        ]
+        pairs = [dressed(pair, look, moved, self._size) for pair in run.pairs]
         return _Run(pairs, run.mel, run.span, run.mouths)
 
 

@@ -17,6 +17,7 @@ from kernels.mel import NS_PER_S, MelWindow, window_at
 from models.sync_expert import RUN_FRAMES, RUN_RATE_HZ, SPAN
 from training.data.augment import Look, Mel, apply_look, augment_mel, draw_look, jitter, silence_mel
 from training.data.cache import TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech, margin_px, size_of
+from training.data.sampler import nearest_pose
 
 Pictures = NDArray[np.uint8]
 
@@ -29,8 +30,6 @@ LATEST = 1.1
 # Room for a tempo change of a tenth on both sides of the span, in columns.
 WIDE = MelWindow(SPAN.columns + 4, SPAN.look_ahead + 2)
 SILENT_SHARE = 0.1
-# Two mouths are alike within these: opening, width scale.
-ALIKE = (0.02, 0.06)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +212,7 @@ class SpeechPool:
 
 def nearest_poses(portraits: CachedPortraits, mouths: NDArray[np.float32]) -> list[int]:
     """The portraits' pose that is nearest to each mouth [T, 2]."""
-    poses = np.stack([portraits.openings, portraits.width_scales], 1)
-    away = (((mouths[:, None] - poses) / ALIKE) ** 2).sum(2)
-    return [int(each) for each in away.argmin(1)]
+    return [nearest_pose(portraits, *map(float, each)) for each in mouths]
 
 
 def stretch_starts(pts_ns: NDArray[np.int64], frames: int) -> NDArray[np.intp]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from kernels.crop import generator_input
 from kernels.mel import LIPGAN_WINDOW, NS_PER_S, MelWindow, window_at
 from training.config import MixConfig
-from training.data.augment import Look, Mel, apply_look, augment_mel, draw_look, jitter, silence_mel
+from training.data.augment import Look, Mel, augment_mel, draw_look, jitter, silence_mel
 from training.data.cache import TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech
-from training.data.pairs import EditedPairs, MaskedPairs, Pair, Pairs
+from training.data.pairs import Pair, dressed, pairs_for
 
 # Room for a tempo change of a tenth on both sides of the window, in columns.
 TEMPO_COLUMNS = 3
@@ -109,9 +109,7 @@ class Sampler:
     ) -> None:
         self._window = window
         self._mask_row = size // 2 if masked else size
-        self._pairs: Pairs = (
-            MaskedPairs(mix.contrary_share, mix.min_identity_distance) if masked else EditedPairs(mix.contrary_share)
-        )
+        self._pairs = pairs_for(mix, masked=masked)
         self._wide = MelWindow(window.columns + 2 * TEMPO_COLUMNS, window.look_ahead + TEMPO_COLUMNS)
         self._portraits, self._mix, self._speech = portraits, mix, speech
         self._seed, self._size = seed, size
@@ -127,15 +125,8 @@ class Sampler:
         """The batch of one step."""
         rng = np.random.default_rng([self._seed, step])
         samples = [self._sample(rng) for _ in range(count)]
-        return Batch(
-            face=np.stack(
-                [generator_input(each.pictures.identity, each.pictures.shown, self._mask_row) for each in samples]
-            ),
-            target=np.stack([each.pictures.target for each in samples]).transpose(0, 3, 1, 2).astype(np.float32)
-            / _FULL,
-            mel=np.stack([each.mel for each in samples])[:, None].astype(np.float32),
-            mouth=np.array([each.mouth for each in samples], np.float32),
-        )
+        pictures, mel, mouth = zip(*((each.pictures, each.mel, each.mouth) for each in samples), strict=True)
+        return batch_of(pictures, mel, mouth, self._mask_row)
 
     def sounds(self, step: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mel windows [N, 1, 80, T] of recordings, real clips and silence, and the mouths [N, 2] that go with them."""
@@ -212,7 +203,7 @@ class Sampler:
         assert self._portraits is not None
         heard = self._heard(rng)
         person = int(rng.integers(len(self._portraits.names)))
-        target = self._nearest_pose(heard.opening, heard.width_scale)
+        target = nearest_pose(self._portraits, heard.opening, heard.width_scale)
         pair = self._pairs.of_portrait(self._portraits.crops[person], self._portraits.openings, target, rng)
         # The portrait's own mouth width is not the speaker's; the gauge learns only the opening here.
         mouth = (float(self._portraits.openings[target]), np.nan)
@@ -222,7 +213,7 @@ class Sampler:
         mel = silence_mel(self._window.columns, rng)
         if from_portrait and self._portraits is not None:
             crops = self._portraits.crops[int(rng.integers(len(self._portraits.names)))]
-            target = self._nearest_pose(0.0, float(rng.uniform(0.93, 1.04)))
+            target = nearest_pose(self._portraits, 0.0, float(rng.uniform(0.93, 1.04)))
             mouth = (float(self._portraits.openings[target]), np.nan)
             return self._dress(self._pairs.of_portrait(crops, self._portraits.openings, target, rng), mel, mouth, rng)
         from_heads = bool(self._heads.clips) and rng.random() < self._mix.heads_share
@@ -232,11 +223,6 @@ class Sampler:
         frame = int(rng.choice(pool.closed[index]))
         mouth = pool.mouth(index, frame)
         return self._dress(self._pairs.of_clip(clip, frame, rng), mel, mouth, rng)
-
-    def _nearest_pose(self, opening: float, width_scale: float) -> int:
-        assert self._portraits is not None
-        away = (self._portraits.openings - opening) ** 2 / 0.02**2
-        return int(np.argmin(away + (self._portraits.width_scales - width_scale) ** 2 / 0.06**2))
 
     def _mel(self, pool: _Pool, index: int, frame: int, rng: np.random.Generator) -> Mel:
         clip = pool.clips[index]
@@ -250,10 +236,23 @@ class Sampler:
     def _dress(self, pair: Pair, mel: Mel, mouth: tuple[float, float], rng: np.random.Generator) -> _Sample:
         look = draw_look(rng) if self._mix.picture_augment else Look()
         moved = jitter(look, rng) if self._mix.picture_augment else look
-        pictures = Pair(
-            *(apply_look(each, as_, self._size) for each, as_ in zip(pair, (moved, look, look), strict=True))
-        )
-        return _Sample(pictures, mel, mouth)
+        return _Sample(dressed(pair, look, moved, self._size), mel, mouth)
+
+
+def batch_of(pairs: Sequence[Pair], mel: Sequence[Mel], mouths: Sequence[tuple[float, float]], mask_row: int) -> Batch:
+    """Samples one after the other; `mask_row` as `generator_input` takes it."""
+    return Batch(
+        face=np.stack([generator_input(each.identity, each.shown, mask_row) for each in pairs]),
+        target=np.stack([each.target for each in pairs]).transpose(0, 3, 1, 2).astype(np.float32) / _FULL,
+        mel=np.stack(mel)[:, None].astype(np.float32),
+        mouth=np.array(mouths, np.float32),
+    )
+
+
+def nearest_pose(portraits: CachedPortraits, opening: float, width_scale: float) -> int:
+    """The portraits' pose that is nearest to a mouth."""
+    away = (portraits.openings - opening) ** 2 / ALIKE[0] ** 2
+    return int(np.argmin(away + (portraits.width_scales - width_scale) ** 2 / ALIKE[1] ** 2))
 
 
 def _pool(clips: Sequence[CachedClip]) -> _Pool:
