@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,21 @@ SHARES = ("paint", "target", "identity")
 
 FLOW_CELLS = 2.0
 """Cells of the finest grid that a flow of 1 moves by: flows are then of the size that weights begin with."""
+
+
+class Drawn(NamedTuple):
+    """A picture and what it was made of.
+
+    Attributes:
+        picture: Float [N, 3, S, S] in [0, 1], RGB.
+        places: Float [N, 2, 2, rows, S]: for the picture to change and for the other one, x and y of the source in
+            [-1, 1] as `grid_sample` takes them with corners not aligned.
+        shares: Float [N, 3, rows, S]: how much of each pixel comes from each of `SHARES`.
+    """
+
+    picture: Tensor
+    places: Tensor
+    shares: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,15 +217,10 @@ class LipGanLite(nn.Module):
         Returns:
             float [N, 3, S, S] in [0, 1], RGB. Rows above the blend are the second picture's own.
         """
-        return self.drawn(face, mel)[0]
+        return self.drawn(face, mel).picture
 
-    def drawn(self, face: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, and where each pixel of the drawn rows came from.
-
-        Returns:
-            The picture, and float [N, 2, 2, rows, S]: for the picture to change and for the other one, x and y of
-            the source in [-1, 1] as `grid_sample` takes them with corners not aligned.
-        """
+    def drawn(self, face: Tensor, mel: Tensor) -> Drawn:
+        """As `forward`, and where each pixel of the drawn rows came from."""
         identity, target = face[:, :3], face[:, 3:]
         first = self.config.crop_px - self.drawn_share.shape[2]
         features = self._features(face, self.sound(mel))
@@ -224,7 +234,7 @@ class LipGanLite(nn.Module):
         painted = sum(shares[:, i : i + 1] * source for i, source in enumerate(sources))
         known = target[:, :, first:]
         blended = known + self.drawn_share * (painted - known)
-        return torch.cat([target[:, :, :first], blended], dim=2), places
+        return Drawn(torch.cat([target[:, :, :first], blended], dim=2), places, shares)
 
     def _features(self, face: Tensor, sound: Tensor) -> Tensor:
         """Features [N, C, rows, S / 4] of the rows that are drawn."""

@@ -56,6 +56,8 @@ class MixConfig:
         speech_share: Of the sounds that move portraits and teach the sound encoder, those of recordings; with them
             and with real frames none where the cache has no recordings.
         silence_share: Closed mouths with silence or room noise.
+        closure_share: Of the moments drawn from a recording, those with p, b or m; of the frames drawn from a clip,
+            those with the mouth closed. Lips meet so shortly that a mean of what a sound may mean leaves them open.
         picture_augment: Flip, colour, blur, shift and JPEG on the pictures.
         mel_augment: Gain, equaliser, noise, formant shift, tempo and masks on the mel windows.
         contrary_share: Samples whose identity is drawn in proportion to how far its mouth is from the target's:
@@ -68,6 +70,7 @@ class MixConfig:
     heads_share: float = 0.0
     speech_share: float = 0.65
     silence_share: float = 0.12
+    closure_share: float = 0.0
     picture_augment: bool = True
     mel_augment: bool = True
     contrary_share: float = 0.6
@@ -88,6 +91,7 @@ class LossConfig:
         gauge: Error of the mouth gauge's reading (opening, width) of the generated picture.
         edges: Mean absolute error of the differences of neighbouring pixels in the mouth box.
         moved: Coarse error of what "lite" has moved, before it paints.
+        mixed: Total variation of the shares that "lite" mixes its sources by: edges may be sharp, but not beaded.
         quality: Score and features of the quality judge.
         quality_from_step: Before it, no quality judge: it would find every picture drawn.
         expert: 1 - similarity of drawn lips and sound by the frozen sync expert, which needs `frames = 5`.
@@ -102,6 +106,7 @@ class LossConfig:
     sound: float = 0.1
     edges: float = 0.0
     moved: float = 0.5
+    mixed: float = 0.0
     quality: float = 0.0
     quality_from_step: int = 0
     expert: float = 0.0

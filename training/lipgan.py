@@ -48,7 +48,7 @@ from training.data.sampler import Batch, Sampler
 from training.gauge import MouthGauge, gauge_loss
 from training.glance import glance
 from training.loop import RunLog, average, begun, launched, learning_rate_at, onto, set_learning_rate
-from training.losses import edge_loss, judged, mouth_box, moved_loss, unlatticed, weighed
+from training.losses import edge_loss, judged, mixed_loss, mouth_box, moved_loss, unlatticed, weighed
 from training.networks import Listener, TrainedGenerator, new_generator
 from training.quality import QualityJudge, feature_loss, judge_loss
 
@@ -368,16 +368,17 @@ def train_step(
     face, target, mel, mouth = onto(fabric, batch.face, batch.target, batch.mel, batch.mouth)
     _set_learning_rate(trainer)
     seen = face.to(memory_format=torch.channels_last)
-    places = None
+    drawn = None
     # Fabric opens autocast for `forward` itself, for other methods only where there are several processes.
     with fabric.autocast():
         if isinstance(trainer.generator, LipGanLite):
-            picture, places = generator.drawn(seen, mel)
+            drawn = generator.drawn(seen, mel)
+            picture = drawn.picture
         else:
             picture = generator(seen, mel)
     losses = generator_losses(trainer, picture, target, mel, mouth) | {"sound": sound_loss(trainer, *sounds)}
-    if places is not None:
-        losses["moved"] = moved_loss(places, face, target)
+    if drawn is not None:
+        losses |= {"moved": moved_loss(drawn.places, face, target), "mixed": mixed_loss(drawn.shares)}
     if span is not None:
         losses |= run_losses(trainer, picture, target, *onto(fabric, span))
     total = weighed(losses, trainer.config.loss)

@@ -49,7 +49,7 @@ def moved_loss(places: Tensor, face: Tensor, target: Tensor) -> Tensor:
     """Error of what was moved from either picture before anything is painted, seen coarsely in the mouth box.
 
     Args:
-        places: [N, 2, 2, rows, S], see `LipGanLite.drawn`.
+        places: [N, 2, 2, rows, S], see `models.lipgan_lite.Drawn`.
         face: [N, 6, S, S].
         target: [N, 3, S, S].
     """
@@ -64,3 +64,12 @@ def moved_loss(places: Tensor, face: Tensor, target: Tensor) -> Tensor:
         )
         error = error + (mouth_box(nn.functional.pad(moved, (0, 0, hidden, 0))) - wanted).abs().mean()
     return error
+
+
+def mixed_loss(shares: Tensor) -> Tensor:
+    """Total variation of the shares [N, C, H, W] by which sources are mixed, mean over pixels.
+
+    Source:
+        L. Rudin, S. Osher, E. Fatemi, "Nonlinear total variation based noise removal algorithms", Physica D 1992.
+    """
+    return shares.diff(dim=2).abs().mean() + shares.diff(dim=3).abs().mean()

@@ -8,7 +8,7 @@ import torch
 from kernels.mel import LIPGAN_WINDOW, MelWindow
 from models.cost import multiply_adds
 from models.lipgan import LipGanConfig, LipGanGenerator, parameter_count
-from models.lipgan_lite import FLOW_CELLS, FOLD, MARGIN_CELLS, LipGanLite, LipGanLiteConfig, LiteSize
+from models.lipgan_lite import FLOW_CELLS, FOLD, MARGIN_CELLS, SHARES, LipGanLite, LipGanLiteConfig, LiteSize
 from tests.models.tiny import settle
 
 pytestmark = pytest.mark.unit
@@ -176,13 +176,15 @@ def test_a_flow_of_one_takes_pixels_from_two_cells_further(share: int, channels:
     )
 
 
-def test_the_second_output_says_where_pixels_came_from() -> None:
+def test_a_drawing_says_where_pixels_came_from() -> None:
     generator = LipGanLite(SMALL).eval()
     face, mel = _inputs(96)
     with torch.no_grad():
-        _, places = generator.drawn(face, mel)
+        _, places, shares = generator.drawn(face, mel)
     rows = 48 + MARGIN_CELLS * FOLD
     assert places.shape == (1, 2, 2, rows, 96)
+    assert shares.shape == (1, len(SHARES), rows, 96)
+    torch.testing.assert_close(shares.sum(1), torch.ones(1, rows, 96))
     # Pixel middles, from the left edge at -1 to the right one at 1.
     torch.testing.assert_close(places[0, 0, 0, 0], (torch.arange(96) + 0.5) / 48 - 1)
     torch.testing.assert_close(places[0, 1, 1, :, 0], (torch.arange(96 - rows, 96) + 0.5) / 48 - 1)

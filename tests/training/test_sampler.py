@@ -11,6 +11,7 @@ from training.config import MixConfig
 from training.data.augment import Look, _reverberate, _tempo, apply_look, augment_mel, silence_mel
 from training.data.cache import CachedPortraits, CachedSpeech, inner, margin_px, size_of
 from training.data.clips import MaterialError
+from training.data.phones import Phone
 from training.data.sampler import Sampler
 
 pytestmark = pytest.mark.unit
@@ -66,6 +67,27 @@ def test_silence_asks_for_the_most_closed_mouths() -> None:
     mix = MixConfig(silence_share=1.0, portrait_share=0.0)
     batch = Sampler(CLIPS, None, mix, seed=1).batch(0, 16)
     assert batch.mouth[:, 0].max() < 0.03
+
+
+def test_a_share_of_the_frames_has_its_mouth_closed() -> None:
+    closed = [
+        np.mean([Sampler(CLIPS, None, mix, seed=1).batch(0, 64).mouth[:, 0] < 0.013])
+        for mix in (MixConfig(silence_share=0, closure_share=share) for share in (0.0, 0.5, 1.0))
+    ]
+    assert closed[0] < closed[1] < closed[2] == 1
+
+
+def test_a_share_of_the_moments_is_one_of_pressed_lips() -> None:
+    mouths = np.tile(np.array([[0.1, 1.0]], np.float32), (100, 1))
+    mouths[40:50, 0], mouths[70:80, 0] = 0, 0
+    phones = (Phone("AA", 0.0, 0.4), Phone("M", 0.4, 0.5), Phone("AA", 0.5, 0.7), Phone("SIL", 0.7, 0.8))
+    columns = np.arange(80, dtype=np.float32)
+    speech = CachedSpeech("s", "carla", np.tile(columns, (80, 1)), mouths, phones)
+    mix = MixConfig(silence_share=0, speech_share=1, mel_augment=False, closure_share=1)
+    mel, mouth = Sampler(CLIPS, None, mix, seed=1, speech=[speech]).sounds(0, 32)
+    assert (mouth[:, 0] == 0).all()
+    middle = mel[:, 0, 0, MIDDLE]
+    assert (np.abs(middle - 45 * 0.8) < 6).all(), "a pause is no closure"
 
 
 def _arrays(sampler: Sampler, step: int) -> tuple[np.ndarray, ...]:

@@ -22,6 +22,7 @@ CLOSED_MARGIN = 0.012
 ALIKE = (0.02, 0.06)
 ALIKE_FRAMES = 5
 MEAN_WIDTH = 0.55
+BILABIALS = ("P", "B", "M")
 _FULL = np.float32(255)
 
 
@@ -117,6 +118,7 @@ class Sampler:
         self._heads = _pool(heads)
         self._speech_weights = _speech_weights(speech)
         self._speech_loud = [each.loud for each in speech]
+        self._closures = [_closures(each) for each in speech]
         self._persons = _persons(clips)
         person_frames = np.array([len(each.frame) for each in self._persons], np.float64)
         self._person_weights = np.sqrt(person_frames) / np.sqrt(person_frames).sum()
@@ -148,14 +150,14 @@ class Sampler:
         pool = self._real_clips
         index = int(rng.choice(len(pool.clips), p=pool.weights))
         clip = pool.clips[index]
-        frame = int(rng.integers(len(clip.crops)))
+        frame = self._frame(len(clip.crops), pool.closed[index], rng)
         opening, width = pool.mouth(index, frame)
         return _Heard(self._mel(pool, index, frame, rng), opening, float(width / np.median(clip.width)))
 
     def _heard_speech(self, rng: np.random.Generator) -> _Heard:
         index = int(rng.choice(len(self._speech), p=self._speech_weights))
         speech = self._speech[index]
-        at = int(rng.integers(len(speech.mouths)))
+        at = self._frame(len(speech.mouths), self._closures[index], rng)
         mel = self._mel_at(speech.mel, at * NS_PER_S // TRACK_HZ, self._speech_loud[index], rng)
         opening, width_scale = (float(each) for each in speech.mouths[at])
         return _Heard(mel, opening, width_scale)
@@ -195,7 +197,7 @@ class Sampler:
         """A frame of a clip with the sound that belongs to it."""
         index = int(rng.choice(len(pool.clips), p=pool.weights))
         clip = pool.clips[index]
-        frame = int(rng.integers(len(clip.crops)))
+        frame = self._frame(len(clip.crops), pool.closed[index], rng)
         mel = self._mel(pool, index, frame, rng)
         return self._dress(self._pairs.of_clip(clip, frame, rng), mel, pool.mouth(index, frame), rng)
 
@@ -223,6 +225,12 @@ class Sampler:
         frame = int(rng.choice(pool.closed[index]))
         mouth = pool.mouth(index, frame)
         return self._dress(self._pairs.of_clip(clip, frame, rng), mel, mouth, rng)
+
+    def _frame(self, count: int, closed: NDArray[np.intp], rng: np.random.Generator) -> int:
+        """One of `count` frames, for a share of the samples one of the closed ones."""
+        if self._mix.closure_share and len(closed) and rng.random() < self._mix.closure_share:
+            return int(rng.choice(closed))
+        return int(rng.integers(count))
 
     def _mel(self, pool: _Pool, index: int, frame: int, rng: np.random.Generator) -> Mel:
         clip = pool.clips[index]
@@ -267,6 +275,14 @@ def _pool(clips: Sequence[CachedClip]) -> _Pool:
         loud=[clip.loud for clip in clips],
         closed=[np.flatnonzero(clip.opening < clip.rest + CLOSED_MARGIN) for clip in clips],
     )
+
+
+def _closures(speech: CachedSpeech) -> NDArray[np.intp]:
+    """The moments of a recording, at `TRACK_HZ`, at which lips are pressed together."""
+    times_s = np.arange(len(speech.mouths)) / TRACK_HZ
+    pressed = [(each.start_s <= times_s) & (times_s < each.end_s) for each in speech.phones if each.name in BILABIALS]
+    closed = speech.mouths[:, 0] < CLOSED_MARGIN
+    return np.flatnonzero(np.any(pressed, axis=0) & closed) if pressed else np.zeros(0, np.intp)
 
 
 def _speech_weights(speech: Sequence[CachedSpeech]) -> NDArray[np.float64]:
