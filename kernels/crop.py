@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.warp import Map, invert, rescaled, warp, warp_definition
+from kernels.warp import Map, halved, invert, merged, reached, rescaled, shifted, shrink_factors, warp, warp_definition
 from kernels.yuv import BT601_LIMITED, Colour, Planes, Rgb, check_planes, yuv_to_rgb, yuv_to_rgb_matrix
 
 Landmarks = NDArray[np.float32]
@@ -102,9 +102,16 @@ def crop_face(planes: Planes, to_crop: NDArray[np.float32], size: int, colour: C
     check_planes(planes)
     to_luma = invert(to_crop)
     to_chroma = on_chroma_grid(to_luma)
-    maps = (to_luma, to_chroma, to_chroma)
-    parts = [warp(plane, map_, size, size) for plane, map_ in zip(planes, maps, strict=True)]
-    return yuv_to_rgb(np.asarray(cv2.merge(parts), np.uint8).reshape(size, size, 3), colour)
+    rows, columns = reached(to_chroma, size, size, *planes[1].shape)
+    from_chroma = shifted(to_chroma, -columns.start, -rows.start)
+    blue, red = (plane[rows, columns] for plane in planes[1:])
+    if shrink_factors(to_luma)[0] == 2:
+        # Luma is averaged over 2 x 2 pixels, and then lies on chroma's grid.
+        yuv = warp(merged(halved(planes[0], rows, columns), blue, red), from_chroma, size, size)
+    else:
+        yuv = warp(merged(blue, blue, red), from_chroma, size, size)
+        yuv[..., 0] = warp(planes[0], to_luma, size, size)
+    return yuv_to_rgb(np.asarray(cv2.cvtColor(yuv, cv2.COLOR_BGRA2BGR), np.uint8), colour)
 
 
 def on_chroma_grid(to_luma: Map) -> Map:
