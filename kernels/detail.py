@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.warp import LINEAR_QUARTER, doubled_definition
 from kernels.yuv import Plane
 
 Share = NDArray[np.float32]
@@ -20,47 +21,64 @@ _SOFT = 0.02
 _NEAR = 0.03
 # Differences of about this many levels of luma, over a lip's width, are new content.
 _NEW_LEVELS = 20.0
+# From this side on the comparison is made at half size: what is compared is smooth over far more than two pixels.
+_HALVED_FROM_PX = 128
 # A change is carried in bytes: this many steps a level, around the middle.
 STEPS, MIDDLE = 4, 128
 
 
-def kept_detail(generated: Plane, original: Plane) -> tuple[Share, Share]:
+def kept_detail(generated: Plane, original: Plane, size: int) -> tuple[Share, Share]:
     """Compare two luma planes of one face at the generator's sharpness.
 
     Args:
-        generated: uint8 [S, S], its light already met.
-        original: uint8 [S, S].
+        generated: uint8 [h, w], its light already met; a part of the crop.
+        original: uint8 [h, w], the same part.
+        size: Side of the crop.
 
     Returns:
-        How much of the original's fine structure stays, float32 [S, S] in [0, 1], and the smooth change in levels,
-        float32 [S, S], that turns the original into the generated picture where all of it stays.
+        How much of the original's fine structure stays, float32 [h, w] in [0, 1], and the smooth change in levels,
+        float32 [h, w], that turns the original into the generated picture where all of it stays.
     """
-    size = len(original)
-    change = cv2.subtract(_blurred(generated, _SOFT * size), _blurred(original, _SOFT * size), dtype=cv2.CV_32F)
-    energy = _blurred(change * change, _NEAR * size)
-    kept = cv2.exp(energy * np.float32(-1.0 / _NEW_LEVELS**2))
+    change = cv2.subtract(generated, original, dtype=cv2.CV_32F)
+    if size < _HALVED_FROM_PX:
+        return _compared(change, size)
+    small = cv2.resize(change, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    kept, change = (cv2.resize(each, generated.shape[::-1]) for each in _compared(small, size / 2))
     return np.asarray(kept, np.float32), np.asarray(change, np.float32)
 
 
-def _blurred(plane: NDArray[np.uint8] | Share, sigma: float) -> Share:
+def _compared(difference: Share, size: float) -> tuple[Share, Share]:
+    change = _blurred(difference, _SOFT * size)
+    energy = _blurred(change * change, _NEAR * size)
+    return np.asarray(cv2.exp(energy * np.float32(-1.0 / _NEW_LEVELS**2)), np.float32), change
+
+
+def _blurred(plane: Share, sigma: float) -> Share:
     radius = max(1, round(3.0 * sigma))
-    return np.asarray(cv2.GaussianBlur(plane.astype(np.float32), (2 * radius + 1, 2 * radius + 1), sigma), np.float32)
+    return np.asarray(cv2.GaussianBlur(plane, (2 * radius + 1, 2 * radius + 1), sigma), np.float32)
 
 
 def kept_detail_definition(generated: Plane, original: Plane) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Say in NumPy what `kept_detail` means: float64 [S, S] each."""
-    size = len(original)
-    change = _blurred_definition(generated, _SOFT * size) - _blurred_definition(original, _SOFT * size)
-    energy = _blurred_definition(change**2, _NEAR * size)
-    return np.exp(-energy / _NEW_LEVELS**2), change
+    """Say in NumPy what `kept_detail` means for a whole crop of even side: float64 [S, S] each."""
+    size: float = len(original)
+    halves = size >= _HALVED_FROM_PX
+    difference = generated.astype(np.float64) - original
+    if halves:
+        size /= 2
+        difference = difference.reshape(round(size), 2, round(size), 2).mean(axis=(1, 3))
+    change = _blurred_definition(difference, _SOFT * size)
+    kept = np.exp(-_blurred_definition(change**2, _NEAR * size) / _NEW_LEVELS**2)
+    if not halves:
+        return kept, change
+    return doubled_definition(kept, LINEAR_QUARTER), doubled_definition(change, LINEAR_QUARTER)
 
 
-def _blurred_definition(plane: NDArray[np.uint8] | NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+def _blurred_definition(plane: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     radius = max(1, round(3.0 * sigma))
     steps = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 * (steps / sigma) ** 2)
     weights /= weights.sum()
-    result = plane.astype(np.float64)
+    result = plane
     for axis in (0, 1):
         # OpenCV's default border: mirrored about the last row, which is not repeated.
         wide = np.pad(result, [(radius, radius) if a == axis else (0, 0) for a in (0, 1)], mode="reflect")

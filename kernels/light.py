@@ -19,33 +19,39 @@ _REACH = 1.0
 _PRIOR = 0.01
 
 
-def match_light(generated: Picture, original: Picture, mask: NDArray[np.float32]) -> list[Picture]:
+def match_light(
+    generated: Picture,
+    original: Picture,
+    mask: NDArray[np.float32],
+    part: tuple[slice, slice] = (slice(None), slice(None)),
+) -> list[Picture]:
     """Add to the generated picture the smooth part of its difference from the original on the mask's rim.
 
     Args:
-        generated: uint8 [S, S, 3], luma first.
-        original: uint8 [S, S, 3], luma first.
+        generated: uint8 [h, w, 3], luma first: the part of it that is wanted.
+        original: uint8 [h, w, 3], luma first.
         mask: float32 [S, S] in [0, 1]; a pixel counts most where it is 1/2, not at all where it is 0 or 1.
+        part: Rows and columns of the mask's square that the pictures hold; the mask is 0 outside of them.
 
     Returns:
-        Three planes, uint8 [S, S]; those of `generated` where the mask has no rim.
+        Three planes, uint8 [h, w]; those of `generated` where the mask has no rim.
     """
-    planes = cv2.split(generated)
-    differences = [
-        cv2.subtract(old, new, dtype=cv2.CV_32F) for old, new in zip(cv2.split(original), planes, strict=True)
-    ]
-    rim = mask - mask * mask
+    planes, before = cv2.split(generated), cv2.split(original)
+    differences = [cv2.subtract(old, new, dtype=cv2.CV_32F) for old, new in zip(before, planes, strict=True)]
+    here = mask[part]
+    rim = here - here * here
     rim /= 1.0 + (differences[0] * (1.0 / _ROBUST_LEVELS)) ** 2
     total = float(rim.sum())
     if total <= 0.0:
         return list(planes)
     gather, spread = _grid(len(mask))
-    near = gather @ rim @ gather.T + _PRIOR * total
+    down, across = gather[:, part[0]], gather[:, part[1]].T
+    near = down @ rim @ across + _PRIOR * total
     corrected = []
     for plane, difference in zip(planes, differences, strict=True):
         difference *= rim
-        levels = (gather @ difference @ gather.T + _PRIOR * float(difference.sum())) / near
-        corrected.append(cv2.add(plane, spread @ levels @ spread.T, dtype=cv2.CV_8U))
+        levels = (down @ difference @ across + _PRIOR * float(difference.sum())) / near
+        corrected.append(cv2.add(plane, spread[part[0]] @ levels @ spread[part[1]].T, dtype=cv2.CV_8U))
     return corrected
 
 

@@ -17,7 +17,21 @@ from numpy.typing import NDArray
 from kernels.crop import Landmarks
 from kernels.detail import MIDDLE, STEPS, kept_detail
 from kernels.light import match_light, match_light_definition
-from kernels.warp import Map, apply, invert, rescaled, shrink_factors, warp, warp_definition
+from kernels.warp import (
+    CUBIC_QUARTER,
+    LINEAR_QUARTER,
+    Affine,
+    Map,
+    Quarter,
+    apply,
+    doubled_definition,
+    invert,
+    merged,
+    rescaled,
+    shrink_factors,
+    warp,
+    warp_definition,
+)
 from kernels.yuv import BT601_LIMITED, Colour, Plane, Planes, Region, Rgb, check_planes, rgb_to_yuv, to_even
 
 Mask = NDArray[np.float32]
@@ -34,6 +48,9 @@ _LIPS_REACH = 0.035
 _NOSE = np.array([1, 2])
 # Width of the fade from 0 to 1, as a share of the crop's side: 10 mm on a face, 5 pixels of a 96-pixel crop.
 _FADE = 0.05
+# How much of the crop beside the mask is looked at, as a share of its side: what is there tells how fine structure
+# at the rim differs, and spares the warp its slow way beyond a picture's border.
+_BESIDE = 0.04
 # Enlarged by more than this, linear interpolation shows its diamonds; the first doubling is cubic then.
 _CUBIC_FROM = 1.5
 # Blended at a time: more, and what is between the steps leaves the second-level cache; fewer, and every warp's fixed
@@ -169,65 +186,66 @@ def paste_face(
     place = _find_place(mask, to_crop, *check_planes(planes))
     if place.region.is_empty:
         return place.region
-    before = rgb_to_yuv(original, colour)
-    matched = match_light(rgb_to_yuv(generated, colour), before, mask)
-    stacked = cv2.merge([plane[place.part] for plane in (*matched, place.weights)])
-    if place.doubled:
-        stacked = cv2.resize(stacked, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_CUBIC)
-    moved = [] if resting is None else _moved(place, matched[0], before[..., 0], resting)
-    _blend_in_bands(planes, np.asarray(stacked, np.uint8), moved, place)
+    before = rgb_to_yuv(original[place.part], colour)
+    luma, *chroma = match_light(rgb_to_yuv(generated[place.part], colour), before, place.mask, place.part)
+    if resting is None:
+        weights = [np.asarray(cv2.convertScaleAbs(place.mask[place.part], alpha=255.0), np.uint8)]
+    else:
+        weights = _replaced_and_moved(place, luma, cv2.extractChannel(before, 0), resting)
+    _blend_in_bands(
+        planes,
+        place.region,
+        _layer([luma], weights, place.to_source),
+        _layer(chroma, [], rescaled(place.to_source, from_pixel=2.0)),
+        moves=resting is not None,
+    )
     return place.region
 
 
-def _moved(place: "_Place", generated: Plane, original: Plane, resting: Mask) -> list[Plane]:
+def _replaced_and_moved(place: "_Place", generated: Plane, original: Plane, resting: Mask) -> list[Plane]:
     """Return how luma is replaced and moved, uint8 [h, w] each: weight of the new, and `MIDDLE` + `STEPS` x change."""
-    kept, change = kept_detail(generated, original)
-    kept *= resting
-    weights = place.weights.astype(np.float32)
-    replaced = cv2.convertScaleAbs(weights * (1.0 - kept))
-    moved = np.clip(np.rint(weights * kept * change * (STEPS / 255.0)) + MIDDLE, 0, 255).astype(np.uint8)
-    both = [np.asarray(plane[place.part], np.uint8) for plane in (replaced, moved)]
-    if place.doubled:
-        both = [np.asarray(cv2.resize(plane, None, fx=2.0, fy=2.0), np.uint8) for plane in both]
-    return both
+    kept, change = kept_detail(generated, original, len(place.mask))
+    weights = place.mask[place.part]
+    kept *= resting[place.part]
+    kept *= weights
+    replaced = cv2.convertScaleAbs(weights - kept, alpha=255.0)
+    moved = cv2.add(cv2.multiply(kept, change, scale=STEPS), float(MIDDLE), dtype=cv2.CV_8U)
+    return [np.asarray(replaced, np.uint8), np.asarray(moved, np.uint8)]
 
 
 class _Place(NamedTuple):
     """Where a mask lands in a frame.
 
     Attributes:
-        weights: The mask as uint8 [S, S].
-        part: Rows and columns of the crop that are used; those of the mask, all of them when shrinking.
-        region: The rectangle of the frame that they reach, on whole 2 x 2 blocks.
-        to_source: Map from pixels of the region to pixels of the part, or of the doubled part.
-        doubled: Whether the part is doubled first.
+        mask: float32 [S, S], its border 0.
+        part: Rows and columns of the crop that are used: those of the mask and a little more.
+        region: The rectangle of the frame that the mask reaches, on whole 2 x 2 blocks.
+        to_source: Map from pixels of the region to pixels of the part.
     """
 
-    weights: Plane
+    mask: Mask
     part: tuple[slice, slice]
     region: Region
     to_source: Map
-    doubled: bool
 
 
 def _find_place(mask: Mask, to_crop: NDArray[np.float32], height: int, width: int) -> _Place:
     block = shrink_factors(to_crop)[0]
-    weights = np.asarray(cv2.convertScaleAbs(_without_border(mask.copy(), block), alpha=255.0), np.uint8)
-    left, top, columns, rows = cv2.boundingRect(weights)
+    mask = _without_border(mask.copy(), block)
+    left, top, columns, rows = cv2.boundingRect(cv2.convertScaleAbs(mask, alpha=255.0))
+    right, bottom = left + columns, top + rows
     # One more pixel on each side, where the weight is 0, so that repeating the border goes on with 0.
-    left, top, right, bottom = left - 1, top - 1, left + columns + 1, top + rows + 1
-    to_frame = invert(to_crop)
-    region = _reached(to_frame, left, top, right, bottom) if rows else Region(0, 0, 0, 0)
+    region = _reached(invert(to_crop), left - 1, top - 1, right + 1, bottom + 1) if rows else Region(0, 0, 0, 0)
     region = region.clipped(height, width).on_even_grid(height, width)
-    if block > 1:
-        # Blocks are counted from the crop's corner.
-        left, top, bottom, right = 0, 0, *mask.shape
+    # Blocks are counted from the crop's corner, chroma's are twice as large, and the last one must weigh nothing.
+    margin, step = max(block, round(_BESIDE * len(mask))), 2 * block
+    part = tuple(
+        slice(max(0, first - margin) // step * step, min(len(mask), -(-(last + margin) // step) * step))
+        for first, last in ((top, bottom), (left, right))
+    )
     to_source = to_crop.astype(np.float64)
-    to_source[:, 2] += to_source[:, :2] @ (region.left, region.top) - (left, top)
-    doubled = math.hypot(to_frame[0, 0], to_frame[1, 0]) > _CUBIC_FROM
-    if doubled:
-        to_source = rescaled(to_source, to_pixel=0.5)
-    return _Place(weights, (slice(top, bottom), slice(left, right)), region, to_source, doubled)
+    to_source[:, 2] += to_source[:, :2] @ (region.left, region.top) - (part[1].start, part[0].start)
+    return _Place(mask, (part[0], part[1]), region, to_source)
 
 
 def _reached(to_frame: Map, left: int, top: int, right: int, bottom: int) -> Region:
@@ -236,29 +254,50 @@ def _reached(to_frame: Map, left: int, top: int, right: int, bottom: int) -> Reg
     return Region(math.floor(min(y)) - 1, math.floor(min(x)) - 1, math.ceil(max(y)) + 2, math.ceil(max(x)) + 2)
 
 
-def _blend_in_bands(planes: Planes, stacked: Rgb, moved: list[Plane], place: _Place) -> None:
-    region, to_source = place.region, place.to_source.copy()
+class _Layer(NamedTuple):
+    """Planes on their way into one grid of the frame: a picture [h, w, 4] and the map to it from the region."""
+
+    picture: Rgb
+    to_source: Map
+
+    def band(self, top: int, height: int, width: int) -> Rgb:
+        """Return the rows of the region from `top` on, uint8 [height, width, 4]."""
+        to_source = self.to_source.copy()
+        to_source[:, 2] += to_source[:, 1] * top
+        return warp(self.picture, to_source, height, width)
+
+
+def _layer(sharp: list[Plane], smooth: list[Plane], to_source: Map) -> _Layer:
+    """Put up to four planes [h, w] together; doubled first where they are enlarged, the sharp ones by cubic curves."""
+    if _shrinks(to_source) >= 1.0 / _CUBIC_FROM:
+        return _Layer(merged(*sharp, *smooth), to_source)
+    doubled = [cv2.resize(plane, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_CUBIC) for plane in sharp]
+    doubled += [cv2.resize(plane, None, fx=2.0, fy=2.0) for plane in smooth]
+    return _Layer(merged(*(np.asarray(plane, np.uint8) for plane in doubled)), rescaled(to_source, to_pixel=0.5))
+
+
+def _shrinks(to_source: Affine) -> float:
+    return math.hypot(to_source[0, 0], to_source[1, 0])
+
+
+def _blend_in_bands(planes: Planes, region: Region, luma: _Layer, chroma: _Layer, *, moves: bool) -> None:
     rows = max(2, _BAND_PIXELS // region.width & ~1)
-    for top in range(region.top, region.bottom, rows):
-        band = region._replace(top=top, bottom=min(top + rows, region.bottom))
-        warped, *luma = [warp(each, to_source, band.height, band.width) for each in (stacked, *moved)]
-        _blend(planes, band, warped, luma)
-        to_source[:, 2] += to_source[:, 1] * rows
+    for top in range(0, region.height, rows):
+        band = region._replace(top=region.top + top, bottom=min(region.top + top + rows, region.bottom))
+        warped = luma.band(top, band.height, band.width)
+        of_chroma = band.of_chroma(planes[1]).shape
+        _blend(planes, band, warped, chroma.band(top // 2, *of_chroma), moves=moves)
 
 
-def _blend(planes: Planes, region: Region, warped: Rgb, moved: list[Plane]) -> None:
-    """Mix Y, U and V by the weight in the fourth channel of `warped` [h, w, 4], or as `moved` says where it does."""
-    whole = to_even(warped)
-    weights = to_even(moved[0]) if moved else cv2.extractChannel(whole, 3)
-    rows, columns = slice(region.height), slice(region.width)
-    luma, new = region.of(planes[0]), cv2.extractChannel(whole, 0)[rows, columns]
-    _mix(luma, new, weights[rows, columns])
-    if moved:
-        cv2.addWeighted(luma, 1.0, moved[1], 1.0 / STEPS, -MIDDLE / STEPS, dst=luma)
-    halved = cv2.resize(whole, (whole.shape[1] // 2, whole.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    least = np.ascontiguousarray(cv2.erode(weights, _TWO_BY_TWO, anchor=(0, 0))[::2, ::2])
-    for channel in (1, 2):
-        _mix(region.of_chroma(planes[channel]), cv2.extractChannel(halved, channel), least)
+def _blend(planes: Planes, region: Region, luma: Rgb, chroma: Rgb, *, moves: bool) -> None:
+    """Mix in luma [h, w, 4] (new, its weight, how it moves) and chroma [h / 2, w / 2, 4] (blue, red)."""
+    weights, old = cv2.extractChannel(luma, 1), region.of(planes[0])
+    _mix(old, cv2.extractChannel(luma, 0), weights)
+    if moves:
+        cv2.addWeighted(old, 1.0, cv2.extractChannel(luma, 2), 1.0 / STEPS, -MIDDLE / STEPS, dst=old)
+    least = np.ascontiguousarray(cv2.erode(to_even(weights), _TWO_BY_TWO, anchor=(0, 0))[::2, ::2])
+    for i, plane in enumerate(planes[1:]):
+        _mix(region.of_chroma(plane), cv2.extractChannel(chroma, i), least)
 
 
 def _mix(plane: Plane, new: Plane, weights: Plane) -> None:
@@ -282,35 +321,23 @@ def paste_face_definition(
     """Say in NumPy what `paste_face` makes of the planes, before rounding: float64 in [0, 255]."""
     height, width = check_planes(planes)
     clear = _without_border(mask.copy(), shrink_factors(to_crop)[0])
-    matched = match_light_definition(rgb_to_yuv(generated, colour), rgb_to_yuv(original, colour), mask)
-    stacked = np.dstack([matched, clear * 255.0])
-    to_source = to_crop.astype(np.float64)
-    if math.hypot(*invert(to_crop)[:, 0]) > _CUBIC_FROM:
-        stacked, to_source = _doubled_definition(stacked), rescaled(to_source, to_pixel=0.5)
+    matched = match_light_definition(rgb_to_yuv(generated, colour), rgb_to_yuv(original, colour), clear)
     even = height + height % 2, width + width % 2
-    warped = warp_definition(stacked, to_source, *even)
+    luma = _warped_definition(matched[..., :1], to_crop, *even)[..., 0]
+    chroma = _warped_definition(matched[..., 1:], rescaled(to_crop, from_pixel=2.0), even[0] // 2, even[1] // 2)
+    weights = _warped_definition(clear[..., None].astype(np.float64), to_crop, *even, LINEAR_QUARTER)[..., 0]
     # An odd picture's last row and column count twice.
-    warped[height:], warped[:, width:] = warped[height - 1 : height], warped[:, width - 1 : width]
-    quads = warped.reshape(even[0] // 2, 2, even[1] // 2, 2, 4)
-    chroma, least = quads.mean(axis=(1, 3)), quads[..., 3].min(axis=(1, 3)) / 255.0
-    weights = warped[:height, :width, 3] / 255.0
-    mixed = [planes[0] + weights * (warped[:height, :width, 0] - planes[0])]
-    mixed += [planes[i] + least * (chroma[..., i] - planes[i]) for i in (1, 2)]
+    weights[height:], weights[:, width:] = weights[height - 1 : height], weights[:, width - 1 : width]
+    least = weights.reshape(even[0] // 2, 2, even[1] // 2, 2).min(axis=(1, 3))
+    mixed = [planes[0] + weights[:height, :width] * (luma[:height, :width] - planes[0])]
+    mixed += [planes[1 + i] + least * (chroma[..., i] - planes[1 + i]) for i in (0, 1)]
     return mixed[0], mixed[1], mixed[2]
 
 
-def _doubled_definition(picture: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Double both sides by OpenCV's cubic kernel (a = -3/4), borders repeated, values kept in [0, 255]."""
-    for axis in (0, 1):
-        picture = np.moveaxis(picture, axis, 0)
-        at = np.pad(picture, [(3, 3)] + [(0, 0)] * (picture.ndim - 1), mode="edge")
-        count = len(picture)
-        # Output 2k lies a quarter of a pixel before input k, output 2k + 1 a quarter after it.
-        after = sum(w * at[2 + i : 2 + i + count] for i, w in enumerate(_CUBIC_QUARTER))
-        before = sum(w * at[4 - i : 4 - i + count] for i, w in enumerate(_CUBIC_QUARTER))
-        picture = np.moveaxis(np.stack([before, after], axis=1).reshape(2 * count, *picture.shape[1:]), 0, axis)
-    return np.clip(picture, 0.0, 255.0)
-
-
-# The cubic kernel at distances 5/4, 1/4, 3/4 and 7/4.
-_CUBIC_QUARTER = (-0.10546875, 0.87890625, 0.26171875, -0.03515625)
+def _warped_definition(
+    picture: NDArray[np.float64], to_source: Affine, height: int, width: int, kernel: Quarter = CUBIC_QUARTER
+) -> NDArray[np.float64]:
+    if _shrinks(to_source) < 1.0 / _CUBIC_FROM:
+        picture = np.clip(doubled_definition(picture, kernel), 0.0, 255.0)
+        to_source = rescaled(to_source, to_pixel=0.5)
+    return warp_definition(picture, to_source, height, width)

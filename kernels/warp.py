@@ -14,6 +14,11 @@ Affine = NDArray[np.float32] | NDArray[np.float64]
 Map = NDArray[np.float64]
 Picture = NDArray[np.uint8]
 
+# What doubling weighs the pixels at distances 5/4, 1/4, 3/4 and 7/4 with: OpenCV's cubic curve (a = -3/4), and a
+# straight line.
+Quarter = tuple[float, float, float, float]
+CUBIC_QUARTER: Quarter = (-0.10546875, 0.87890625, 0.26171875, -0.03515625)
+LINEAR_QUARTER: Quarter = (0.0, 0.75, 0.25, 0.0)
 # Beyond this many source pixels per target pixel, one bilinear sample leaves too much out and four are averaged.
 _ONE_SAMPLE_REACHES = 1.2
 
@@ -175,3 +180,16 @@ def _bilinear_definition(picture: NDArray[np.float64], points: NDArray[np.float6
     upper = at(0, 0) * (1 - fx) + at(0, 1) * fx
     lower = at(1, 0) * (1 - fx) + at(1, 1) * fx
     return upper * (1 - fy) + lower * fy
+
+
+def doubled_definition(picture: NDArray[np.float64], kernel: Quarter) -> NDArray[np.float64]:
+    """Say in NumPy how a picture [h, w, ...] is doubled: by a kernel along both sides, borders repeated."""
+    for axis in (0, 1):
+        picture = np.moveaxis(picture, axis, 0)
+        at = np.pad(picture, [(3, 3)] + [(0, 0)] * (picture.ndim - 1), mode="edge")
+        count = len(picture)
+        # Output 2k lies a quarter of a pixel before input k, output 2k + 1 a quarter after it.
+        after = sum(w * at[2 + i : 2 + i + count] for i, w in enumerate(kernel))
+        before = sum(w * at[4 - i : 4 - i + count] for i, w in enumerate(kernel))
+        picture = np.moveaxis(np.stack([before, after], axis=1).reshape(2 * count, *picture.shape[1:]), 0, axis)
+    return picture

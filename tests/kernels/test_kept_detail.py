@@ -34,7 +34,7 @@ def _softened(picture: np.ndarray) -> np.ndarray:
 def test_kept_detail_equals_the_definition(size: int) -> None:
     generated, original = _softened(_noise(1, size)), _softened(_noise(2, size))
 
-    kept, change = kept_detail(generated, original)
+    kept, change = kept_detail(generated, original, size)
     wanted_kept, wanted_change = kept_detail_definition(generated, original)
 
     # float32 sums of at most 35 x 35 bytes.
@@ -44,7 +44,7 @@ def test_kept_detail_equals_the_definition(size: int) -> None:
 
 def test_a_softer_picture_of_the_same_face_says_nothing_new() -> None:
     original = 96 + _noise(3) // 4
-    kept, change = kept_detail(_softened(original), original)
+    kept, change = kept_detail(_softened(original), original, SIZE)
 
     assert kept.min() > 0.9
     assert np.abs(change).max() < 6.0
@@ -55,7 +55,7 @@ def test_another_mouth_is_new() -> None:
     generated = original.copy()
     cv2.ellipse(generated, (48, 66), (14, 7), 0, 0, 360, 40, -1)
 
-    kept, _ = kept_detail(generated, original)
+    kept, _ = kept_detail(generated, original, SIZE)
 
     assert kept[66, 48] < 0.01
     assert kept[20, 20] > 0.99
