@@ -21,6 +21,7 @@ Field = NDArray[np.floating[Any]]
 UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 JAW = (172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397)
+_UPPER, _LOWER, _JAW = (np.array(points) for points in (UPPER_INNER, LOWER_INNER, JAW))
 UPPER_LIP_SHARE = 0.15
 JAW_SHARE = 0.75
 # A gap that no pixel lies in.
@@ -55,18 +56,18 @@ class MouthCurves:
 def read_mouth(width_px: int, landmarks: Points) -> MouthCurves:
     """Read the curves off landmarks [478, 2] of a picture of some width."""
     columns = np.arange(width_px, dtype=np.float32)
-    upper, lower, jaw = landmarks[list(UPPER_INNER)], landmarks[list(LOWER_INNER)], landmarks[list(JAW)]
+    upper, lower, jaw = landmarks[_UPPER], landmarks[_LOWER], landmarks[_JAW]
     left, right = float(upper[0, 0]), float(upper[-1, 0])
     middle, half = (left + right) / 2, max((right - left) / 2, 2.0)
-    from_middle = np.clip(np.abs(columns - middle) / half, 0, 1)
+    from_middle = np.abs(columns - np.float32(middle)) * np.float32(1.0 / half)
     upper_y = np.interp(columns, upper[:, 0], upper[:, 1]).astype(np.float32)
     lower_y = np.interp(columns, lower[:, 0], lower[:, 1]).astype(np.float32)
     return MouthCurves(
         upper_y=upper_y,
         lower_y=np.maximum(lower_y, upper_y),
         chin_y=np.interp(columns, jaw[:, 0], jaw[:, 1]).astype(np.float32),
-        bell=(1 - from_middle**2.2).astype(np.float32),
-        jaw_bell=np.exp(-(((columns - middle) / (1.9 * half)) ** 4)).astype(np.float32),
+        bell=1 - np.minimum(from_middle, 1) ** 2.2,
+        jaw_bell=np.exp(-(np.square(np.square(from_middle * np.float32(1.0 / 1.9))))),
         middle_x=middle,
         half_width_px=half,
         seam_y=float(upper[:, 1].mean()),
@@ -76,16 +77,34 @@ def read_mouth(width_px: int, landmarks: Points) -> MouthCurves:
 def source_rows(height: int, mouth: MouthCurves, upper_y: Field, lower_y: Field, first_row: int = 0) -> Field:
     """The row that each pixel comes from when the lips' edges move; float32 [height - first_row, W]."""
     y = np.arange(first_row, height, dtype=np.float32)[:, None]
-    lip_down = (lower_y - mouth.lower_y)[None]
-    jaw_down = JAW_SHARE * float((lower_y - mouth.lower_y)[round(mouth.middle_x)]) * mouth.jaw_bell[None]
-    chin = mouth.chin_y[None] + jaw_down
-    below = (y - lower_y) / np.maximum(chin - lower_y, 1)
-    under_chin = 1 - (y - chin) / (0.35 * height)
-    down = np.where(below < 1, lip_down + (jaw_down - lip_down) * below, jaw_down * np.clip(under_chin, 0, 1))
-    lip_up = (upper_y - mouth.upper_y)[None]
-    above = np.clip(1 - (upper_y - y) / (0.9 * mouth.half_width_px), 0, 1)
-    rows = y - np.where(y >= (upper_y + lower_y) / 2, down, lip_up * above)
-    return np.asarray(rows, np.float32)
+    seam = (upper_y + lower_y) / 2
+    # Rows from `low` on lie below the seam somewhere, rows before `high` above it.
+    low, high = (int(np.clip(np.ceil(row) - first_row, 0, len(y))) for row in (seam.min(), seam.max()))
+    rows = np.empty((len(y), len(seam)), np.float32)
+    above = np.clip((y[:high] - upper_y) * (1 / (0.9 * mouth.half_width_px)) + 1, 0, 1)
+    rows[:high] = y[:high] - (upper_y - mouth.upper_y) * above
+    below = y[low:] - _drop(height, mouth, lower_y, y[low:])
+    rows[high:] = below[high - low :]
+    np.copyto(rows[low:high], below[: high - low], where=y[low:high] >= seam)
+    return rows
+
+
+def _drop(height: int, mouth: MouthCurves, lower_y: Field, y: Field) -> Field:
+    """How far what is below the seam moves down, in the rows `y` [n, 1]; float32 [n, W]."""
+    lip = lower_y - mouth.lower_y
+    jaw = JAW_SHARE * float(lip[round(mouth.middle_x)]) * mouth.jaw_bell
+    chin = mouth.chin_y + jaw
+    # From the lip to the chin its motion turns into the jaw's, in proportion; under the chin that dies away.
+    span = np.maximum(chin - lower_y, 1)
+    steepness = (jaw - lip) / span
+    to_chin = y * steepness
+    to_chin += lip - lower_y * steepness
+    fall = 1 / (0.35 * height)
+    under = (1 + chin * fall) - y * np.float32(fall)
+    np.clip(under, 0, 1, out=under)
+    under *= jaw
+    np.copyto(under, to_chin, where=y < lower_y + span)
+    return under
 
 
 def close_mouth(picture: Rgb, landmarks: Points, opening_px: float = 0.0) -> Rgb:
@@ -109,6 +128,7 @@ def close_mouth(picture: Rgb, landmarks: Points, opening_px: float = 0.0) -> Rgb
     first = int(np.clip(upper_y.min() - 0.9 * mouth.half_width_px, 0, height - 1))
     rows = source_rows(height, mouth, upper_y, upper_y + left, first)
     columns = np.broadcast_to(np.arange(width, dtype=np.float32), rows.shape)
-    shut = picture.copy()
-    shut[first:] = cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return shut
+    # Four channels are sampled in half the time of three.
+    four = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)
+    four[first:] = cv2.remap(four, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.cvtColor(four, cv2.COLOR_RGBA2RGB), np.uint8)

@@ -8,6 +8,7 @@ result must find neither a box nor a seam.
 """
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import cv2
@@ -40,10 +41,11 @@ FloatPlanes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64
 # From the right cheek at the height of the nose base, inside the outline, down to the jaw, along it over the chin,
 # and up to the left cheek. Cheeks nearer to the ears do not move with the mouth.
 _JAW = np.array([187, 192, 138, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 367, 416, 411])
-_LIPS = np.array([13, 14])
+_LIPS = (13, 14)
 _OUTER_LIPS = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185])
-# Lips move within this share of the crop's side around where they are.
+# Lips move within this share of the crop's side above and below where they are, and twice as far to either side.
 _LIPS_REACH = 0.035
+_ELLIPSE = np.array([(2.0 * math.cos(turn), math.sin(turn)) for turn in np.arange(16) * (math.tau / 16)])
 # Nose base and tip: the mask begins below the lower of them.
 _NOSE = np.array([1, 2])
 # Width of the fade from 0 to 1, as a share of the crop's side: 10 mm on a face, 5 pixels of a 96-pixel crop.
@@ -73,16 +75,16 @@ def mouth_mask(landmarks_in_crop: Landmarks, size: int) -> Mask:
         float32 [S, S] in [0, 1]; 0 above row S // 2 and on the crop's border.
     """
     outline, first_row = _outline(landmarks_in_crop, size)
-    upper = size // 2
-    drawn = np.zeros((size - upper, size), np.uint8)
-    points = np.rint((outline - (0, upper)) * 16.0).astype(np.int32)
-    cv2.fillPoly(drawn, [points], 255, lineType=cv2.LINE_AA, shift=4)
-    drawn[: first_row - upper] = 0
-    fade_px = _fade_px(size)
-    kernel = (2 * fade_px + 1, 2 * fade_px + 1)
-    blurred = cv2.GaussianBlur(drawn, kernel, fade_px / 2, borderType=cv2.BORDER_CONSTANT)
     mask = np.zeros((size, size), np.float32)
-    mask[upper:] = cv2.LUT(blurred, _FADE_CURVE)
+    # Less than half is covered outside the outline, so nothing fades there.
+    inside = _square_between(outline, 1, size)
+    inside = inside._replace(top=max(inside.top, first_row))
+    if not inside.is_empty:
+        drawn = np.zeros((inside.height, inside.width), np.uint8)
+        cv2.fillPoly(drawn, [_sixteenths(outline, inside)], 255, lineType=cv2.LINE_AA, shift=4)
+        mask[inside.top : inside.bottom, inside.left : inside.right] = cv2.LUT(
+            _blurred(drawn, _fade_px(size), cv2.BORDER_CONSTANT), _FADE_CURVE
+        )
     return _without_border(mask)
 
 
@@ -98,29 +100,49 @@ def resting_mask(landmarks_in_crop: Landmarks, size: int) -> Mask:
     Returns:
         float32 [S, S] in [0, 1], 0 on the lips.
     """
-    lips = np.clip(landmarks_in_crop[_OUTER_LIPS], -size, 2 * size)
+    lips = _within(landmarks_in_crop[_OUTER_LIPS], size)
     reach_px = max(1, round(_LIPS_REACH * size))
     mask = np.ones((size, size), np.float32)
     # Nothing changes further from the lips than this: twice the reach for the lips' own, once for the fade.
-    near = 3 * reach_px + 3
-    (left, top), (right, bottom) = (np.clip(edge(lips, axis=0), 0, size).astype(int) for edge in (np.min, np.max))
-    left, top, right, bottom = (
-        max(left - near, 0),
-        max(top - near, 0),
-        min(right + near, size),
-        min(bottom + near, size),
-    )
-    if left >= right or top >= bottom:
+    near = _square_between(lips, 3 * reach_px + 3, size)
+    if near.is_empty:
         return mask
-    drawn = np.full((bottom - top, right - left), 255, np.uint8)
-    hull = cv2.convexHull(np.rint((lips - (left, top)) * 16.0).astype(np.int32))
+    drawn = np.full((near.height, near.width), 255, np.uint8)
+    around = (lips[:, None] + _ELLIPSE * reach_px).reshape(-1, 2)
+    hull = cv2.convexHull(_sixteenths(around, near))
     cv2.fillConvexPoly(drawn, hull, 0, lineType=cv2.LINE_AA, shift=4)
-    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (4 * reach_px + 1, 2 * reach_px + 1))
-    eroded = cv2.erode(drawn, reach)
-    blurred = cv2.GaussianBlur(eroded, (2 * reach_px + 1, 2 * reach_px + 1), reach_px / 2)
     # Still 0 on the lips: the fade lies in the outer half of the reach.
-    mask[top:bottom, left:right] = np.clip(blurred.astype(np.float32) * (2.0 / 255.0) - 1.0, 0.0, 1.0)
+    mask[near.top : near.bottom, near.left : near.right] = cv2.LUT(
+        _blurred(drawn, reach_px, cv2.BORDER_REFLECT_101), _REST_CURVE
+    )
     return mask
+
+
+def _square_between(points: Landmarks | Map, margin_px: int, size: int) -> Region:
+    """The rectangle around points [n, 2], with a margin, inside the crop."""
+    left, top = (math.floor(low) - margin_px for low in points.min(axis=0).tolist())
+    right, bottom = (math.ceil(high) + margin_px for high in points.max(axis=0).tolist())
+    return Region(top, left, bottom, right).clipped(size, size)
+
+
+def _sixteenths(points: Landmarks | Map, inside: Region) -> NDArray[np.int32]:
+    """Points [n, 2] counted from a rectangle's corner, as OpenCV draws them with four bits of fraction."""
+    return np.rint((points - (inside.left, inside.top)) * 16.0).astype(np.int32)
+
+
+def _within(points: Landmarks | Map, size: int) -> Map:
+    """Move points that are far outside near, where they fit OpenCV's integers."""
+    return np.asarray(np.minimum(np.maximum(points, -size), 2 * size), np.float64)
+
+
+def _blurred(drawn: Plane, radius_px: int, border: int) -> Plane:
+    kernel = _gaussian(radius_px)
+    return np.asarray(cv2.sepFilter2D(drawn, -1, kernel, kernel, borderType=border), np.uint8)
+
+
+@cache
+def _gaussian(radius_px: int) -> NDArray[np.float32]:
+    return np.asarray(cv2.getGaussianKernel(2 * radius_px + 1, radius_px / 2, cv2.CV_32F), np.float32)
 
 
 def _outline(landmarks: Landmarks, size: int) -> tuple[Map, int]:
@@ -128,12 +150,11 @@ def _outline(landmarks: Landmarks, size: int) -> tuple[Map, int]:
     jaw = landmarks[_JAW].astype(np.float64)
     # Cut straight between the cheeks: their points may lie below the nose of a bowed head.
     jaw[[0, -1], 1] = np.minimum(jaw[[0, -1], 1], size / 2)
-    away = jaw - landmarks[_LIPS].mean(axis=0)
+    away = jaw - (landmarks[_LIPS[0]] + landmarks[_LIPS[1]]) / 2
     down = away[:, 1] / np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-6)
-    jaw[:, 1] += _fade_px(size) * np.clip(down, 0.0, 1.0)
-    first_row = max(size // 2, math.ceil(float(landmarks[_NOSE, 1].max())))
-    # Points far outside are moved near, where they fit fillPoly's integers.
-    return np.clip(jaw, -size, 2 * size), min(first_row, size)
+    jaw[:, 1] += _fade_px(size) * np.maximum(down, 0.0)
+    first_row = max(size // 2, math.ceil(max(landmarks[_NOSE, 1].tolist())))
+    return _within(jaw, size), min(first_row, size)
 
 
 def _fade_px(size: int) -> int:
@@ -147,6 +168,7 @@ def _fade(covered: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 _FADE_CURVE = _fade(np.arange(256) / 255.0).astype(np.float32)
+_REST_CURVE = np.clip(2.0 * np.arange(256) / 255.0 - 1.0, 0.0, 1.0).astype(np.float32)
 
 
 def _without_border(mask: Mask, width_px: int = 1) -> Mask:
