@@ -24,7 +24,7 @@ from kernels.warp import (
     Affine,
     Map,
     Quarter,
-    apply,
+    bounds,
     doubled_definition,
     invert,
     merged,
@@ -252,15 +252,15 @@ class _Place(NamedTuple):
 
 
 def _find_place(mask: Mask, to_crop: NDArray[np.float32], height: int, width: int) -> _Place:
-    block = shrink_factors(to_crop)[0]
-    mask = _without_border(mask.copy(), block)
+    block, clear_px = shrink_factors(to_crop)[0], _clear_px(to_crop)
+    mask = _without_border(mask.copy(), clear_px)
     left, top, columns, rows = cv2.boundingRect(cv2.convertScaleAbs(mask, alpha=255.0))
     right, bottom = left + columns, top + rows
     # One more pixel on each side, where the weight is 0, so that repeating the border goes on with 0.
     region = _reached(invert(to_crop), left - 1, top - 1, right + 1, bottom + 1) if rows else Region(0, 0, 0, 0)
     region = region.clipped(height, width).on_even_grid(height, width)
-    # Blocks are counted from the crop's corner, chroma's are twice as large, and the last one must weigh nothing.
-    margin, step = max(block, round(_BESIDE * len(mask))), 2 * block
+    # Blocks are counted from the crop's corner, and chroma's are twice as large.
+    margin, step = max(clear_px, round(_BESIDE * len(mask))), 2 * block
     part = tuple(
         slice(max(0, first - margin) // step * step, min(len(mask), -(-(last + margin) // step) * step))
         for first, last in ((top, bottom), (left, right))
@@ -270,10 +270,15 @@ def _find_place(mask: Mask, to_crop: NDArray[np.float32], height: int, width: in
     return _Place(mask, (part[0], part[1]), region, to_source)
 
 
+def _clear_px(to_crop: Affine) -> int:
+    """Width of the border that must be 0, so that repeating it goes on with 0 after a warp's averages."""
+    block, beside = shrink_factors(to_crop)
+    return 2 * block if beside else block
+
+
 def _reached(to_frame: Map, left: int, top: int, right: int, bottom: int) -> Region:
-    corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]], np.float64)
-    x, y = apply(to_frame, corners).T.tolist()
-    return Region(math.floor(min(y)) - 1, math.floor(min(x)) - 1, math.ceil(max(y)) + 2, math.ceil(max(x)) + 2)
+    low_x, low_y, high_x, high_y = bounds(to_frame, left, top, right, bottom)
+    return Region(math.floor(low_y) - 1, math.floor(low_x) - 1, math.ceil(high_y) + 2, math.ceil(high_x) + 2)
 
 
 class _Layer(NamedTuple):
@@ -342,7 +347,7 @@ def paste_face_definition(
 ) -> FloatPlanes:
     """Say in NumPy what `paste_face` makes of the planes, before rounding: float64 in [0, 255]."""
     height, width = check_planes(planes)
-    clear = _without_border(mask.copy(), shrink_factors(to_crop)[0])
+    clear = _without_border(mask.copy(), _clear_px(to_crop))
     matched = match_light_definition(rgb_to_yuv(generated, colour), rgb_to_yuv(original, colour), clear)
     even = height + height % 2, width + width % 2
     luma = _warped_definition(matched[..., :1], to_crop, *even)[..., 0]

@@ -19,8 +19,10 @@ Picture = NDArray[np.uint8]
 Quarter = tuple[float, float, float, float]
 CUBIC_QUARTER: Quarter = (-0.10546875, 0.87890625, 0.26171875, -0.03515625)
 LINEAR_QUARTER: Quarter = (0.0, 0.75, 0.25, 0.0)
-# Beyond this many source pixels per target pixel, one bilinear sample leaves too much out and four are averaged.
+# Beyond this many source pixels per target pixel, one bilinear sample leaves too much out.
 _ONE_SAMPLE_REACHES = 1.2
+# What is left then of a wave as short as the target can hold, as it would be in the mean of four samples a pixel.
+_SHORTEST_WAVE = math.sqrt(0.5)
 
 
 def invert(affine: Affine) -> Map:
@@ -50,15 +52,18 @@ def rescaled(affine: Affine, *, from_pixel: float = 1.0, to_pixel: float = 1.0) 
     return np.column_stack([linear, offset / to_pixel])
 
 
-def shrink_factors(to_source: Affine) -> tuple[int, int]:
-    """Return how a warp averages: first over f x f blocks of the source, then over k x k samples of the result.
+def shrink_factors(to_source: Affine) -> tuple[int, float]:
+    """Return how a warp averages: over f x f blocks of the source, then over each block's neighbours.
 
-    f is the greatest power of two within the number of source pixels per target pixel.
+    f is the greatest power of two within the number of source pixels per target pixel. Along rows and columns either
+    neighbour weighs a, the block itself 1 - 2 a; a is 0 where one bilinear sample reaches far enough.
     """
     (a, b, _), (c, d, _) = to_source.tolist()
     scale = math.sqrt(abs(a * d - b * c))
     block = 1 << max(0, math.floor(math.log2(max(scale, 1.0))))
-    return block, 2 if scale / block > _ONE_SAMPLE_REACHES else 1
+    if scale / block <= _ONE_SAMPLE_REACHES:
+        return block, 0.0
+    return block, (1.0 - _SHORTEST_WAVE) / (2.0 - 2.0 * math.cos(math.pi * block / scale))
 
 
 def warp(source: Picture, to_source: Affine, height: int, width: int) -> Picture:
@@ -73,13 +78,13 @@ def warp(source: Picture, to_source: Affine, height: int, width: int) -> Picture
     Returns:
         uint8 [height, width] or [height, width, C]; where the source is finer, the mean over each pixel's footprint.
     """
-    block, samples = shrink_factors(to_source)
-    if block > 1:
+    block, beside = shrink_factors(to_source)
+    if block > 1 or beside:
         source, to_source = _averaged(source, to_source, block, height, width)
-    if samples == 1:
-        return _bilinear(source, to_source, height, width)
-    fine = _bilinear(source, rescaled(to_source, from_pixel=1.0 / samples), height * samples, width * samples)
-    return np.asarray(cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    if beside:
+        weights = np.array([beside, 1.0 - 2.0 * beside, beside], np.float32)
+        source = np.asarray(cv2.sepFilter2D(source, -1, weights, weights, borderType=cv2.BORDER_REPLICATE), np.uint8)
+    return _bilinear(source, to_source, height, width)
 
 
 def _bilinear(source: Picture, to_source: Affine, height: int, width: int) -> Picture:
@@ -109,16 +114,23 @@ def reached(to_source: Affine, height: int, width: int, rows: int, columns: int)
     At least one block; the last one ends with the source.
     """
     block, _ = shrink_factors(to_source)
-    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float64)
-    x, y = apply(to_source, corners).T.tolist()
-    return _blocks_between(min(y), max(y), block, rows), _blocks_between(min(x), max(x), block, columns)
+    left, top, right, bottom = bounds(to_source, 0, 0, width - 1, height - 1)
+    return _blocks_between(top, bottom, block, rows), _blocks_between(left, right, block, columns)
+
+
+def bounds(affine: Affine, left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of what a rectangle is mapped to."""
+    (a, b, x), (c, d, y) = affine.tolist()
+    across = [a * u + b * v + x for u in (left, right) for v in (top, bottom)]
+    down = [c * u + d * v + y for u in (left, right) for v in (top, bottom)]
+    return min(across), min(down), max(across), max(down)
 
 
 def _blocks_between(low: float, high: float, block: int, length: int) -> slice:
     margin = 2 * block
-    first = min(max(math.floor(low) - margin, 0), length - 1) // block
-    stop = min(max(math.ceil(high) + margin, 1), length)
-    return slice(first * block, min(max(first + 1, -(-stop // block)) * block, length))
+    first = max(min(math.floor(low), length - 1) - margin, 0) // block
+    stop = min(max(math.ceil(high), 1) + margin, length)
+    return slice(first * block, min(-(-stop // block) * block, length))
 
 
 def halved(source: Picture, rows: slice, columns: slice) -> Picture:
@@ -151,20 +163,19 @@ def warp_definition(
     source: NDArray[np.uint8] | NDArray[np.float64], to_source: Affine, height: int, width: int
 ) -> NDArray[np.float64]:
     """Say in NumPy what `warp` means, before rounding: float64 in [0, 255]."""
-    block, samples = shrink_factors(to_source)
+    block, beside = shrink_factors(to_source)
     rows, columns = source.shape[:2]
     padding = [(0, -rows % block), (0, -columns % block)] + [(0, 0)] * (source.ndim - 2)
     padded = np.pad(source.astype(np.float64), padding, mode="edge")
     blocks = padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block, *source.shape[2:])
     reduced = blocks.mean(axis=(1, 3))
-    total = np.zeros((height, width, *source.shape[2:]))
-    offsets = (np.arange(samples) + 0.5) / samples - 0.5
+    for axis in (0, 1):
+        wide = np.pad(reduced, [(1, 1) if a == axis else (0, 0) for a in range(source.ndim)], mode="edge")
+        before, after = (np.delete(wide, ends, axis) for ends in ([-1, -2], [0, 1]))
+        reduced = (1.0 - 2.0 * beside) * reduced + beside * (before + after)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
-    for dy in offsets:
-        for dx in offsets:
-            points = np.stack([x + dx, y + dy], axis=-1) @ to_source[:, :2].T.astype(np.float64) + to_source[:, 2]
-            total += _bilinear_definition(reduced, (points + 0.5) / block - 0.5)
-    return total / samples**2
+    points = np.stack([x, y], axis=-1) @ to_source[:, :2].T.astype(np.float64) + to_source[:, 2]
+    return _bilinear_definition(reduced, (points + 0.5) / block - 0.5)
 
 
 def _bilinear_definition(picture: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:

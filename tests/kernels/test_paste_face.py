@@ -120,7 +120,7 @@ def test_where_the_mask_is_zero_every_byte_stays(shape: tuple[int, int], eyes_px
 
     # As far as interpolation between pixels of the (doubled) crop can carry the mask, on the frame's grid.
     doubled = cv2.dilate((mask > 0).astype(np.uint8).repeat(2, 0).repeat(2, 1), np.ones((3, 3), np.uint8)) * 255
-    if shrink_factors(to_crop) != (1, 1):
+    if shrink_factors(to_crop) != (1, 0.0):
         doubled = cv2.dilate(doubled, np.ones((9, 9), np.uint8))
     support = warp_definition(np.asarray(doubled, np.uint8), rescaled(to_crop, to_pixel=0.5), height, width) > 0
     changed = [plane != old for plane, old in zip(planes, before, strict=True)]

@@ -25,7 +25,7 @@ def test_warp_equals_the_definition(shape: tuple[int, int], scale: float) -> Non
         to_source = _map(scale, angle, *rng.uniform(-40, 40, 2))
         for channels in (source, source[..., 0]):
             result = warp(channels, to_source, *size)
-            # Rounded after each halving (at most three here), after the samples and after their mean.
+            # Rounded after each halving (at most three here), after the neighbours' mean and after the sample.
             np.testing.assert_allclose(result, warp_definition(channels, to_source, *size), atol=2.6)
 
 
@@ -54,11 +54,21 @@ def test_beyond_the_border_the_last_pixel_is_repeated() -> None:
     assert (warp(source, _map(1.0, 0.0, 100.0, 0.0), 4, 4) == 200).all()
 
 
-@pytest.mark.parametrize(
-    ("scale", "expected"), [(0.1, (1, 1)), (1.0, (1, 1)), (1.5, (1, 2)), (2.0, (2, 1)), (5.9, (4, 2))]
-)
-def test_blocks_and_samples_cover_the_footprint(scale: float, expected: tuple[int, int]) -> None:
-    assert shrink_factors(_map(scale, 1.0, 0, 0)) == expected
+@pytest.mark.parametrize(("scale", "block"), [(0.1, 1), (1.0, 1), (1.1, 1), (1.5, 1), (2.0, 2), (5.9, 4)])
+def test_blocks_and_neighbours_cover_the_footprint(scale: float, block: int) -> None:
+    found, beside = shrink_factors(_map(scale, 1.0, 0, 0))
+
+    assert found == block
+    assert (beside > 0.0) == (scale / block > 1.2)
+
+
+@pytest.mark.parametrize("scale", [1.3, 1.5, 1.9])
+def test_the_shortest_wave_that_is_left_passes_as_in_the_mean_of_four_samples(scale: float) -> None:
+    _, beside = shrink_factors(_map(scale, 0.0, 0, 0))
+    quarter_pixel = 0.25 * scale
+
+    passes = 1.0 - 2.0 * beside * (1.0 - np.cos(np.pi / scale))
+    np.testing.assert_allclose(passes, np.cos(np.pi / scale * quarter_pixel))
 
 
 def test_a_map_and_its_inverse_cancel() -> None:
