@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.light import read_at_half_size
 from kernels.warp import LINEAR_QUARTER, doubled_definition
 from kernels.yuv import Plane
 
@@ -21,8 +22,6 @@ _SOFT = 0.02
 _NEAR = 0.03
 # Differences of about this many levels of luma, over a lip's width, are new content.
 _NEW_LEVELS = 20.0
-# From this side on the comparison is made at half size: what is compared is smooth over far more than two pixels.
-_HALVED_FROM_PX = 128
 # A change is carried in bytes: this many steps a level, around the middle.
 STEPS, MIDDLE = 4, 128
 
@@ -40,7 +39,7 @@ def kept_detail(generated: Plane, original: Plane, size: int) -> tuple[Share, Sh
         float32 [h, w], that turns the original into the generated picture where all of it stays.
     """
     change = cv2.subtract(generated, original, dtype=cv2.CV_32F)
-    if size < _HALVED_FROM_PX:
+    if not read_at_half_size(size):
         return _compared(change, size)
     small = cv2.resize(change, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     kept, change = (cv2.resize(each, generated.shape[::-1]) for each in _compared(small, size / 2))
@@ -61,7 +60,7 @@ def _blurred(plane: Share, sigma: float) -> Share:
 def kept_detail_definition(generated: Plane, original: Plane) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Say in NumPy what `kept_detail` means for a whole crop of even side: float64 [S, S] each."""
     size: float = len(original)
-    halves = size >= _HALVED_FROM_PX
+    halves = read_at_half_size(len(original))
     difference = generated.astype(np.float64) - original
     if halves:
         size /= 2

@@ -15,6 +15,8 @@ _ROBUST_LEVELS = 24.0
 # distances between them: about a quarter of a face, wider than a lip and narrower than a shadow.
 _GRID = 8
 _REACH = 1.0
+# From this side on light is read off at half size: it is smooth over far more than two pixels.
+_HALVED_FROM_PX = 128
 # What the mean over the whole rim counts beside the rim nearby, as a share of the rim.
 _PRIOR = 0.01
 
@@ -36,30 +38,53 @@ def match_light(
     Returns:
         Three planes, uint8 [h, w]; those of `generated` where the mask has no rim.
     """
-    planes, before = cv2.split(generated), cv2.split(original)
-    differences = [cv2.subtract(old, new, dtype=cv2.CV_32F) for old, new in zip(before, planes, strict=True)]
-    here = mask[part]
-    rim = here - here * here
-    rim /= 1.0 + (differences[0] * (1.0 / _ROBUST_LEVELS)) ** 2
-    total = float(rim.sum())
-    if total <= 0.0:
+    planes = cv2.split(generated)
+    scale = 2 if read_at_half_size(len(mask)) else 1
+    weighed = _on_rim(generated, original, mask[part], scale)
+    gather, _ = _grid(len(mask) // scale)
+    # Around each support point and, last, over the whole rim.
+    gathered = gather[:, _divided(part[0], scale)] @ weighed @ gather[:, _divided(part[1], scale)].T
+    if gathered[0, -1, -1] <= 0.0:
         return list(planes)
-    gather, spread = _grid(len(mask))
-    down, across = gather[:, part[0]], gather[:, part[1]].T
-    near = down @ rim @ across + _PRIOR * total
-    corrected = []
-    for plane, difference in zip(planes, differences, strict=True):
-        difference *= rim
-        levels = (down @ difference @ across + _PRIOR * float(difference.sum())) / near
-        corrected.append(cv2.add(plane, spread[part[0]] @ levels @ spread[part[1]].T, dtype=cv2.CV_8U))
-    return corrected
+    near = gathered[:, :-1, :-1] + _PRIOR * gathered[:, -1:, -1:]
+    _, spread = _grid(len(mask))
+    field = spread[part[0]] @ (near[1:] / near[0]) @ spread[part[1]].T
+    return [np.asarray(cv2.add(*pair, dtype=cv2.CV_8U), np.uint8) for pair in zip(planes, field, strict=True)]
+
+
+def read_at_half_size(size: int) -> bool:
+    """Whether what is smooth over many pixels is read off at half size: a crop of side `size` has enough of them."""
+    return size >= _HALVED_FROM_PX and size % 2 == 0
+
+
+def _on_rim(generated: Picture, original: Picture, mask: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
+    """Return how much each pixel of the rim counts, and that much of its differences by channel; [4, h, w]."""
+    difference = cv2.subtract(original, generated, dtype=cv2.CV_32F)
+    if scale > 1:
+        difference, mask = (
+            cv2.resize(each, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for each in (difference, mask)
+        )
+    weighed = np.empty((4, *mask.shape), np.float32)
+    differences = cv2.split(difference)
+    np.divide(mask - mask * mask, 1.0 + np.square(differences[0] * np.float32(1.0 / _ROBUST_LEVELS)), out=weighed[0])
+    for i, difference in enumerate(differences):
+        np.multiply(weighed[0], difference, out=weighed[1 + i])
+    return weighed
+
+
+def _divided(side: slice, by: int) -> slice:
+    return side if side == slice(None) else slice(side.start // by, side.stop // by)
 
 
 @cache
 def _grid(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the weights from S pixels to G support points [G, S], and back [S, G] with rows that sum to 1."""
+    """Return the weights from S pixels to G support points and to their sum [G + 1, S], and back [S, G].
+
+    The rows of the way back sum to 1.
+    """
     weights = _grid_weights(size)
-    return weights.astype(np.float32), (weights / weights.sum(axis=0)).T.astype(np.float32, order="C")
+    gather = np.vstack([weights, np.ones(size)])
+    return gather.astype(np.float32), (weights / weights.sum(axis=0)).T.astype(np.float32, order="C")
 
 
 def _grid_weights(size: int) -> NDArray[np.float64]:
@@ -70,11 +95,15 @@ def _grid_weights(size: int) -> NDArray[np.float64]:
 
 def match_light_definition(generated: Picture, original: Picture, mask: NDArray[np.float32]) -> NDArray[np.float64]:
     """Say in NumPy what `match_light` means, before rounding: float64 [S, S, 3] in [0, 255]."""
-    difference = original.astype(np.float64) - generated
-    rim = mask * (1.0 - mask.astype(np.float64)) / (1.0 + (difference[..., 0] / _ROBUST_LEVELS) ** 2)
+    pictures = [each.astype(np.float64) for each in (original, generated, mask)]
+    if read_at_half_size(len(mask)):
+        side = len(mask) // 2
+        pictures = [each.reshape(side, 2, side, 2, *each.shape[2:]).mean(axis=(1, 3)) for each in pictures]
+    difference, share = pictures[0] - pictures[1], pictures[2]
+    rim = share * (1.0 - share) / (1.0 + (difference[..., 0] / _ROBUST_LEVELS) ** 2)
     if not rim.any():
         return generated.astype(np.float64)
-    along = _grid_weights(len(mask))
+    along, back = _grid_weights(len(rim)), _grid_weights(len(mask))
     # Every support point's own picture of weights: [G, G, S, S].
     around = along[:, None, :, None] * along[None, :, None, :]
     prior = _PRIOR * rim.sum()
@@ -84,5 +113,5 @@ def match_light_definition(generated: Picture, original: Picture, mask: NDArray[
     for channel in range(3):
         summed = (around * rim * difference[..., channel]).sum(axis=(2, 3))
         levels = (summed + prior * mean[channel]) / near
-        field[..., channel] = (around * levels[..., None, None]).sum(axis=(0, 1)) / around.sum(axis=(0, 1))
+        field[..., channel] = (back.T @ levels @ back) / np.outer(*2 * [back.sum(axis=0)])
     return np.clip(generated + field, 0.0, 255.0)
