@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write_result
 from benchmarks.pictures import copied, open_face, smooth_planes
-from kernels.crop import crop_face, crop_face_definition, crop_transform, generator_input, in_crop
+from kernels.crop import crop_face, crop_face_definition, crop_transform, drawn_picture, generator_input, in_crop
 from kernels.mel import StreamingMel, mel_spectrogram, mel_spectrogram_definition, window_at
 from kernels.mouth import close_mouth
 from kernels.paste import mouth_mask, paste_face, paste_face_definition, resting_mask
@@ -104,6 +104,7 @@ def operations(given: Inputs) -> dict[str, Callable[[], object]]:
     """Return each operation by name, ready to run again and again."""
     planes, size = copied(given.planes), given.crop_px
     resting = resting_mask(given.in_crop, size)
+    drawn = generator_input(given.generated, given.generated)[:3]
     mel = StreamingMel()
     step = _sound(_STEP_SAMPLES)
     heard = mel_spectrogram(_sound(16_000))
@@ -115,13 +116,14 @@ def operations(given: Inputs) -> dict[str, Callable[[], object]]:
         mel.push(step)
         window_at(heard, 480_000_000)
         mask, resting = mouth_mask(given.in_crop, size), resting_mask(given.in_crop, size)
-        paste_face(planes, given.generated, crop, to_crop, mask, resting=resting)
+        paste_face(planes, drawn_picture(drawn), crop, to_crop, mask, resting=resting)
 
     return {
         "crop_transform": partial(crop_transform, given.landmarks, size),
         "crop_face": partial(crop_face, planes, given.to_crop, size),
         "close_mouth": partial(close_mouth, given.crop, given.in_crop),
         "generator_input": partial(generator_input, given.crop, given.crop, size),
+        "drawn_picture": partial(drawn_picture, drawn),
         "mouth_mask": partial(mouth_mask, given.in_crop, size),
         "resting_mask": partial(resting_mask, given.in_crop, size),
         "paste_face": partial(

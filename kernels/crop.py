@@ -134,12 +134,19 @@ def generator_input(identity: Rgb, target: Rgb, mask_row: int | None = None) -> 
         `batch_inference.py` in Rudrabha/LipGAN (identity first, masked second; Wav2Lip has them reversed).
     """
     side = identity.shape[0]
-    stacked = np.zeros((6, side, side), np.float32)
+    stacked = np.empty((6, side, side), np.float32)
     upper = side // 2 if mask_row is None else mask_row
     for i, (whole, hidden) in enumerate(zip(cv2.split(identity), cv2.split(target), strict=True)):
         np.multiply(whole, _TO_UNIT, out=stacked[i])
         np.multiply(hidden[:upper], _TO_UNIT, out=stacked[3 + i, :upper])
+    stacked[3:, upper:] = 0.0
     return stacked
+
+
+def drawn_picture(output: NDArray[np.float32]) -> Rgb:
+    """Turn what a generator drew, float32 [3, S, S] in [0, 1], into uint8 RGB [S, S, 3], rounded."""
+    planes = cv2.convertScaleAbs(cv2.max(output.reshape(-1, output.shape[2]), 0.0), alpha=255.0).reshape(output.shape)
+    return np.asarray(cv2.merge(list(planes)), np.uint8).reshape(*output.shape[1:], 3)
 
 
 _TO_UNIT = np.float32(1.0 / 255.0)

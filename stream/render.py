@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.crop import crop_face, generator_input, in_crop
+from kernels.crop import crop_face, drawn_picture, generator_input, in_crop
 from kernels.identity import IdentityBank
 from kernels.mel import SILENCE
 from kernels.mouth import close_mouth
@@ -172,18 +172,18 @@ class RenderStage:
 
     # -- pixels ------------------------------------------------------------------------------------
 
-    def _generate(self, faces: Sequence[FaceCrop], originals: Sequence[Rgb]) -> Rgb:
-        """Run all faces as one batch; return uint8 RGB [N, S, S, 3]."""
+    def _generate(self, faces: Sequence[FaceCrop], originals: Sequence[Rgb]) -> list[Rgb]:
+        """Run all faces as one batch; return uint8 RGB [S, S, 3] each."""
         pairs = zip(faces, originals, strict=True)
         inputs = [
             generator_input(self._identity(face, original), self._shown(face, original), self._mask_row)
             for face, original in pairs
         ]
         mel = np.broadcast_to(self._last_mel, (len(faces), *self._mel_shape))
-        feed = {"face": np.stack(inputs), "mel": np.ascontiguousarray(mel, np.float32)}
-        picture = self._engine.infer(feed)["picture"]
-        scaled = np.clip(picture, 0.0, 1.0) * np.float32(255.0) + np.float32(0.5)
-        return np.ascontiguousarray(scaled.astype(np.uint8).transpose(0, 2, 3, 1))
+        # One face is the rule, and stacking would copy it.
+        face = inputs[0][None] if len(inputs) == 1 else np.stack(inputs)
+        feed = {"face": face, "mel": np.ascontiguousarray(mel, np.float32)}
+        return [drawn_picture(each) for each in self._engine.infer(feed)["picture"]]
 
     def _identity(self, face: FaceCrop, original: Rgb) -> Rgb:
         if self._identity_policy == "same_frame":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.pictures import SHAPES, WIDE_OPEN, face, noise_planes, smooth_planes
-from kernels.crop import crop_face, crop_face_definition, crop_transform, generator_input, in_crop
+from kernels.crop import crop_face, crop_face_definition, crop_transform, drawn_picture, generator_input, in_crop
 from kernels.yuv import BT601_LIMITED, Colour, rgb_to_i420
 
 pytestmark = pytest.mark.unit
@@ -140,3 +140,21 @@ def test_generator_input_is_identity_first_and_hides_the_lower_half(size: int) -
     # float32 has 24 bits.
     np.testing.assert_allclose(tensor, expected, atol=1e-7)
     assert tensor.max() <= 1.0
+
+
+def test_a_drawn_picture_is_rounded_and_keeps_to_its_range() -> None:
+    output = np.zeros((3, 2, 4), np.float32)
+    output[:, 0] = [[-0.7, 0.0, 0.499 / 255, 0.501 / 255], [1.0, 1.7, 0.5, 0.25], [254.49 / 255, 254.51 / 255, 0, 0]]
+
+    picture = drawn_picture(output)
+
+    assert picture.shape == (2, 4, 3)
+    assert picture[0].T.tolist() == [[0, 0, 0, 1], [255, 255, 128, 64], [254, 255, 0, 0]]
+    assert not picture[1].any()
+
+
+@pytest.mark.parametrize("size", [1, 37, 96])
+def test_a_drawn_picture_undoes_the_generators_input(size: int) -> None:
+    picture = np.random.default_rng(5).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+    assert np.array_equal(drawn_picture(generator_input(picture, picture)[:3]), picture)
