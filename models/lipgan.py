@@ -153,7 +153,7 @@ DECODER = ((512, 3, 0), (512, 2, 2), (256, 2, 2), (128, 2, 2), (64, 2, 2), (32, 
 LAST_CHANNELS = 16
 
 
-class _Stack(nn.Sequential):
+class Stack(nn.Sequential):
     """The rows of one table, one after the other."""
 
     def __init__(self, config: LipGanConfig, rows: tuple[_Row, ...], channels: int, size: Size) -> None:
@@ -188,9 +188,9 @@ class _Stack(nn.Sequential):
         self.out_channels, self.out_size = channels, block.out_size
 
 
-def sound_encoder(config: LipGanConfig) -> _Stack:
+def sound_encoder(config: LipGanConfig) -> Stack:
     """What turns the sound window of a front end into an embedding [N, C, 1, 1], C = `out_channels`."""
-    return _Stack(config, SOUND_ENCODER[config.variant, config.front_end], 1, SOUND_SIZE[config.front_end])
+    return Stack(config, SOUND_ENCODER[config.variant, config.front_end], 1, SOUND_SIZE[config.front_end])
 
 
 class LipGanGenerator(nn.Module):
@@ -205,8 +205,8 @@ class LipGanGenerator(nn.Module):
         self.config = config
         variant = config.variant
         side = (FACE_SIZE, FACE_SIZE)
-        self.face = _Stack(config, FACE_ENCODER[variant], 6, side)
-        self.face_embedding = _Stack(config, FACE_EMBEDDING[variant], self.face.out_channels, self.face.out_size)
+        self.face = Stack(config, FACE_ENCODER[variant], 6, side)
+        self.face_embedding = Stack(config, FACE_EMBEDDING[variant], self.face.out_channels, self.face.out_size)
         self.sound = sound_encoder(config)
         self.decoder = nn.ModuleList()
         channels = self._add_decoder(self.face_embedding.out_channels + self.sound.out_channels)

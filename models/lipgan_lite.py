@@ -29,9 +29,11 @@ from torch import Tensor, nn
 
 from kernels.mel import MelWindow
 from models.layers import NormedConv
-from models.lipgan import LipGanConfig, sound_encoder
+from models.lipgan import LipGanConfig, Stack, sound_encoder
+from models.speech_ear import SpeechEar
 
 LiteSize = Literal["s", "m", "l"]
+Ear = Literal["lipgan", "speech"]
 
 FOLD = 4
 """Pixels of the crop, along each side, that one cell of the finest grid holds."""
@@ -45,6 +47,9 @@ FIRST_STROKES = 0.3
 
 FIRST_SHARES = (-1.0, 2.0, -1.0)
 """Where the three logits begin: nearly all of a first picture is the one that was shown, and all three can learn."""
+
+SPEECH_PAST = 40
+"""Mel columns before the picture's that the ear "speech" hears, 12.5 ms each."""
 
 SHARES = ("paint", "target", "identity")
 
@@ -104,7 +109,9 @@ class LipGanLiteConfig:
         crop_px: Side of the crop.
         look_ahead_ms: How much sound after a picture's time may be heard, see `MelWindow.within`; 188 gives LipGAN's
             own window.
-        width: Factor on the channels of the sound encoder, which is LipGAN's basic one for mel.
+        width: Factor on the channels of the sound encoder, which is LipGAN's basic one for mel; of "speech", on the
+            512 of its vector.
+        ear: "lipgan", or "speech": `models.speech_ear`.
     """
 
     variant: Literal["lite"] = "lite"
@@ -112,11 +119,12 @@ class LipGanLiteConfig:
     crop_px: int = 192
     look_ahead_ms: int = 188
     width: float = 0.5
+    ear: Ear = "lipgan"
 
     @property
     def window(self) -> MelWindow:
         """The mel window that a picture sees."""
-        return MelWindow.within(self.look_ahead_ms)
+        return speech_window(self.look_ahead_ms) if self.ear == "speech" else MelWindow.within(self.look_ahead_ms)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint or a manifest."""
@@ -129,7 +137,10 @@ class LipGanLiteConfig:
         Raises:
             ValueError: An unknown variant or size, or a crop, look-ahead or width that cannot be.
         """
-        config = cls(**{name: values[name] for name in cls.__dataclass_fields__})
+        # Files from before there was a choice do not name the ear.
+        config = cls(**{name: values[name] for name in cls.__dataclass_fields__ if name != "ear" or name in values})
+        if config.ear not in ("lipgan", "speech"):
+            raise ValueError(f"no such ear: {config.ear!r}; expected lipgan or speech")
         if config.variant != "lite" or config.size not in STAGES:
             raise ValueError(f"no such lite LipGAN: {config}; expected size {', '.join(STAGES)}")
         if config.crop_px < CROP_STEP_PX or config.crop_px % CROP_STEP_PX:
@@ -179,7 +190,7 @@ class LipGanLite(nn.Module):
         self.config = config
         stages = STAGES[config.size]
         widths = [stage.channels for stage in stages]
-        self.sound = sound_encoder(LipGanConfig(width=config.width))
+        self.sound = _ear(config)
         heard = self.sound.out_channels
         self.fold = nn.PixelUnshuffle(FOLD)
         self.down = nn.ModuleList(
@@ -254,6 +265,19 @@ class LipGanLite(nn.Module):
             x = self.decoder[i](x, sound)
             cut_above = rows_above
         return x
+
+
+def speech_window(look_ahead_ms: int) -> MelWindow:
+    """The mel window of the ear that knows speech: half a second before the picture's time, and the look-ahead."""
+    ahead = MelWindow.within(look_ahead_ms, SPEECH_PAST + 1).look_ahead
+    return MelWindow(SPEECH_PAST + 1 + ahead, ahead)
+
+
+def _ear(config: LipGanLiteConfig) -> Stack | SpeechEar:
+    lipgan = LipGanConfig(width=config.width)
+    if config.ear == "lipgan":
+        return sound_encoder(lipgan)
+    return SpeechEar(config.window.columns, config.window.past, lipgan.channels(512))
 
 
 def initialise_shuffled(conv: nn.Conv2d, factor: int, gain: float) -> None:

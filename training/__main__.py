@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_prepare(commands.add_parser("prepare", help="clips and portraits to a cache of crops and mel"))
     _add_heads(commands.add_parser("heads", help="add synthetic talking heads to a cache"))
     _add_lipgan(commands.add_parser("lipgan", help="train a generator from a cache"))
+    _add_ear(commands.add_parser("ear", help="teach a recogniser's first layers to hear for a generator"))
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
     _add_lookahead(commands.add_parser("lookahead", help="measure what sound after the picture is worth"))
     _add_expert(commands.add_parser("expert", help="train the sync expert from a cache"))
@@ -105,6 +106,7 @@ def _add_lipgan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoints and contact sheets")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--start", type=Path, help="generator.safetensors that a new run begins with")
+    parser.add_argument("--ear", type=Path, help="checkpoint.pt of `ear` whose ear a new run begins with")
     parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU; they share each batch")
     parser.add_argument("--accelerator", choices=["auto", "cuda", "cpu"], default="auto")
     parser.set_defaults(command=_lipgan)
@@ -117,9 +119,30 @@ def _lipgan(parsed: argparse.Namespace) -> None:
 
     config = load_config(parsed.config)
     fabric = launched(bf16=config.run.bf16, devices=parsed.devices, accelerator=parsed.accelerator)
-    checkpoint = train(config, parsed.cache, parsed.run, resume=parsed.resume, start=parsed.start, fabric=fabric)
+    checkpoint = train(
+        config, parsed.cache, parsed.run, resume=parsed.resume, start=parsed.start, ear=parsed.ear, fabric=fabric
+    )
     if fabric.is_global_zero:
         _say(f"wrote {checkpoint}")
+
+
+def _add_ear(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", default="ear", help="name in training/configs or path of a .toml")
+    parser.add_argument("--cache", type=Path, required=True, help="written by prepare, with recordings")
+    parser.add_argument("--recogniser", type=Path, required=True, help="folder of a faster-whisper tiny or tiny.en")
+    parser.add_argument("--like", type=Path, help="generator.safetensors whose sound embedding is to be taken over")
+    parser.add_argument("--run", type=Path, required=True, help="folder for log and checkpoint")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.set_defaults(command=_ear)
+
+
+def _ear(parsed: argparse.Namespace) -> None:
+    from training.config import read_config
+    from training.ear import EarConfig, train_ear
+
+    config = read_config(EarConfig, parsed.config)
+    checkpoint = train_ear(config, parsed.cache, parsed.recogniser, parsed.run, like=parsed.like, resume=parsed.resume)
+    _say(f"wrote {checkpoint}")
 
 
 def _add_distil(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,7 @@ class NetworkConfig:
         size: "s", "m" or "l", of "lite" only.
         crop_px: Side of the crop; LipGAN's is 96.
         look_ahead_ms: How much sound after a picture's time "lite" may hear; LipGAN's window is that of 188.
+        ear: Of "lite": "lipgan", or "speech" (`models.speech_ear`), whose layers `training.ear` trains.
     """
 
     variant: str = "basic"
@@ -43,6 +44,7 @@ class NetworkConfig:
     size: str = "m"
     crop_px: int = 96
     look_ahead_ms: int = 188
+    ear: str = "lipgan"
 
 
 @dataclass(frozen=True, slots=True)

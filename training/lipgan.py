@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from models.checkpoint import load_generator
 from models.generators import masks, window_of
 from models.lipgan import LipGanConfig, SyncDiscriminator, contrastive_loss
 from models.lipgan_lite import LipGanLite, LipGanLiteConfig
+from models.speech_ear import SpeechEar
 from models.sync_expert import RUN_FRAMES, SyncExpert, expert_loss, load_expert
 from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
 from training.config import ConfigError, LipganConfig, as_dict
@@ -48,7 +49,7 @@ from training.data.sampler import Batch, Sampler
 from training.gauge import MouthGauge, gauge_loss
 from training.glance import glance
 from training.loop import RunLog, average, begun, launched, learning_rate_at, onto, set_learning_rate
-from training.losses import edge_loss, judged, mixed_loss, mouth_box, moved_loss, unlatticed, weighed
+from training.losses import edge_loss, judged, judged_sound, mixed_loss, mouth_box, moved_loss, unlatticed, weighed
 from training.networks import Listener, TrainedGenerator, new_generator
 from training.quality import QualityJudge, feature_loss, judge_loss
 
@@ -137,6 +138,7 @@ def train(
     resume: bool = False,
     stop_after: int | None = None,
     start: Path | None = None,
+    ear: Path | None = None,
     fabric: Fabric | None = None,
 ) -> Path:
     """Train from a cache folder.
@@ -148,6 +150,7 @@ def train(
         resume: Go on from the run's checkpoint.
         stop_after: Stop at this step as if interrupted; the schedule stays that of `config`.
         start: Weights that a new run begins with, a `generator.safetensors` of the same network.
+        ear: Checkpoint of `training.ear` whose ear a new run begins with.
         fabric: From `launched`, with the config's precision; default: one process, on a GPU where there is one.
 
     Returns:
@@ -171,6 +174,7 @@ def train(
         resume=resume,
         stop_after=stop_after,
         start=start,
+        ear=ear,
         fabric=fabric,
     )
 
@@ -187,6 +191,7 @@ def train_on(
     resume: bool = False,
     stop_after: int | None = None,
     start: Path | None = None,
+    ear: Path | None = None,
     fabric: Fabric | None = None,
 ) -> Path:
     """Train from clips in memory; see `train`."""
@@ -213,6 +218,8 @@ def train_on(
     else:
         if start is not None:
             begin_with(trainer, start)
+        if ear is not None:
+            take_ear(trainer, ear)
         if fabric.is_global_zero:
             train_gauge(trainer, sampler, run)
         trainer.gauge.load_state_dict(fabric.broadcast(trainer.gauge.state_dict()))
@@ -241,13 +248,17 @@ def new_trainer(config: LipganConfig, fabric: Fabric | None = None) -> Trainer:
     fabric = fabric or launched(bf16=config.run.bf16)
     torch.manual_seed(config.run.seed)
     generator = new_generator(config.network)
+    if isinstance(generator.sound, SpeechEar):
+        # A recogniser's layers know more than this recipe's sounds could teach them.
+        generator.sound.layers.requires_grad_(requires_grad=False)
     for parameter in generator.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     discriminator = SyncDiscriminator("mel", config.network.discriminator_width)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     listener = Listener(generator.sound.out_channels, 2)
-    generator_adam = torch.optim.Adam([*generator.parameters(), *listener.parameters()], config.run.learning_rate)
+    learning = [each for each in (*generator.parameters(), *listener.parameters()) if each.requires_grad]
+    generator_adam = torch.optim.Adam(learning, config.run.learning_rate)
     discriminator_adam = torch.optim.Adam(discriminator.parameters(), config.run.learning_rate)
     gauge = MouthGauge().eval().requires_grad_(requires_grad=False)
     quality = QualityJudge()
@@ -315,7 +326,9 @@ def in_runs(config: LipganConfig) -> bool:
 
 
 def begin_with(trainer: Trainer, weights: Path) -> None:
-    """Put a file's weights in place of the drawn ones; of LipGAN's, "lite" takes the sound encoder, if as wide.
+    """Put a file's weights in place of the drawn ones.
+
+    Of LipGAN's, "lite" takes the sound encoder, if as wide; of a "lite" with another ear, all but the ear.
 
     Raises:
         EngineError: The file is missing or damaged.
@@ -327,10 +340,34 @@ def begin_with(trainer: Trainer, weights: Path) -> None:
         for generator in (trainer.generator, trainer.averaged):
             generator.sound.load_state_dict(begun.sound.state_dict())
         return
-    if begun.config != wanted:
+    if isinstance(begun, LipGanLite) and isinstance(wanted, LipGanLiteConfig) and begun.config.ear != wanted.ear:
+        fits, known = replace(begun.config, ear=wanted.ear) == wanted, without_ear(begun.state_dict())
+    else:
+        fits, known = begun.config == wanted, begun.state_dict()
+    if not fits:
         raise ConfigError(f"{weights} holds {begun.config}, the config asks for {wanted}")
-    trainer.generator.load_state_dict(begun.state_dict())
-    trainer.averaged.load_state_dict(begun.state_dict())
+    for generator in (trainer.generator, trainer.averaged):
+        generator.load_state_dict(generator.state_dict() | known)
+
+
+def without_ear(state: dict[str, Any]) -> dict[str, Any]:
+    """A generator's weights but for those of its sound encoder."""
+    return {name: value for name, value in state.items() if not name.startswith("sound.")}
+
+
+def take_ear(trainer: Trainer, checkpoint: Path) -> None:
+    """Give the generator an ear that `training.ear` has trained, and the reading of the mouth that goes with it.
+
+    Raises:
+        ConfigError: The generator has another ear.
+    """
+    state = load_checkpoint(checkpoint)
+    try:
+        for generator in (trainer.generator, trainer.averaged):
+            generator.sound.load_state_dict(state["averaged"])
+        trainer.listener.load_state_dict(state["listener"])
+    except (KeyError, RuntimeError) as error:
+        raise ConfigError(f"{checkpoint} holds no ear for {trainer.generator.config}: {error}") from None
 
 
 def train_gauge(trainer: Trainer, sampler: Sampler, run: Path) -> None:
@@ -444,7 +481,7 @@ def generator_losses(
     in_sync = picture.new_zeros(len(picture))
     trainer.discriminator.requires_grad_(requires_grad=False)
     with trainer.fabric.autocast():
-        distance = trainer.discriminator(judged(picture), mel) if trainer.judged else in_sync
+        distance = trainer.discriminator(judged(picture), judged_sound(mel)) if trainer.judged else in_sync
         reading = trainer.gauge(unlatticed(picture))
     trainer.discriminator.requires_grad_(requires_grad=True)
     error = (picture - target).abs()
@@ -483,7 +520,7 @@ def _sounds(trainer: Trainer, sampler: Sampler) -> Sounds:
 
 def discriminator_step(trainer: Trainer, picture: Tensor, target: Tensor, mel: Tensor) -> float:
     """As published: by turns a generated pair or a real picture with foreign sound, then always a real pair."""
-    count = len(target)
+    count, mel = len(target), judged_sound(mel)
     if trainer.step % 2:
         foreign_picture, foreign_mel = picture, mel
     else:

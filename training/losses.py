@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from kernels.mel import LIPGAN_WINDOW
 from models.lipgan import FACE_SIZE
 from training.config import LossConfig
 
@@ -28,6 +29,11 @@ def mouth_box(picture: Tensor) -> Tensor:
 def judged(picture: Tensor) -> Tensor:
     """[N, 3, S, S] at the size that the sync discriminator reads."""
     return nn.functional.adaptive_avg_pool2d(picture, FACE_SIZE) if picture.shape[2] != FACE_SIZE else picture
+
+
+def judged_sound(mel: Tensor) -> Tensor:
+    """Of mel windows [N, 1, 80, T] the last 27 columns, as LipGAN's sound encoders hear them."""
+    return mel[..., -LIPGAN_WINDOW.columns :]
 
 
 def unlatticed(picture: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ class Sampler:
         self._seed, self._size = seed, size
         self._real_clips = _pool(clips)
         self._heads = _pool(heads)
-        self._speech_weights = _speech_weights(speech)
+        self._speech_weights = shares_of_speech(speech)
         self._speech_loud = [each.loud for each in speech]
         self._closures = [_closures(each) for each in speech]
         self._persons = _persons(clips)
@@ -263,14 +263,19 @@ def nearest_pose(portraits: CachedPortraits, opening: float, width_scale: float)
     return int(np.argmin(away + (portraits.width_scales - width_scale) ** 2 / ALIKE[1] ** 2))
 
 
-def _pool(clips: Sequence[CachedClip]) -> _Pool:
+def shares_of_clips(clips: Sequence[CachedClip]) -> NDArray[np.float64]:
+    """Share of each clip; empty without any."""
     frames: dict[str, int] = {}
     for clip in clips:
         frames[clip.person] = frames.get(clip.person, 0) + len(clip.crops)
     weights = np.array([len(clip.crops) / np.sqrt(frames[clip.person]) for clip in clips])
+    return np.asarray(weights / weights.sum() if len(weights) else weights)
+
+
+def _pool(clips: Sequence[CachedClip]) -> _Pool:
     return _Pool(
         clips=clips,
-        weights=weights / weights.sum() if len(weights) else weights,
+        weights=shares_of_clips(clips),
         rest=[clip.rest for clip in clips],
         loud=[clip.loud for clip in clips],
         closed=[np.flatnonzero(clip.opening < clip.rest + CLOSED_MARGIN) for clip in clips],
@@ -285,7 +290,7 @@ def _closures(speech: CachedSpeech) -> NDArray[np.intp]:
     return np.flatnonzero(np.any(pressed, axis=0) & closed) if pressed else np.zeros(0, np.intp)
 
 
-def _speech_weights(speech: Sequence[CachedSpeech]) -> NDArray[np.float64]:
+def shares_of_speech(speech: Sequence[CachedSpeech]) -> NDArray[np.float64]:
     """Share of each recording; empty without any."""
     lengths: dict[str, int] = {}
     for each in speech:
