@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from kernels.mel import NS_PER_S, MelWindow, window_at
 from models.checkpoint import load_generator
-from models.lipgan_lite import LipGanLite, speech_window
+from models.generators import window_of
+from models.lipgan_lite import SPEECH_PAST, LipGanLite, speech_window
 from models.speech_ear import CHANNELS, FRAME_NS, SpeechEar, SpeechLayers, whole
 from training.checkpoint import load_checkpoint, restore_parts, save_checkpoint
 from training.config import ConfigError, RunConfig
@@ -34,7 +35,6 @@ from training.data.recogniser import read_recogniser
 from training.data.sampler import MEAN_WIDTH, TEMPO_COLUMNS, shares_of_clips, shares_of_speech
 from training.gauge import gauge_loss
 from training.loop import RunLog, average, begun, learning_rate_at
-from training.losses import judged_sound
 from training.networks import Listener
 
 SPEECH = 0.75
@@ -42,6 +42,8 @@ SPEECH = 0.75
 GRADIENT_LIMIT = 5.0
 PARTS = ("ear", "averaged", "listener", "teller", "adam")
 OUT_CHANNELS = 256
+LIPGAN_MS = 188
+"""The look-ahead that is LipGAN's own."""
 TOKEN_NS = 2 * FRAME_NS
 # Seconds of a recording that the teacher has places for.
 MOST_COLUMNS = 2390
@@ -136,7 +138,7 @@ def train_ear(
         cache: Folder by `prepare`, with recordings.
         recogniser: Folder of a faster-whisper model, tiny or tiny.en.
         run: Folder for log and checkpoint.
-        like: `generator.safetensors` of a "lite" with LipGAN's ear, whose vector the new ear is to give.
+        like: `generator.safetensors` of a "lite" whose sound vector the new ear is to give.
         resume: Go on from the run's checkpoint.
 
     Returns:
@@ -181,11 +183,14 @@ def new_ear_trainer(config: EarConfig, teacher: SpeechLayers) -> EarTrainer:
     return EarTrainer(config, ear, averaged, listener, teller, adam)
 
 
-def _understood(like: Path) -> nn.Module:
+def _understood(like: Path) -> Callable[[Tensor], Tensor]:
+    """What makes a generator's vector, float32 [N, 256], of the lessons' windows."""
     generator = load_generator(like)
-    if not isinstance(generator, LipGanLite) or isinstance(generator.sound, SpeechEar):
-        raise ConfigError(f"{like} is no lite generator with LipGAN's ear; --like needs one, to take its vector over")
-    return generator.sound.requires_grad_(requires_grad=False)
+    if not isinstance(generator, LipGanLite):
+        raise ConfigError(f"{like} is no lite generator; --like needs one, to take its vector over")
+    window, sound = window_of(generator), generator.sound.requires_grad_(requires_grad=False)
+    heard = slice(SPEECH_PAST - window.past, SPEECH_PAST + 1 + window.look_ahead)
+    return lambda mel: sound(mel[..., heard]).flatten(1)
 
 
 @torch.no_grad()
@@ -210,12 +215,17 @@ def lessons_of(teacher: SpeechLayers, speech: Sequence[CachedSpeech], clips: Seq
     return lessons
 
 
+def lesson_window(config: EarConfig) -> MelWindow:
+    """What the ear hears and, where that is less, what LipGAN's hears: a vector may be known from more sound."""
+    return speech_window(max(config.look_ahead_ms, LIPGAN_MS))
+
+
 class EarLessons:
-    """Batches as a function of (seed, step)."""
+    """Batches as a function of (seed, step), of windows as `lesson_window` says."""
 
     def __init__(self, config: EarConfig, lessons: Sequence[Lesson]) -> None:
         self._lessons, self._seed, self._count = lessons, config.run.seed, config.run.sound_batch
-        self._window = speech_window(config.look_ahead_ms)
+        self._window = lesson_window(config)
         self._wide = MelWindow(self._window.columns + 2 * TEMPO_COLUMNS, self._window.look_ahead + TEMPO_COLUMNS)
         shares = np.array([each.share for each in lessons])
         self._shares = shares / shares.sum()
@@ -239,7 +249,9 @@ class EarLessons:
         return mel, (opening, width_scale * MEAN_WIDTH), token.astype(np.float32)
 
 
-def ear_step(trainer: EarTrainer, batch: EarBatch, understood: nn.Module | None = None) -> dict[str, float]:
+def ear_step(
+    trainer: EarTrainer, batch: EarBatch, understood: Callable[[Tensor], Tensor] | None = None
+) -> dict[str, float]:
     """One step; returns the losses, each before its weight.
 
     Args:
@@ -253,7 +265,7 @@ def ear_step(trainer: EarTrainer, batch: EarBatch, understood: nn.Module | None 
         group["lr"] = rate * share
     mel, mouth, wanted = (torch.from_numpy(each) for each in batch)
     with torch.autocast("cpu", torch.bfloat16, enabled=config.run.bf16):
-        heard = trainer.ear.heard(mel)
+        heard = trainer.ear.heard(mel[..., : speech_window(config.look_ahead_ms).columns])
         vector, told = trainer.ear.embed(heard).relu(), trainer.teller(heard)
     there = ~wanted.isnan().any(1)
     losses = {
@@ -262,7 +274,7 @@ def ear_step(trainer: EarTrainer, batch: EarBatch, understood: nn.Module | None 
     }
     if understood is not None:
         with torch.no_grad():
-            known = understood(judged_sound(mel)).flatten(1)
+            known = understood(mel)
         losses["alike"] = (vector.float() - known).square().mean() / known.var()
     total = torch.stack([getattr(config, name) * value for name, value in losses.items()]).sum()
     trainer.adam.zero_grad()

@@ -1,5 +1,6 @@
 """The ear's recipe: it reads a recogniser's file, learns, resumes to the same bits, and says what is wrong."""
 
+import json
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from kernels.mel import window_at
 from models.checkpoint import save_generator
-from models.lipgan_lite import LipGanLite, LipGanLiteConfig
-from models.speech_ear import CHANNELS, SpeechLayers
+from models.lipgan import LipGanConfig, LipGanGenerator
+from models.lipgan_lite import Ear, LipGanLite, LipGanLiteConfig, speech_window
+from models.speech_ear import CHANNELS, SpeechEar, SpeechLayers
 from tests.training.made import made_clip
 from training import ear as recipe
 from training.checkpoint import load_checkpoint
@@ -134,14 +137,34 @@ def test_lessons_say_what_the_teacher_heard_at_the_pictures_time(tmp_path: Path)
         assert (known == wanted).all(1).any()
 
 
-def test_the_ear_takes_over_the_vector_that_a_generator_understands(tmp_path: Path) -> None:
-    generator = LipGanLite(LipGanLiteConfig(size="s", crop_px=96))
-    save_generator(tmp_path / "lite.safetensors", generator)
-    heard = recipe._understood(tmp_path / "lite.safetensors")
-    assert heard(torch.zeros(1, 1, 80, 27)).shape == (1, recipe.OUT_CHANNELS, 1, 1)
-    save_generator(tmp_path / "hears.safetensors", LipGanLite(LipGanLiteConfig(size="s", crop_px=96, ear="speech")))
-    with pytest.raises(ConfigError, match="no lite generator with LipGAN's ear"):
-        recipe._understood(tmp_path / "hears.safetensors")
+@pytest.mark.parametrize("ear", ["lipgan", "speech"])
+def test_a_vector_is_that_of_the_generators_own_window(tmp_path: Path, ear: Ear) -> None:
+    generator = LipGanLite(LipGanLiteConfig(size="s", crop_px=96, ear=ear)).eval()
+    save_generator(tmp_path / "lite.safetensors", generator, storage="float32")
+    sound = torch.randn(80, 200)
+    at_ns = 1_200_000_000
+    lesson, own = (
+        torch.from_numpy(window_at(sound.numpy(), at_ns, each))[None, None]
+        for each in (recipe.lesson_window(replace(CONFIG, look_ahead_ms=40)), generator.config.window)
+    )
+    with torch.no_grad():
+        vector = recipe._understood(tmp_path / "lite.safetensors")(lesson)
+        torch.testing.assert_close(vector, generator.sound(own).flatten(1))
+
+
+def test_an_ear_with_less_look_ahead_learns_from_what_it_cannot_hear(tmp_path: Path) -> None:
+    teacher, cache = _write(tmp_path / "teacher"), _cache(tmp_path / "cache")
+    save_generator(tmp_path / "lite.safetensors", LipGanLite(LipGanLiteConfig(size="s", crop_px=96)))
+    config = replace(CONFIG, look_ahead_ms=40)
+    trained = train_ear(config, cache, teacher, tmp_path / "run", like=tmp_path / "lite.safetensors")
+    ear = SpeechEar(speech_window(40).columns, 40, recipe.OUT_CHANNELS)
+    ear.load_state_dict(load_checkpoint(trained)["averaged"])
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert all(row["alike"] > 0 for row in rows)
+    save_generator(tmp_path / "other.safetensors", LipGanGenerator(LipGanConfig(width=0.0625)))
+    with pytest.raises(ConfigError, match="is no lite generator"):
+        recipe._understood(tmp_path / "other.safetensors")
 
 
 def test_a_generator_begins_with_another_ear_and_leaves_its_layers_alone(tmp_path: Path) -> None:
