@@ -5,6 +5,7 @@ it draws part of what the person is saying; shown a mouth at rest, it is left
 with the voice. Pictures are kept by pose, so that a turned head finds its like.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 Rgb = NDArray[np.uint8]
 
-_EYES, _NOSE_TIP, _INNER_LIPS = [33, 263], 1, [13, 14]
+# Right and left eye, tip of the nose, upper and lower inner lip.
+_POINTS = np.array([33, 263, 1, 13, 14])
 # Poses nearer than this, in eye distances that the tip of the nose moved, are one: about five degrees.
 _SAME_POSE = 0.06
 # One eye distance of nose counts as much as this many of mouth opening.
@@ -29,7 +31,7 @@ _OPEN = 0.15
 @dataclass(slots=True, eq=False)
 class _Kept:
     pts_ns: int
-    pose: NDArray[np.float64]
+    pose: tuple[float, float]
     unfit: float
     picture: Rgb
 
@@ -69,7 +71,7 @@ class IdentityBank:
 
     def _keep(self, now: _Kept) -> None:
         for index, kept in enumerate(self._kept):
-            if np.hypot(*(kept.pose - now.pose)) < _SAME_POSE:
+            if math.dist(kept.pose, now.pose) < _SAME_POSE:
                 stale = now.pts_ns - kept.pts_ns > _STALE_NS and now.unfit < kept.unfit + _NEARLY
                 if now.unfit < kept.unfit or stale:
                     self._kept[index] = now
@@ -80,13 +82,12 @@ class IdentityBank:
 
 
 def _measured(pts_ns: int, landmarks: NDArray[np.float32], picture: Rgb, *, opened: bool) -> _Kept:
-    left, right = landmarks[_EYES].astype(np.float64)
-    eyes = max(float(np.hypot(*(right - left))), 1e-6)
-    upper, lower = landmarks[_INNER_LIPS].astype(np.float64)
-    pose = (landmarks[_NOSE_TIP] - (left + right) / 2) / eyes
-    opening = float(np.hypot(*(lower - upper))) / eyes
+    left, right, nose, upper, lower = landmarks[_POINTS].tolist()
+    eyes = max(math.dist(left, right), 1e-6)
+    pose = (nose[0] - (left[0] + right[0]) / 2) / eyes, (nose[1] - (left[1] + right[1]) / 2) / eyes
+    opening = math.dist(lower, upper) / eyes
     return _Kept(pts_ns, pose, -min(opening, _OPEN) if opened else opening, picture)
 
 
 def _cost(kept: _Kept, now: _Kept) -> float:
-    return kept.unfit + _POSE_COUNTS * float(np.hypot(*(kept.pose - now.pose)))
+    return kept.unfit + _POSE_COUNTS * math.dist(kept.pose, now.pose)

@@ -6,7 +6,7 @@ A picture whose lips are not made leaves exactly as it came, and a count says wh
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,14 @@ class _Speaker:
     seen_ns: int = 0
 
 
+class _Shot(NamedTuple):
+    """A face of the picture at hand: its crop, uint8 RGB [S, S, 3], and its points in it, float32 [478, 2]."""
+
+    face: FaceCrop
+    crop: Rgb
+    points: NDArray[np.float32]
+
+
 class RenderStage:
     """Makes the lips of each picture follow the mel window that came with it.
 
@@ -115,10 +123,9 @@ class RenderStage:
         if not speaking:
             self.passed[self._why_passed(item)] += 1
             return item.frame
-        originals = [crop_face(item.frame.planes, face.to_crop, self._size, item.frame.colour) for face in speaking]
-        generated = self._generate(speaking, originals)
-        for face, original, picture in zip(speaking, originals, generated, strict=True):
-            self._paste(item.frame, face, original, picture)
+        shots = [self._shot(item.frame, face) for face in speaking]
+        for shot, picture in zip(shots, self._generate(shots), strict=True):
+            self._paste(item.frame, shot, picture)
         if self._badge is not None:
             self._badge.draw(item.frame)
         self.made += 1
@@ -172,37 +179,34 @@ class RenderStage:
 
     # -- pixels ------------------------------------------------------------------------------------
 
-    def _generate(self, faces: Sequence[FaceCrop], originals: Sequence[Rgb]) -> list[Rgb]:
+    def _shot(self, frame: VideoFrame, face: FaceCrop) -> _Shot:
+        crop = crop_face(frame.planes, face.to_crop, self._size, frame.colour)
+        return _Shot(face, crop, in_crop(face.landmarks, face.to_crop))
+
+    def _generate(self, shots: Sequence[_Shot]) -> list[Rgb]:
         """Run all faces as one batch; return uint8 RGB [S, S, 3] each."""
-        pairs = zip(faces, originals, strict=True)
-        inputs = [
-            generator_input(self._identity(face, original), self._shown(face, original), self._mask_row)
-            for face, original in pairs
-        ]
-        mel = np.broadcast_to(self._last_mel, (len(faces), *self._mel_shape))
+        inputs = [generator_input(self._identity(shot), self._shown(shot), self._mask_row) for shot in shots]
+        mel = np.broadcast_to(self._last_mel, (len(shots), *self._mel_shape))
         # One face is the rule, and stacking would copy it.
         face = inputs[0][None] if len(inputs) == 1 else np.stack(inputs)
         feed = {"face": face, "mel": np.ascontiguousarray(mel, np.float32)}
         return [drawn_picture(each) for each in self._engine.infer(feed)["picture"]]
 
-    def _identity(self, face: FaceCrop, original: Rgb) -> Rgb:
+    def _identity(self, shot: _Shot) -> Rgb:
         if self._identity_policy == "same_frame":
-            return original
-        points = in_crop(face.landmarks, face.to_crop)
-        return self._speakers[face.face_id].reference.choose(face.pts_ns, points, original)
+            return shot.crop
+        return self._speakers[shot.face.face_id].reference.choose(shot.face.pts_ns, shot.points, shot.crop)
 
-    def _shown(self, face: FaceCrop, original: Rgb) -> Rgb:
+    def _shown(self, shot: _Shot) -> Rgb:
         """The crop itself, or with its mouth shut for a generator from which nothing is hidden."""
-        if self._mask_row != self._size:
-            return original
-        return close_mouth(original, in_crop(face.landmarks, face.to_crop))
+        return close_mouth(shot.crop, shot.points) if self._mask_row == self._size else shot.crop
 
-    def _paste(self, frame: VideoFrame, face: FaceCrop, original: Rgb, picture: Rgb) -> None:
-        points = in_crop(face.landmarks, face.to_crop)
-        mask, resting = mouth_mask(points, self._size), resting_mask(points, self._size)
-        alpha = self._speakers[face.face_id].alpha
+    def _paste(self, frame: VideoFrame, shot: _Shot, picture: Rgb) -> None:
+        mask, resting = mouth_mask(shot.points, self._size), resting_mask(shot.points, self._size)
+        alpha = self._speakers[shot.face.face_id].alpha
         before = None if alpha >= 1.0 else tuple(plane.copy() for plane in frame.planes)
-        region = paste_face(frame.planes, picture, original, face.to_crop, mask, frame.colour, resting=resting)
+        to_crop = shot.face.to_crop
+        region = paste_face(frame.planes, picture, shot.crop, to_crop, mask, frame.colour, resting=resting)
         if before is not None and not region.is_empty:
             _fade_back(frame.planes, before, region, alpha)
 
