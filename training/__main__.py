@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_lipgan(commands.add_parser("lipgan", help="train a generator from a cache"))
     _add_ear(commands.add_parser("ear", help="teach a recogniser's first layers to hear for a generator"))
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
-    _add_lookahead(commands.add_parser("lookahead", help="measure what sound after the picture is worth"))
+    _add_lookahead(
+        commands.add_parser("lookahead", help="measure what sound after the picture is worth to drawn mouths")
+    )
     _add_expert(commands.add_parser("expert", help="train the sync expert from a cache"))
     _add_expert_curve(commands.add_parser("expert-curve", help="freeze a sync expert and measure its shift curve"))
     _add_evaluate(commands.add_parser("evaluate", help="measure a generator on held-back clips"))
@@ -166,20 +168,36 @@ def _distil(parsed: argparse.Namespace) -> None:
 
 
 def _add_lookahead(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--config", default="ear", help="of the ears: name in training/configs or path of a .toml")
+    parser.add_argument("--cache", type=Path, required=True, help="written by prepare, with recordings")
+    parser.add_argument("--recogniser", type=Path, required=True, help="folder of a faster-whisper tiny or tiny.en")
+    parser.add_argument("--generator", type=Path, required=True, help="generator.safetensors that draws")
     parser.add_argument("--out", type=Path, required=True, help="folder for the ears, lookahead.json and lookahead.md")
-    parser.add_argument("--steps", type=int, help="for each ear; default: RUN of training/lookahead.py")
-    parser.add_argument("--seeds", type=int, default=1, help="ears for each look-ahead")
-    parser.add_argument("--look-ahead-ms", type=int, nargs="+", help="default: 0 40 80 120 200")
+    parser.add_argument("--steps", type=int, help="of each ear; default: the config's")
+    parser.add_argument("--look-ahead-ms", type=int, nargs="+", help="default: 0 40 80 188")
+    parser.add_argument("--quick", action="store_true", help="three seconds of each clip")
     parser.set_defaults(command=_lookahead)
 
 
 def _lookahead(parsed: argparse.Namespace) -> None:
-    from training.lookahead import LOOK_AHEADS_MS, RUN, look_ahead
+    from models.landmarks import LandmarkNetworks
+    from training.config import read_config
+    from training.ear import EarConfig
+    from training.judges import Judges
+    from training.lookahead import LOOK_AHEADS_MS, look_ahead
 
-    run = replace(RUN, steps=parsed.steps or RUN.steps)
-    seeds, asked = range(1, parsed.seeds + 1), parsed.look_ahead_ms or LOOK_AHEADS_MS
-    look_ahead(parsed.cache, parsed.out, _say, run=run, seeds=seeds, look_aheads_ms=asked)
+    config = read_config(EarConfig, parsed.config)
+    look_ahead(
+        replace(config, run=replace(config.run, steps=parsed.steps or config.run.steps)),
+        parsed.cache,
+        parsed.recogniser,
+        parsed.generator,
+        parsed.out,
+        Judges(LandmarkNetworks(threads=1)),
+        _say,
+        look_aheads_ms=parsed.look_ahead_ms or LOOK_AHEADS_MS,
+        quick=parsed.quick,
+    )
 
 
 def _add_expert(parser: argparse.ArgumentParser) -> None:

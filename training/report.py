@@ -137,7 +137,7 @@ def _line_of(name: str, pictures: Pictures) -> Pictures:
 def _by_method(table: Table) -> list[str]:
     lines = [_line(["", *table]), _line(["-"] * (len(table) + 1))]
     return lines + [
-        _line([heading.name, *(_cell(figures.get(key), heading.decimals) for figures in table.values())])
+        _line([heading.name, *(cell(figures.get(key), heading.decimals) for figures in table.values())])
         for key, heading in FIGURES.items()
         if any(key in figures for figures in table.values())
     ]
@@ -146,11 +146,12 @@ def _by_method(table: Table) -> list[str]:
 def _by_clip(rows: Mapping[str, Mapping[str, Interval]]) -> list[str]:
     shown = {key: each for key, each in FIGURES.items() if any(key in row for row in rows.values())}
     lines = [_line(["clip", *(each.name for each in shown.values())]), _line(["-"] * (len(shown) + 1))]
-    cells = {clip: [_cell(row.get(key), each.decimals) for key, each in shown.items()] for clip, row in rows.items()}
+    cells = {clip: [cell(row.get(key), each.decimals) for key, each in shown.items()] for clip, row in rows.items()}
     return lines + [_line([clip, *each]) for clip, each in cells.items()]
 
 
-def _cell(interval: Interval | None, decimals: int) -> str:
+def cell(interval: Interval | None, decimals: int) -> str:
+    """A value with its interval for a table, or a dash where it does not exist."""
     if interval is None or not np.isfinite(interval.value):
         return "-"
     value, low, high = (f"{each:.{decimals}f}" for each in interval)
