@@ -6,6 +6,7 @@ closed one hides is not made up here (`training.data.portraits` paints it).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,9 +80,11 @@ def source_rows(height: int, mouth: MouthCurves, upper_y: Field, lower_y: Field,
     y = np.arange(first_row, height, dtype=np.float32)[:, None]
     seam = (upper_y + lower_y) / 2
     # Rows from `low` on lie below the seam somewhere, rows before `high` above it.
-    low, high = (int(np.clip(np.ceil(row) - first_row, 0, len(y))) for row in (seam.min(), seam.max()))
+    low, high = (min(max(math.ceil(row) - first_row, 0), len(y)) for row in (float(seam.min()), float(seam.max())))
     rows = np.empty((len(y), len(seam)), np.float32)
-    above = np.clip((y[:high] - upper_y) * (1 / (0.9 * mouth.half_width_px)) + 1, 0, 1)
+    above = (y[:high] - upper_y) * np.float32(1 / (0.9 * mouth.half_width_px))
+    above += 1
+    np.clip(above, 0, 1, out=above)
     rows[:high] = y[:high] - (upper_y - mouth.upper_y) * above
     below = y[low:] - _drop(height, mouth, lower_y, y[low:])
     rows[high:] = below[high - low :]
@@ -125,7 +128,7 @@ def close_mouth(picture: Rgb, landmarks: Points, opening_px: float = 0.0) -> Rgb
     if not 0 <= mouth.middle_x < width - 1 or float((gap - left).max()) < SHUT_PX:
         return picture
     upper_y = mouth.upper_y + UPPER_LIP_SHARE * (gap - left)
-    first = int(np.clip(upper_y.min() - 0.9 * mouth.half_width_px, 0, height - 1))
+    first = int(min(max(float(upper_y.min()) - 0.9 * mouth.half_width_px, 0), height - 1))
     rows = source_rows(height, mouth, upper_y, upper_y + left, first)
     columns = np.broadcast_to(np.arange(width, dtype=np.float32), rows.shape)
     # Four channels are sampled in half the time of three.
