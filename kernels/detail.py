@@ -5,6 +5,8 @@ sharpness, most of it (beard, skin, lips that rest) is the picture that was ther
 already; only where the two differ must the softer one be shown.
 """
 
+from functools import cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +55,14 @@ def _compared(difference: Share, size: float) -> tuple[Share, Share]:
 
 
 def _blurred(plane: Share, sigma: float) -> Share:
+    kernel = _gaussian(sigma)
+    return np.asarray(cv2.sepFilter2D(plane, -1, kernel, kernel), np.float32)
+
+
+@cache
+def _gaussian(sigma: float) -> NDArray[np.float32]:
     radius = max(1, round(3.0 * sigma))
-    return np.asarray(cv2.GaussianBlur(plane, (2 * radius + 1, 2 * radius + 1), sigma), np.float32)
+    return np.asarray(cv2.getGaussianKernel(2 * radius + 1, sigma, cv2.CV_32F), np.float32)
 
 
 def kept_detail_definition(generated: Plane, original: Plane) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -48,7 +48,7 @@ def match_light(
         return list(planes)
     near = gathered[:, :-1, :-1] + _PRIOR * gathered[:, -1:, -1:]
     _, spread = _grid(len(mask))
-    field = spread[part[0]] @ (near[1:] / near[0]) @ spread[part[1]].T
+    field = spread.T[part[0]] @ (near[1:] / near[0]) @ spread[:, part[1]]
     return [np.asarray(cv2.add(*pair, dtype=cv2.CV_8U), np.uint8) for pair in zip(planes, field, strict=True)]
 
 
@@ -78,13 +78,13 @@ def _divided(side: slice, by: int) -> slice:
 
 @cache
 def _grid(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the weights from S pixels to G support points and to their sum [G + 1, S], and back [S, G].
+    """Return the weights from S pixels to G support points and to their sum [G + 1, S], and back [G, S].
 
-    The rows of the way back sum to 1.
+    The columns of the way back sum to 1.
     """
     weights = _grid_weights(size)
     gather = np.vstack([weights, np.ones(size)])
-    return gather.astype(np.float32), (weights / weights.sum(axis=0)).T.astype(np.float32, order="C")
+    return gather.astype(np.float32), (weights / weights.sum(axis=0)).astype(np.float32)
 
 
 def _grid_weights(size: int) -> NDArray[np.float64]:

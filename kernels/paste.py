@@ -252,22 +252,28 @@ class _Place(NamedTuple):
 
 
 def _find_place(mask: Mask, to_crop: NDArray[np.float32], height: int, width: int) -> _Place:
-    block, clear_px = shrink_factors(to_crop)[0], _clear_px(to_crop)
-    mask = _without_border(mask.copy(), clear_px)
+    size, block, clear_px = len(mask), shrink_factors(to_crop)[0], _clear_px(to_crop)
     left, top, columns, rows = cv2.boundingRect(cv2.convertScaleAbs(mask, alpha=255.0))
     right, bottom = left + columns, top + rows
+    if min(left, top) < clear_px or max(right, bottom) > size - clear_px:
+        mask = _without_border(mask.copy(), clear_px)
+        left, top = max(left, clear_px), max(top, clear_px)
+        right, bottom = min(right, size - clear_px), min(bottom, size - clear_px)
+    if left >= right or top >= bottom:
+        return _Place(mask, (slice(0), slice(0)), Region(0, 0, 0, 0), to_crop.astype(np.float64))
     # One more pixel on each side, where the weight is 0, so that repeating the border goes on with 0.
-    region = _reached(invert(to_crop), left - 1, top - 1, right + 1, bottom + 1) if rows else Region(0, 0, 0, 0)
+    region = _reached(invert(to_crop), left - 1, top - 1, right + 1, bottom + 1)
     region = region.clipped(height, width).on_even_grid(height, width)
     # Blocks are counted from the crop's corner, and chroma's are twice as large.
-    margin, step = max(clear_px, round(_BESIDE * len(mask))), 2 * block
-    part = tuple(
-        slice(max(0, first - margin) // step * step, min(len(mask), -(-(last + margin) // step) * step))
+    margin, step = max(clear_px, round(_BESIDE * size)), 2 * block
+    down, across = (
+        slice(max(0, first - margin) // step * step, min(size, -(-(last + margin) // step) * step))
         for first, last in ((top, bottom), (left, right))
     )
-    to_source = to_crop.astype(np.float64)
-    to_source[:, 2] += to_source[:, :2] @ (region.left, region.top) - (part[1].start, part[0].start)
-    return _Place(mask, (part[0], part[1]), region, to_source)
+    (a, b, x), (c, d, y) = to_crop.tolist()
+    x += a * region.left + b * region.top - across.start
+    y += c * region.left + d * region.top - down.start
+    return _Place(mask, (down, across), region, np.array([[a, b, x], [c, d, y]]))
 
 
 def _clear_px(to_crop: Affine) -> int:

@@ -46,10 +46,12 @@ def apply(affine: Affine, points: NDArray[np.float32] | Map) -> Map:
 
 def rescaled(affine: Affine, *, from_pixel: float = 1.0, to_pixel: float = 1.0) -> Map:
     """Return the same map between grids whose pixels are that many times as large as before."""
-    linear = affine[:, :2].astype(np.float64) * (from_pixel / to_pixel)
+    (a, b, x), (c, d, y) = affine.tolist()
     # The centre of pixel k of a grid s times as coarse lies at s k + (s - 1) / 2 on the old grid.
-    offset = affine[:, 2] + affine[:, :2].sum(axis=1) * ((from_pixel - 1.0) / 2.0) - (to_pixel - 1.0) / 2.0
-    return np.column_stack([linear, offset / to_pixel])
+    before, after = (from_pixel - 1.0) / 2.0, (to_pixel - 1.0) / 2.0
+    x, y = (x + (a + b) * before - after) / to_pixel, (y + (c + d) * before - after) / to_pixel
+    scale = from_pixel / to_pixel
+    return np.array([[a * scale, b * scale, x], [c * scale, d * scale, y]])
 
 
 def shrink_factors(to_source: Affine) -> tuple[int, float]:
@@ -156,7 +158,10 @@ def merged(*planes: Picture) -> Picture:
 
 def shifted(to_source: Affine, x: float, y: float) -> Map:
     """Return the map with its results moved by that much."""
-    return np.asarray(to_source + np.array([[0.0, 0.0, x], [0.0, 0.0, y]]), np.float64)
+    moved = to_source.astype(np.float64)
+    moved[0, 2] += x
+    moved[1, 2] += y
+    return moved
 
 
 def warp_definition(
