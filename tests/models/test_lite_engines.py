@@ -1,5 +1,6 @@
 """The lite generator as an engine: exported, opened, and served with its own crop and its own mel window."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.checkpoint import save_generator
 from models.gate import measure_parity
 from models.generators import generator_inputs, generator_output
 from models.graphs import Samples, fold_batch_norm
+from models.lipgan import parameter_count
 from models.lipgan_lite import LipGanLite, LipGanLiteConfig
 from models.openvino_engine import supports
 from models.torch_engine import TorchEngine
@@ -88,6 +90,33 @@ def test_openvino_agrees_with_torch(weights: Path, precision: str, least_db: flo
     assert expected.std() > 0.05, "a network that always draws the same proves nothing"
     found = load_engine("lite", precision=precision, threads=1, weights_folder=weights).infer(feed)["picture"]
     assert measure_parity(expected, found, 0).psnr_db >= least_db
+
+
+def test_an_ear_that_knows_speech_is_stored_small_and_computed_whole(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = replace(CONFIG, look_ahead_ms=40, ear="speech")
+    network = LipGanLite(config)
+    columns = config.window.columns
+    made = [replace(_samples(count, seed), mel=_mel(count, seed, columns)) for count, seed in ((8, 0), (8, 1), (8, 2))]
+    settle(network, torch.from_numpy(made[0].face), torch.from_numpy(made[0].mel))
+    with torch.no_grad():
+        network.draw.weight.mul_(0.3)
+    save_generator(tmp_path / "ear.safetensors", network.eval(), storage="float32")
+    given = {"calibration": made[1], "gate": made[2], "licence": LICENCE}
+    export(tmp_path / "ear.safetensors", tmp_path / "ear", ("int8",), **given, name="ear")  # type: ignore[arg-type]
+    # A byte for each of its weights and little more, though nothing in it is computed in int8.
+    assert (tmp_path / "ear" / "generator_int8.bin").stat().st_size < 1.1 * parameter_count(network)
+    feed = {"face": made[2].face, "mel": made[2].mel}
+    expected = load_engine("ear", "torch", weights_folder=tmp_path).infer(feed)["picture"]
+    with_ear = load_engine("ear", precision="int8", threads=1, weights_folder=tmp_path)
+    assert with_ear.mel_window == config.window == MelWindow(42, 1)
+    found = with_ear.infer(feed)["picture"]
+    assert measure_parity(expected, found, 0).psnr_db >= 35
+    assert expected.std() > 0.05, "a network that always draws the same proves nothing"
+
+
+def _mel(count: int, seed: int, columns: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-4, 4, (count, 1, 80, columns)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
