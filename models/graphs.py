@@ -123,8 +123,8 @@ three additions between the grids stay in."""
 def with_small_weights(graph: Graph) -> Graph:
     """The weights that are still floats as int8 for each channel; what is computed with them stays as it is.
 
-    A recogniser's layers are most of a generator's weights. With activations in int8 as well, r of HDTF's mouths fell by
-    0.02; with weights alone it did not, and the time is the same.
+    A recogniser's layers are most of a generator's weights. With activations in int8 as well, r of HDTF's mouths fell
+    by 0.02; with weights alone it did not, and the time is the same.
     """
     import nncf
 
