@@ -15,7 +15,7 @@ from training import lipgan
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, LipganConfig, NetworkConfig, build, load_config
 from training.export import generator_of_run
-from training.gauge import MouthGauge
+from training.gauge import LUMA, MouthGauge
 from training.lipgan import train_on
 from training.loop import learning_rate_at
 from training.losses import judged, mouth_box
@@ -138,6 +138,19 @@ def test_the_judges_read_crops_of_every_size(side: int) -> None:
     assert judged(picture).shape == (2, 3, 96, 96)
     if side == 96:
         assert torch.equal(judged(picture), picture)
+
+
+def test_the_gauge_is_blind_to_colour() -> None:
+    gauge = MouthGauge().eval()
+    picture = torch.full((1, 3, 96, 96), 0.5)
+    green = picture.clone()
+    # As much luma is taken from red as is added to green.
+    green[:, 1, 60:70] += 0.1
+    green[:, 0, 60:70] -= 0.1 * LUMA[1] / LUMA[0]
+    brighter = picture.clone()
+    brighter[:, :, 60:70] += 0.1
+    torch.testing.assert_close(gauge(green), gauge(picture), atol=1e-5, rtol=0)
+    assert (gauge(brighter) - gauge(picture)).abs().max() > 1e-3
 
 
 def _in_runs(steps: int, **changes: int) -> LipganConfig:
