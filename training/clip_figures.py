@@ -30,6 +30,7 @@ from training.mouths import (
     lip_jitter,
     lower_errors,
     lower_ssim,
+    narrowest,
     openings,
     read_points,
     sharpness,
@@ -49,6 +50,9 @@ CLOSED_ABOVE = 0.02
 least four times the scatter of readings of one closed mouth that is put into all frames of an HDTF clip (0.001 to
 0.004)."""
 CLOSED_PLAIN = 0.03
+BILABIALS = ("P", "B", "M")
+ROOM_NS = 20_000_000
+"""Looked at on both sides of a phone: an aligner's frames are 10 ms, and its borders lie some of them away."""
 PAINTED_TEETH = 0.03
 MIN_OFFSET_FRAMES = 12
 UNEVEN_NS = 5_000_000
@@ -90,6 +94,7 @@ class Measured:
         heard: The sound that drove some of them, float32 [80, columns] from the first picture to the last.
         frame_ns: Time from one picture to the next.
         features: What the standard FID is computed of, by method, [n, 2048]; empty without its weights.
+        bilabials: How many p, b and m are said while the clip is seen, as far as known.
     """
 
     clip: str
@@ -100,6 +105,7 @@ class Measured:
     heard: dict[str, Mel]
     frame_ns: int
     features: dict[str, NDArray[np.float32]]
+    bilabials: int
 
 
 def measure(
@@ -170,6 +176,7 @@ class _Clip:
             {name: inception_features(inception, inside(each.pictures)) for name, each in seen.items()}
             if inception
             else {},
+            len(_bilabial_spans_ns(self._clip, self._clip.pts_ns)),
         )
 
     def _heard(self) -> dict[str, Mel]:
@@ -252,6 +259,7 @@ class _Clip:
             | self._likeness("identity", lower[0])
             | self._agreement("expert", seen, self._clip, self._clip.pts_ns)
             | self._lse("", seen, self._clip, self._clip.pts_ns)
+            | self._bilabials("closed_bilabials", seen, self._clip, self._clip.pts_ns)
         )
 
     def _perceived(self, crops: Pictures, truth: Pictures) -> Figures:
@@ -311,17 +319,30 @@ class _Clip:
             pairs = {"foreign_r": (drawn, driving), "leak_r": (drawn, own), "chance_r": (driving, own)}
             figures = {key: figure(np.stack(pair, -1), intervals.pearson) for key, pair in pairs.items()}
             figures |= self._agreement("expert_foreign", each, other, times_ns)
+            figures |= self._bilabials("closed_bilabials_foreign", each, other, times_ns)
             parts.append(figures | self._lse("_foreign", each, other, times_ns))
         keys = dict.fromkeys(key for part in parts for key in part)
         return {key: averaged([part[key] for part in parts if key in part]) for key in keys}
 
     def _silence(self, seen: Seen) -> Figures:
         """Shares of pictures without speech whose mouth is closed."""
-        limit = float(np.percentile(self._truth.opening, CLOSED_PERCENTILE)) + CLOSED_ABOVE
-        limits = {"closed_silence": limit, "closed_plain": CLOSED_PLAIN}
+        limits = {"closed_silence": self._closed_opening, "closed_plain": CLOSED_PLAIN}
         return {
             key: figure((seen.opening <= each)[:, None].astype(float), intervals.mean) for key, each in limits.items()
         }
+
+    def _bilabials(self, key: str, seen: Seen, heard: CachedClip, times_ns: NDArray[np.int64]) -> Figures:
+        """Share of p, b and m during which the mouth closes; none where no such phone is known."""
+        spans_ns = _bilabial_spans_ns(heard, times_ns)
+        if not len(spans_ns):
+            return {}
+        closed = narrowest(seen.opening[: len(times_ns)], times_ns, spans_ns) <= self._closed_opening
+        return {key: figure(closed[:, None].astype(float), intervals.mean, block=1)}
+
+    @property
+    def _closed_opening(self) -> float:
+        """At most so far open is this person's mouth when it is closed."""
+        return float(np.percentile(self._truth.opening, CLOSED_PERCENTILE)) + CLOSED_ABOVE
 
 
 def _confidence(curve: Samples) -> Samples:
@@ -335,6 +356,14 @@ def _confidence(curve: Samples) -> Samples:
 def _peak_ms(curve: Samples) -> Samples:
     """The shift at which the expert's similarity is best: positive when the lips lead."""
     return np.asarray(SHIFTS_MS[np.argmax(curve, -1)])
+
+
+def _bilabial_spans_ns(clip: CachedClip, times_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """When p, b and m are said while pictures at `times_ns` are shown, with `ROOM_NS` around them, [n, 2]."""
+    said = [(each.start_s, each.end_s) for each in clip.phones if each.name in BILABIALS]
+    spans_ns = np.rint(np.reshape(said, (-1, 2)) * NS_PER_S).astype(np.int64)
+    shown = (spans_ns[:, 0] >= times_ns[0]) & (spans_ns[:, 1] <= times_ns[-1])
+    return np.asarray(spans_ns[shown] + (-ROOM_NS, ROOM_NS))
 
 
 def _between(clip: CachedClip, times_ns: NDArray[np.int64]) -> Mel:

@@ -130,7 +130,11 @@ def _notes(subject: Subject, judges: Judges, found: Sequence[Measured], *, quick
         "pictures": "drawn crops" if raw else "pasted into the frame, as served",
         "frames_per_clip": f"first {QUICK_FRAMES}" if quick else "all",
         "clips": ", ".join(f"{sum(each.split == split for each in found)} {split}" for split in HELD_SPLITS),
-        "intervals": f"95 %, {RESAMPLES} resamples of clips and {BLOCK_FRAMES}-frame blocks, seed {BOOTSTRAP_SEED}",
+        "known_p_b_m": ", ".join(
+            f"{sum(each.bilabials for each in found if each.split == split)} {split}" for split in HELD_SPLITS
+        ),
+        "intervals": f"95 %, {RESAMPLES} resamples of clips and {BLOCK_FRAMES}-frame blocks (or single phones), "
+        f"seed {BOOTSTRAP_SEED}",
         "not_measured": ", ".join(judges.missing) or "nothing",
         "bytes_changed_outside_the_mask": sum(each.strayed for each in found),
     }

@@ -62,16 +62,17 @@ def _first(curve: Samples) -> Samples:
     return np.asarray(curve[..., 0])
 
 
-def figure(samples: Samples, statistic: Statistic, read: Statistic = _first) -> Figure:
+def figure(samples: Samples, statistic: Statistic, read: Statistic = _first, *, block: int = BLOCK_FRAMES) -> Figure:
     """Measure a clip.
 
     Args:
         samples: [n, k], what the statistic needs of each frame.
         statistic: Of frames.
         read: Value of a curve, by default its only point.
+        block: How many neighbours are drawn again together; 1 where a sample is no frame but a moment of its own.
     """
     samples = np.asarray(samples)
-    indices = _blocks(len(samples))
+    indices = _blocks(len(samples), block)
     parts = [statistic(samples[indices[at : at + _AT_ONCE]]) for at in range(0, RESAMPLES, _AT_ONCE)]
     return Figure(statistic(samples), np.concatenate(parts), read)
 
@@ -104,9 +105,9 @@ def _interval(value: float, resampled: Samples) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def _blocks(count: int) -> NDArray[np.intp]:
+def _blocks(count: int, block: int) -> NDArray[np.intp]:
     """Indices of frames, [RESAMPLES, count]: blocks one after the other; short clips have shorter ones."""
-    length = max(1, min(BLOCK_FRAMES, count // 3))
+    length = max(1, min(block, count // 3))
     rng = np.random.default_rng([SEED, count])
     starts = rng.integers(count - length + 1, size=(RESAMPLES, -(-count // length)))
     return np.asarray((starts[..., None] + np.arange(length)).reshape(RESAMPLES, -1)[:, :count])

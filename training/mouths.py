@@ -109,6 +109,20 @@ def best_offset_ms(correlations: Samples) -> Samples:
     return np.asarray(np.where(known, -LAGS_NS[best] / 1e6, np.nan))
 
 
+def narrowest(opening: Track, pts_ns: NDArray[np.int64], spans_ns: NDArray[np.int64]) -> Track:
+    """The least opening within each span, [n].
+
+    Args:
+        opening: [T] at `pts_ns`; straight lines between pictures, so that their rate does not decide.
+        pts_ns: int64 [T].
+        spans_ns: int64 [n, 2], first and last instant of each; both lie between the first picture and the last, or the
+            nearest picture stands for them.
+    """
+    ends = np.interp(spans_ns, pts_ns, opening).min(-1)
+    inside = (pts_ns >= spans_ns[:, :1]) & (pts_ns <= spans_ns[:, 1:])
+    return np.asarray(np.minimum(ends, np.where(inside, opening, np.inf).min(-1)))
+
+
 def lower_errors(drawn: Pictures, truth: Pictures) -> Track:
     """Mean squared error of crops [T, S, S, 3] over the rows that hold mouth and jaw (from S // 2 on), [T]."""
     half = drawn.shape[1] // 2

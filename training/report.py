@@ -60,6 +60,14 @@ FIGURES = {
     "closed_silence": Heading(
         "closed in silence", 2, "share of pictures with at most this person's closed opening (5th percentile) + 0.02"
     ),
+    "closed_bilabials": Heading(
+        "closed on p, b, m",
+        2,
+        "share of these phones, each with 20 ms around it, in which the opening falls to that limit",
+    ),
+    "closed_bilabials_foreign": Heading(
+        "closed on p, b, m, foreign sound", 2, "likewise, on those of the foreign voice"
+    ),
     "closed_plain": Heading("closed, plain", 2, "share of pictures with an opening of at most 0.03"),
 }
 SPLIT_NAMES = {

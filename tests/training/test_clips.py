@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from kernels.mel import MelWindow, mel_spectrogram, window_at
 from tests.training.made import write_clip
+from training.data import prepare
 from training.data.clips import MaterialError, Planes, read_pictures, read_sound
+from training.data.phones import Phone
 from training.data.prepare import Points, prepare_clip
 from training.data.split import ClipEntry
 
@@ -92,3 +94,21 @@ def test_a_file_whose_sound_is_late_is_put_right(tmp_path: Path) -> None:
     entry = ClipEntry("late", write_clip(tmp_path / "late.mkv"), "anna", "measured", sound_late_ms=64)
     clip = prepare_clip(entry, SettledFollower())
     np.testing.assert_array_equal(clip.pts_ns, np.arange(25) * 40_000_000 + 64_000_000)
+    assert clip.phones == ()
+
+
+@pytest.mark.parametrize("found", [[Phone("B", 0.1, 0.2), Phone("AH", 0.2, 0.4)], None])
+def test_known_words_become_phones_on_the_sound_s_own_time_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: list[Phone] | None
+) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def align(samples: NDArray[np.float32], words: str) -> list[Phone] | None:
+        asked.append((len(samples), words))
+        return found
+
+    monkeypatch.setattr(prepare, "align_phones", align)
+    path = write_clip(tmp_path / "said.mkv")
+    clip = prepare_clip(ClipEntry("said", path, "anna", "train", words="buh", sound_late_ms=64), SettledFollower())
+    assert asked == [(16_000, "buh")]
+    assert clip.phones == tuple(found or ())

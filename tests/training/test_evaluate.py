@@ -14,6 +14,7 @@ from tests.training.made import drawn_landmarks, made_clip
 from training import clip_figures, evaluate, intervals
 from training.clip_figures import DRAWN, INPUT, OTHER_INPUT, OTHER_MOUTH, REFERENCE, SHUFFLED, SHUT, STATIC, measure
 from training.data.cache import CachedClip, save_clip, save_split
+from training.data.phones import Phone
 from training.judges import Judges
 from training.subject import Subject
 from training.sync_curve import SHIFTS_MS, ShiftCurve
@@ -128,6 +129,32 @@ def test_the_reference_of_an_editor_is_the_open_mouth() -> None:
     assert not painted[0][:, 3:, 48:].any()
 
 
+def _saying(clip: CachedClip, *frames: int) -> CachedClip:
+    """Says p, b, m in turn at these frames, and "ah" at all times."""
+    times_s = clip.pts_ns[list(frames)] / 1e9
+    lips = [Phone("PBM"[index % 3], at_s - 0.01, at_s + 0.01) for index, at_s in enumerate(times_s)]
+    return replace(clip, phones=(*lips, Phone("AH", 0.0, clip.pts_ns[-1] / 1e9)))
+
+
+def test_lips_are_counted_as_closed_on_the_phones_of_the_voice_that_drives_them() -> None:
+    first, last = 1, len(CLIPS[0].crops) - 2
+    shut, foreign = (first + int(np.argmin(each.opening[first:last])) for each in CLIPS[:2])
+    wide = first + int(np.argmax(CLIPS[0].opening[first:last]))
+    others = [_saying(CLIPS[1], foreign)]
+    methods = measure(Subject("follows", _follow), NOBODY, _saying(CLIPS[0], shut, wide, wide, shut), others).methods
+    own = {name: figures["closed_bilabials"].interval.value for name, figures in methods.items()}
+    assert (own[INPUT], own[DRAWN], own[STATIC]) == (0.5, 0.5, 1)
+    assert methods[DRAWN]["closed_bilabials_foreign"].interval.value == 1
+    assert methods[INPUT]["closed_bilabials_foreign"].interval.value == 0
+
+
+def test_without_known_phones_while_it_is_seen_no_closed_lips_are_counted() -> None:
+    unseen = replace(CLIPS[0], phones=(Phone("B", 1.88, 1.95), Phone("M", 2.0, 2.1), Phone("AH", 0.5, 0.6)))
+    for clip in (CLIPS[0], unseen):
+        figures = measure(Subject("follows", _follow), NOBODY, clip, CLIPS[1:]).methods[DRAWN]
+        assert not {"closed_bilabials", "closed_bilabials_foreign"} & set(figures)
+
+
 def test_a_generator_is_asked_for_its_own_mel_window() -> None:
     asked: list[tuple[int, ...]] = []
 
@@ -140,7 +167,7 @@ def test_a_generator_is_asked_for_its_own_mel_window() -> None:
 
 
 def test_the_command_writes_figures_with_intervals_and_pictures(tmp_path: Path) -> None:
-    for clip in CLIPS:
+    for clip in (_saying(CLIPS[0], 9, 20), *CLIPS[1:]):
         save_clip(tmp_path, clip)
     save_split(tmp_path, [{"name": each.name, "person": each.person, "split": each.split} for each in CLIPS])
     evaluate.evaluate(tmp_path, Subject("follows", _follow), NOBODY, tmp_path / "out", lambda _: None)
@@ -150,6 +177,8 @@ def test_the_command_writes_figures_with_intervals_and_pictures(tmp_path: Path) 
     assert written["bytes_changed_outside_the_mask"] == 0
     assert written["not_measured"] == "own sync expert, own identity similarity, LPIPS, FID, LSE-C and LSE-D"
     assert len(written["by_clip"]) == 3
+    assert written["known_p_b_m"] == "0 measured, 2 held_person, 0 held_clip"
+    assert len(written["means"]["held_person"][DRAWN]["closed_bilabials"]) == 3
     text = (tmp_path / "out" / "evaluation.md").read_text()
     assert f"| r, own sound | {value:.2f} [{low:.2f}, {high:.2f}] |" in text
     assert (tmp_path / "out" / "evaluation.jpg").stat().st_size > 10_000

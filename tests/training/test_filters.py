@@ -19,6 +19,7 @@ from training.data.cache import CachedClip, load_clips, save_clip, save_split
 from training.data.clips import MaterialError
 from training.data.faces import FaceFollower
 from training.data.filters import Limits, offset_of, quality_of, read_limits
+from training.data.phones import Phone
 from training.data.prepare import prepare_clip, prepare_clips
 from training.data.split import ClipEntry, read_clips
 
@@ -111,7 +112,7 @@ def test_a_clip_that_passes_can_be_read_again_with_its_blendshapes(tmp_path: Pat
     assert clip.blendshapes is not None
     assert clip.face_px is not None
     assert (clip.blendshapes.shape, clip.face_px.shape) == ((30, len(BLENDSHAPES)), (30,))
-    assert [(of.name, len(without.crops)) for of, without in taught] == [("grey", 0)]
+    assert [(each.name, len(each.crops)) for each in taught] == [("grey", 0)]
 
 
 def test_caches_without_blendshapes_are_still_read(tmp_path: Path) -> None:
@@ -120,6 +121,17 @@ def test_caches_without_blendshapes_are_still_read(tmp_path: Path) -> None:
     with np.load(tmp_path / "anna-1.npz") as fields:
         assert not {"blendshapes", "face_px"} & set(fields.files)
     assert load_clips(tmp_path, {"train"})[0].blendshapes is None
+
+
+def test_phones_are_read_again_and_caches_without_them_too(tmp_path: Path) -> None:
+    phones = (Phone("B", 0.1, 0.25), Phone("IY", 0.25, 0.4))
+    save_clip(tmp_path, replace(made_clip("anna-1", "anna"), phones=phones))
+    save_clip(tmp_path, made_clip("anna-2", "anna"))
+    names = ("anna-1", "anna-2")
+    save_split(tmp_path, [{"name": each, "person": "anna", "split": "train"} for each in names])
+    assert [each.phones for each in load_clips(tmp_path, {"train"})] == [phones, ()]
+    with np.load(tmp_path / "anna-2.npz") as fields:
+        assert "phone_names" not in fields.files
 
 
 def test_limits_come_from_the_table_and_unknown_ones_are_refused(tmp_path: Path) -> None:

@@ -24,6 +24,13 @@ def test_an_interval_over_frames_holds_the_truth_about_as_often_as_it_says() -> 
     assert np.mean([high - low for _, low, high in found]) > 1.3 * np.mean([high - low for _, low, high in alone])
 
 
+def test_samples_that_are_moments_of_their_own_are_drawn_one_by_one() -> None:
+    turns = np.tile([0.0, 1.0], 15)[:, None]
+    assert _width(figure(turns, mean).interval) < 0.1
+    # Four standard errors of a share of one half: 4 * sqrt(0.25 / 30) = 0.37.
+    assert _width(figure(turns, mean, block=1).interval) == pytest.approx(0.36, abs=0.06)
+
+
 def test_clips_that_differ_widen_the_interval_of_their_mean() -> None:
     rng = np.random.default_rng(4)
     alike = [figure(_walk(rng, 100), mean) for _ in range(6)]

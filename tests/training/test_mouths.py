@@ -16,6 +16,7 @@ from training.mouths import (
     lip_jitter,
     lower_errors,
     lower_ssim,
+    narrowest,
     sharpness,
 )
 
@@ -43,6 +44,13 @@ def test_a_still_mouth_has_no_correlation_and_no_offset() -> None:
     assert correlation(3 * _track() + 1, _track()) == pytest.approx(1)
     still = lagged(np.full(75, 0.1), _track(), PTS_NS)
     assert np.isnan(figure(still, pearson, best_offset_ms).interval.value)
+
+
+def test_the_least_opening_of_a_span_may_lie_at_a_picture_or_between_two() -> None:
+    pts_ns = np.arange(5, dtype=np.int64) * 40_000_000
+    opening = np.array([0.4, 0.2, 0.0, 0.2, 0.4])
+    spans_ns = np.array([[70, 90], [50, 70], [85, 89], [0, 40], [-20, 20], [150, 190]]) * 1_000_000
+    assert narrowest(opening, pts_ns, spans_ns) == pytest.approx([0.0, 0.05, 0.025, 0.2, 0.3, 0.35])
 
 
 def test_a_moved_mouth_is_as_far_away_as_it_was_moved() -> None:

@@ -12,7 +12,7 @@ from training.data.cache import load_speech, save_speech
 from training.data.clips import MaterialError, read_sound
 from training.data.phones import align_phones
 from training.data.speech import _texts, drawn_speech, further_recordings, prepare_speech
-from training.data.split import ClipEntry, grid_sentence, read_clips
+from training.data.split import grid_sentence, read_clips
 
 pytestmark = pytest.mark.unit
 
@@ -56,7 +56,7 @@ def test_a_folder_without_a_list_and_a_folder_that_is_not_there_are_told_apart(t
 
 def test_clips_without_known_words_teach_no_articulation(tmp_path: Path) -> None:
     clip, said = made_clip("a", "anna"), []
-    prepare_speech(tmp_path, tmp_path, [(ClipEntry("a", VOICE, "anna", "train"), clip)], said.append)
+    prepare_speech(tmp_path, tmp_path, [clip], said.append)
     assert "no clip with known words" in said[0]
     assert not load_speech(tmp_path)
 

@@ -41,6 +41,21 @@ def test_a_held_back_name_without_a_file_is_refused(tmp_path: Path) -> None:
         read_clips(folder, folder / "clips.toml")
 
 
+def test_what_is_said_in_a_file_is_found_by_its_name(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, '[[source]]\npath = "films"\n[source.texts]\nbert = "Good morning."\n')
+    said = {each.name: each.words for each in read_clips(folder, folder / "clips.toml")}
+    assert said == {"films-anna": "", "films-bert": "Good morning.", "films-carl": ""}
+    (folder / "clips.toml").write_text('[[source]]\npath = "films"\ntexts = { dora = "Hello." }\n')
+    with pytest.raises(ConfigError, match="has no clip dora"):
+        read_clips(folder, folder / "clips.toml")
+
+
+def test_the_articulation_model_is_fitted_on_grid_alone_and_measured_material_has_words(material: Path) -> None:
+    entries = read_clips(material)
+    assert {"grid" in str(each.path) for each in entries if each.words and each.split == "train"} == {True}
+    assert all(each.words for each in entries if each.split == "measured")
+
+
 def test_the_shipped_split_trains_on_no_held_back_person_and_never_on_measured_material(material: Path) -> None:
     entries = read_clips(material)
     trained = {each.person for each in entries if each.split == "train"}

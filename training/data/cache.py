@@ -7,7 +7,7 @@ from real pixels; the middle `size` pixels are exactly what the live path would 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class CachedClip:
         blendshapes: float32 [T, 52], weights of `models.landmarks.BLENDSHAPES`, read off the unsmoothed landmarks;
             heads and older caches have none.
         face_px: float32 [T], side of the product's crop in pixels of the source; likewise.
+        phones: What is said when, on the sound's time line; empty where not known.
     """
 
     name: str
@@ -87,6 +88,7 @@ class CachedClip:
     other_landmarks: NDArray[np.float32] | None = None
     blendshapes: NDArray[np.float32] | None = None
     face_px: NDArray[np.float32] | None = None
+    phones: tuple[Phone, ...] = ()
 
     @property
     def loud(self) -> float:
@@ -150,7 +152,7 @@ class CachedSpeech:
 def save_clip(folder: Path, clip: CachedClip) -> None:
     """Write one clip; the file appears under its name only when it is whole."""
     fields = {key: value for key, value in asdict(clip).items() if isinstance(value, np.ndarray)}
-    _save(folder, clip.name, fields)
+    _save(folder, clip.name, fields | (_phone_fields(clip.phones) if clip.phones else {}))
 
 
 def save_speech(folder: Path, speech: CachedSpeech) -> None:
@@ -161,10 +163,20 @@ def save_speech(folder: Path, speech: CachedSpeech) -> None:
         "weight": np.array(speech.weight),
         "mel": speech.mel,
         "mouths": speech.mouths,
-        "phone_names": np.array([each.name for each in speech.phones], np.str_),
-        "phone_times_s": np.array([(each.start_s, each.end_s) for each in speech.phones], np.float64).reshape(-1, 2),
     }
-    _save(folder / SPEECH_FOLDER, speech.name, fields)
+    _save(folder / SPEECH_FOLDER, speech.name, fields | _phone_fields(speech.phones))
+
+
+def _phone_fields(phones: Sequence[Phone]) -> dict[str, NDArray[Any]]:
+    return {
+        "phone_names": np.array([each.name for each in phones], np.str_),
+        "phone_times_s": np.array([(each.start_s, each.end_s) for each in phones], np.float64).reshape(-1, 2),
+    }
+
+
+def _phones(fields: Mapping[str, NDArray[Any]]) -> tuple[Phone, ...]:
+    named = zip(fields["phone_names"], fields["phone_times_s"].tolist(), strict=True)
+    return tuple(Phone(str(name), *times_s) for name, times_s in named)
 
 
 def _save(folder: Path, name: str, fields: Mapping[str, NDArray[Any]]) -> None:
@@ -178,10 +190,8 @@ def load_speech(folder: Path) -> list[CachedSpeech]:
     found = []
     for path in sorted((folder / SPEECH_FOLDER).glob("[!.]*.npz")):
         with np.load(path) as fields:
-            named = zip(fields["phone_names"], fields["phone_times_s"].tolist(), strict=True)
-            phones = tuple(Phone(str(name), *times_s) for name, times_s in named)
             voice, weight = str(fields["voice"]), float(fields["weight"])
-            found.append(CachedSpeech(path.stem, voice, fields["mel"], fields["mouths"], phones, weight))
+            found.append(CachedSpeech(path.stem, voice, fields["mel"], fields["mouths"], _phones(fields), weight))
     return found
 
 
@@ -209,8 +219,10 @@ def load_clips(folder: Path, splits: set[str]) -> list[CachedClip]:
 
 def _load(folder: Path, row: dict[str, str]) -> CachedClip:
     with np.load(folder / f"{row['name']}.npz") as fields:
-        arrays = {key: fields[key] for key in fields.files}
-    return CachedClip(row["name"], row["person"], row["split"], **arrays)
+        # Heads and older caches know of no phones.
+        phones = _phones(fields) if "phone_names" in fields else ()
+        arrays = {key: fields[key] for key in fields.files if not key.startswith("phone_")}
+    return CachedClip(row["name"], row["person"], row["split"], **arrays, phones=phones)
 
 
 def load_portraits(folder: Path) -> CachedPortraits | None:

@@ -23,6 +23,7 @@ from training.data.cache import CachedClip, margin_px, save_clip, save_split
 from training.data.clips import NS_PER_S, MaterialError, Planes, read_pictures, read_sound
 from training.data.filters import ClipQuality, Limits, quality_of, read_limits
 from training.data.mouth import mouth_opening, mouth_width
+from training.data.phones import align_phones
 from training.data.portraits import MouthPose, move_mouth
 from training.data.speech import Recordings, prepare_speech
 from training.data.split import ClipEntry, portrait_paths, read_clips
@@ -84,7 +85,7 @@ def prepare_clips(
     say: Callable[[str], None],
     limits: Limits,
     crop_px: int = SIZE_PX,
-) -> list[tuple[ClipEntry, CachedClip]]:
+) -> list[CachedClip]:
     """Write every clip that the filters let pass, and split.json with all of them.
 
     Returns:
@@ -95,7 +96,7 @@ def prepare_clips(
     """
     cover = MouthCoverNetwork()
     rows: list[dict[str, object]] = []
-    taught: list[tuple[ClipEntry, CachedClip]] = []
+    taught: list[CachedClip] = []
     for entry in entries:
         clip = prepare_clip(entry, follower(), crop_px)
         row = split_row(clip, quality_of(clip, cover.hidden_share), limits)
@@ -105,7 +106,7 @@ def prepare_clips(
             continue
         save_clip(cache, clip)
         say(f"{entry.name}: {len(clip.crops)} frames, opening {clip.opening.mean():.3f} +- {clip.opening.std():.3f}")
-        taught += [(entry, replace(clip, crops=clip.crops[:0]))] if entry.split == "train" else []
+        taught += [replace(clip, crops=clip.crops[:0])] if entry.split == "train" else []
     save_split(cache, rows)
     return taught
 
@@ -119,7 +120,7 @@ def split_row(clip: CachedClip, quality: ClipQuality, limits: Limits) -> dict[st
 
 
 def prepare_clip(entry: ClipEntry, follower: Follower, crop_px: int = SIZE_PX) -> CachedClip:
-    """Cut every face out of one stretch.
+    """Cut every face out of one stretch, and find the phones of its words where they are known.
 
     Raises:
         MaterialError: No sound, no picture, or no face in any frame.
@@ -140,6 +141,7 @@ def prepare_clip(entry: ClipEntry, follower: Follower, crop_px: int = SIZE_PX) -
         tracks.append((pts_ns, *mouth, inside, follower.blendshapes(), source_side_px(smooth)))
     if not crops:
         raise MaterialError(f"{entry.path} shows no face; remove it from clips.toml")
+    phones = align_phones(sound, entry.words) if entry.words else None
     pts, opening, width, points, blendshapes, sides_px = zip(*tracks, strict=True)
     return CachedClip(
         name=entry.name,
@@ -153,6 +155,7 @@ def prepare_clip(entry: ClipEntry, follower: Follower, crop_px: int = SIZE_PX) -
         landmarks=np.stack(points),
         blendshapes=np.stack(blendshapes),
         face_px=np.array(sides_px, np.float32),
+        phones=tuple(phones or ()),
     )
 
 

@@ -17,7 +17,6 @@ from training.data.articulation import Articulation, Said, fit_articulation
 from training.data.cache import TRACK_HZ, CachedClip, CachedSpeech, save_speech
 from training.data.clips import MaterialError, read_sound
 from training.data.phones import ENGLISH, Phone, align_phones, flite_speech, flite_voices
-from training.data.split import ClipEntry
 
 Samples = NDArray[np.float32]
 ARTICULATION_FILE = "articulation.json"
@@ -53,11 +52,11 @@ class Spoken:
 def prepare_speech(
     material: Path,
     cache: Path,
-    clips: list[tuple[ClipEntry, CachedClip]],
+    clips: list[CachedClip],
     say: Callable[[str], None],
     further: Sequence[Recordings] = (),
 ) -> None:
-    """Fit the articulation model on clips whose words are known, then align and draw every recording.
+    """Fit the articulation model on clips whose phones are known, then align and draw every recording.
 
     Args:
         material: Folder that `configs/speech.toml` is relative to.
@@ -69,7 +68,7 @@ def prepare_speech(
     Raises:
         MaterialError, ConfigError: A recording, a list or a program is missing.
     """
-    said = [found for entry, clip in clips if entry.words and (found := _said(entry, clip))]
+    said = [Said(clip.person, clip.phones, clip.pts_ns / 1e9, clip.mouths) for clip in clips if clip.phones]
     if not said:
         say("speech: no clip with known words to fit the articulation model on; left out")
         return
@@ -112,13 +111,6 @@ def drawn_speech(name: str, voice: str, samples: Samples, phones: list[Phone], m
     """A recording with the mouth that the model draws for its phones."""
     times_s = np.arange(0, len(samples) / SAMPLE_RATE_HZ, 1 / TRACK_HZ)
     return CachedSpeech(name, voice, mel_spectrogram(samples), model.track(phones, times_s), tuple(phones))
-
-
-def _said(entry: ClipEntry, clip: CachedClip) -> Said | None:
-    phones = align_phones(read_sound(entry.path)[0], entry.words)
-    if phones is None:
-        return None
-    return Said(clip.person, phones, clip.pts_ns / 1e9, clip.mouths)
 
 
 def _everything(

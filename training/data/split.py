@@ -54,6 +54,7 @@ class Source:
     held_clip_from_s: float = 0.0
     measured: bool = False
     words: str = ""
+    texts: dict = field(default_factory=dict)  # type: ignore[type-arg]
     sound_late_ms: float = 0.0
 
 
@@ -119,8 +120,8 @@ def _entries(material: Path, source: Source) -> list[ClipEntry]:
     if not root.exists():
         raise ConfigError(f"no clip or folder {root}; pass the material folder with --material")
     paths = sorted(each for each in root.iterdir() if each.suffix in SUFFIXES) if root.is_dir() else [root]
-    unknown = set(source.held_clip) | set(source.held_person) | set(source.same_person)
-    if missing := sorted(unknown - {each.stem for each in paths}):
+    named = {*source.held_clip, *source.held_person, *source.same_person, *source.texts}
+    if missing := sorted(named - {each.stem for each in paths}):
         raise ConfigError(f"{root} has no clip {', '.join(missing)}")
     return [entry for path in paths for entry in _stretches(path, source)]
 
@@ -133,7 +134,7 @@ def _stretches(path: Path, source: Source) -> list[ClipEntry]:
     split = "held_clip" if path.stem in source.held_clip else split
     split = "held_person" if path.stem in source.held_person else split
     cut_s = source.held_clip_from_s
-    words = grid_sentence(path.stem[-6:]) if source.words == "grid" else ""
+    words = grid_sentence(path.stem[-6:]) if source.words == "grid" else source.texts.get(path.stem, "")
     if not cut_s:
         return [ClipEntry(name, path, person, split, words=words, sound_late_ms=source.sound_late_ms)]
     return [
