@@ -13,5 +13,9 @@ class MediaError(Exception):
     """A file or a stream is not what it should be; the user must supply another."""
 
 
+class BackEndError(Exception):
+    """A speech back end could not do one piece of work; the original voice goes on, and it is asked again."""
+
+
 class SessionClosed(Exception):  # noqa: N818 - a normal end, not an error
     """The session ended while something waited on it."""
