@@ -23,10 +23,11 @@ from kernels.mouth import close_mouth
 from models.catalogue import FASTEST_FIRST, IDENTITIES, WEIGHTS, serving_crop, serving_mel
 from models.checkpoint import load_generator, save_generator
 from models.gate import LIMIT_DB, ExportError, gated, run_all
-from models.generators import crop_px_of, family_of, generator_inputs, generator_output, masks, window_of
+from models.generators import Generator, crop_px_of, family_of, generator_inputs, generator_output, masks, window_of
 from models.graphs import Samples, write_graphs
 from models.lipgan import FACE_SIZE
 from models.manifest import SCHEMA, Checkpoint, EngineManifest, Licence, sha256_of
+from models.speech_ear import SpeechEar
 from models.torch_engine import TorchEngine
 from training.checkpoint import load_checkpoint
 from training.config import NetworkConfig, build
@@ -134,6 +135,7 @@ LICENCE = Licence(
         "portraits of members of the US Congress: public domain",
     ),
 )
+RECOGNISER = "first layers of the encoder of Whisper tiny.en (OpenAI, 2022): MIT"
 CALIBRATION_SAMPLES = 128
 GATE_SAMPLES = 64
 
@@ -239,7 +241,7 @@ def run(parsed: argparse.Namespace, say: Callable[[str], None] = print) -> Engin
             precisions,
             calibration=calibration,
             gate=gate,
-            licence=LICENCE,
+            licence=licence_of(generator),
             name=parsed.name,
             identity=parsed.identity,
         )
@@ -248,6 +250,12 @@ def run(parsed: argparse.Namespace, say: Callable[[str], None] = print) -> Engin
     for line in _report(manifest):
         say(line)
     return manifest
+
+
+def licence_of(generator: Generator) -> Licence:
+    """What the recipes' generators are made of."""
+    heard = (RECOGNISER,) if isinstance(generator.sound, SpeechEar) else ()
+    return replace(LICENCE, data=LICENCE.data + heard)
 
 
 def _report(manifest: EngineManifest) -> Iterator[str]:

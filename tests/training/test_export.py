@@ -15,11 +15,12 @@ from models.catalogue import load_engine
 from models.checkpoint import load_generator, save_generator
 from models.gate import LIMIT_DB, ExportError, measure_parity, run_all
 from models.lipgan import LipGanGenerator
+from models.lipgan_lite import LipGanLite, LipGanLiteConfig
 from models.torch_engine import TorchEngine
 from tests.models.tiny import LICENCE, samples, tiny_generator
 from training import export as export_module
 from training.data.cache import CachedClip
-from training.export import export, main, samples_from
+from training.export import RECOGNISER, export, licence_of, main, samples_from
 
 pytestmark = pytest.mark.unit
 
@@ -202,6 +203,12 @@ def test_samples_are_the_inputs_that_serving_makes() -> None:
     np.testing.assert_allclose(taken.face[0, :3], first, atol=1e-6)
     np.testing.assert_allclose(taken.face[0, 3:, :48], first[:, :48], atol=1e-6)
     assert (taken.face[:, 3:, 48:] == 0).all()
+
+
+def test_a_recognisers_ear_is_named_in_the_licence() -> None:
+    plain, hearing = (LipGanLite(LipGanLiteConfig(size="s", crop_px=96, ear=ear)) for ear in ("lipgan", "speech"))
+    assert licence_of(plain) == export_module.LICENCE
+    assert licence_of(hearing).data == (*export_module.LICENCE.data, RECOGNISER)
 
 
 def test_the_command_exports_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
