@@ -149,7 +149,7 @@ class Host:
     def exchange(self, kind: str, clause_id: int, body: bytes = b"", **fields: Any) -> Iterator[Message]:  # noqa: ANN401
         """Send one request and give the parts of its answer as they come.
 
-        Leaving the iterator early cancels the request. Only one exchange goes on at a time.
+        Leaving the iterator early cancels the request, and so does the next one: a back end does one thing at a time.
 
         Args:
             kind: What is asked.
@@ -161,6 +161,8 @@ class Host:
             ConfigError: The program, or something that it needs, is not installed.
             BackEndError: It crashed, hung, refused the request or was given up.
         """
+        if self._exchange is not None:
+            self._exchange.cancelled = True
         self._request += 1
         exchange = self._exchange = _Exchange(self._request, clause_id)
         process, answered = None, False
@@ -179,7 +181,8 @@ class Host:
                     return
                 yield message
         finally:
-            self._exchange = None
+            if self._exchange is exchange:
+                self._exchange = None
             if process is not None and process is self._process and not answered:
                 # Written in one piece or, to a program that reads nothing, not at all: its deadline comes next time.
                 process.write(memoryview(pack({"kind": "cancel", "request": exchange.request})))
