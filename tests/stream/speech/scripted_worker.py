@@ -26,7 +26,7 @@ def _speak(message: Message, answer: Answer) -> None:
     """One chunk and one phone for every letter; a word in capitals is an order."""
     text = message.fields["text"]
     if message.fields["language"] != "en":
-        raise Refused(f"it does not speak {message.fields['language']}")
+        raise Refused(f"it does not speak {message.fields['language']!r}")
     for index, letter in enumerate(text.partition(" ")[2] or text):
         if answer.cancelled:
             return

@@ -139,7 +139,7 @@ def test_one_that_fails_every_time_is_given_up(watch: Watch) -> None:
 
 def test_a_refusal_is_no_failure(watch: Watch) -> None:
     watched = watch(scripted())
-    with pytest.raises(BackEndError, match="it does not speak tlh"):
+    with pytest.raises(BackEndError, match="it does not speak 'tlh'"):
         watched.speak("abc", language="tlh")
     assert watched.speak("abc") == ["a", "b", "c"]
     assert watched.failures == []

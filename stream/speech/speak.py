@@ -1,0 +1,77 @@
+"""A speaker in a process of its own, whatever the program behind it.
+
+The worker answers `speak` (text, language, rate, voice) with `sound` messages: `start` and `phones` in samples,
+`rate_hz`, and the samples themselves as signed 16-bit integers. What it says of itself when ready is its `Caps`.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from stream.clock import Clock
+from stream.frames import NS_PER_S
+from stream.speech.host import Failure, Health, Host, Program
+from stream.speech.protocol import Caps, Phone, SpokenChunk
+from stream.speech.wire import Message
+
+
+class ProcessSpeaker:
+    """See `Speaker`. The program starts with the first request.
+
+    Args:
+        program: What to run.
+        clock: Measures its deadlines.
+        on_failure: Told of every crash and hang, on the thread that speaks.
+    """
+
+    def __init__(self, program: Program, clock: Clock, on_failure: Callable[[Failure], None] | None = None) -> None:
+        self._host = Host(program, clock, on_failure)
+
+    @property
+    def caps(self) -> Caps:
+        """See `Speaker.caps`; starts the program.
+
+        Raises:
+            ConfigError: It is not installed.
+            BackEndError: It failed.
+        """
+        said = self._host.start().fields
+        return Caps(
+            name=said["name"],
+            licence=said["licence"],
+            commercial=said["commercial"],
+            quality=said["quality"],
+            languages=tuple(said["languages"]),
+            voices=tuple(said["voices"]),
+            phone_times=said["phone_times"],
+        )
+
+    def speak(
+        self, clause_id: int, text: str, language: str, *, rate: float = 1.0, voice: str | None = None
+    ) -> Iterator[SpokenChunk]:
+        """See `Speaker.speak`."""
+        answer = self._host.exchange("speak", clause_id, text=text, language=language, rate=rate, voice=voice)
+        for message in answer:
+            yield _chunk(clause_id, message)
+
+    def cancel(self, clause_id: int) -> None:
+        """See `Speaker.cancel`."""
+        self._host.cancel(clause_id)
+
+    def health(self) -> Health:
+        """How its process is."""
+        return self._host.health()
+
+    def close(self) -> None:
+        """See `Speaker.close`."""
+        self._host.close()
+
+
+def _chunk(clause_id: int, message: Message) -> SpokenChunk:
+    rate_hz = message.fields["rate_hz"]
+    phones = tuple(
+        Phone(ipa, start * NS_PER_S // rate_hz, end * NS_PER_S // rate_hz)
+        for ipa, start, end in message.fields["phones"]
+    )
+    samples = np.frombuffer(message.body, "<i2").astype(np.float32) / np.float32(32768)
+    return SpokenChunk(clause_id, message.fields["start"] * NS_PER_S // rate_hz, rate_hz, samples, phones)
