@@ -151,6 +151,16 @@ class LipGanLiteConfig:
         return config
 
 
+class _Fold(nn.Module):
+    """Pixel unshuffle by `FOLD`, its channels last in memory: as int8 convolutions want them."""
+
+    def forward(self, face: Tensor) -> Tensor:
+        """Float [N, C, S, S] to [N, C * FOLD * FOLD, S / FOLD, S / FOLD]."""
+        cells = face.shape[2] // FOLD
+        split = face.reshape(*face.shape[:2], cells, FOLD, cells, FOLD)
+        return split.permute(0, 2, 4, 1, 3, 5).reshape(face.shape[0], cells, cells, -1).permute(0, 3, 1, 2)
+
+
 class _Block(nn.Module):
     """Two convolutions and their input; the sound scales and shifts each channel between the first and its ReLU."""
 
@@ -192,7 +202,7 @@ class LipGanLite(nn.Module):
         widths = [stage.channels for stage in stages]
         self.sound = _ear(config)
         heard = self.sound.out_channels
-        self.fold = nn.PixelUnshuffle(FOLD)
+        self.fold = _Fold()
         self.down = nn.ModuleList(
             NormedConv(before, after, stride=1 if i == 0 else 2)
             for i, (before, after) in enumerate(itertools.pairwise([6 * FOLD**2, *widths]))
@@ -205,7 +215,6 @@ class LipGanLite(nn.Module):
         )
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in itertools.pairwise(widths))
         self.draw = nn.Conv2d(widths[0], (3 + len(SHARES)) * FOLD**2, 3, padding=1)
-        self.unfold = nn.PixelShuffle(FOLD)
         initialise_shuffled(self.draw, FOLD, FIRST_STROKES)
         self.flow = nn.Conv2d(widths[0], 4, 3, padding=1)
         for parameter in self.flow.parameters():
@@ -213,9 +222,11 @@ class LipGanLite(nn.Module):
         self.register_buffer("drawn_share", _drawn_share(config.crop_px), persistent=False)
         self.register_buffer("still", _still(config.crop_px), persistent=False)
         self.register_buffer("first_shares", torch.tensor(FIRST_SHARES).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("finer", _finer(), persistent=False)
         self.drawn_share: Tensor
         self.still: Tensor
         self.first_shares: Tensor
+        self.finer: Tensor
 
     def forward(self, face: Tensor, mel: Tensor) -> Tensor:
         """Draw.
@@ -235,17 +246,35 @@ class LipGanLite(nn.Module):
         identity, target = face[:, :3], face[:, 3:]
         first = self.config.crop_px - self.drawn_share.shape[2]
         features = self._features(face, self.sound(mel))
-        strokes = self.unfold(self.draw(features)).float()
-        flow = nn.functional.interpolate(self.flow(features).float(), scale_factor=FOLD, mode="bilinear")
-        unit = FLOW_CELLS * FOLD * 2 / self.config.crop_px
-        places = self.still[:, None] + flow.view(-1, 2, 2, *flow.shape[2:]) * unit
-        moved = [_sampled(picture, places[:, i]) for i, picture in enumerate((target, identity))]
+        strokes = _cells(self.draw(features).float(), 3 + len(SHARES)).transpose(1, 2)
+        places = self._places(self.flow(features).to(self.still.dtype))
+        moved = [_sampled(picture, places[i]) for i, picture in enumerate((target, identity))]
         shares = torch.softmax(strokes[:, 3:] + self.first_shares, dim=1)
         sources = (torch.sigmoid(strokes[:, :3]), *moved)
-        painted = sum(shares[:, i : i + 1] * source for i, source in enumerate(sources))
+        painted: Tensor = sum(shares[:, i : i + 1] * source for i, source in enumerate(sources))  # type: ignore[assignment]
         known = target[:, :, first:]
-        blended = known + self.drawn_share * (painted - known)
-        return Drawn(torch.cat([target[:, :, :first], blended], dim=2), places, shares)
+        blended = known + self.drawn_share * (self._unfolded(painted) - known)
+        return Drawn(
+            torch.cat([target[:, :, :first], blended], dim=2),
+            torch.stack([self._unfolded(each.permute(0, 3, 1, 2)) for each in places], dim=1),
+            self._unfolded(shares),
+        )
+
+    def _places(self, flow: Tensor) -> list[Tensor]:
+        """Where the pixels of each cell come from, in either picture: [N, cells, FOLD * FOLD, 2] of [N, 4, h, w]."""
+        unit = FLOW_CELLS * FOLD * 2 / self.config.crop_px
+        # Half precision would be off by a pixel; the device "meta" knows no autocast.
+        with torch.autocast("cpu" if flow.is_meta else flow.device.type, enabled=False):
+            around = nn.functional.pad(flow * unit, (1, 1, 1, 1), mode="replicate")
+            finer = [nn.functional.conv2d(around[:, i : i + 2], self.finer) for i in (0, 2)]
+        return [_cells(each, FOLD**2) + self.still for each in finer]
+
+    def _unfolded(self, cells: Tensor) -> Tensor:
+        """Pixels of cells, [N, C, cells, FOLD * FOLD], in their places, [N, C, rows, S]."""
+        columns = self.config.crop_px // FOLD
+        rows = cells.shape[2] // columns
+        split = cells.reshape(*cells.shape[:2], rows, columns, FOLD, FOLD)
+        return split.transpose(3, 4).reshape(*cells.shape[:2], rows * FOLD, columns * FOLD)
 
     def _features(self, face: Tensor, sound: Tensor) -> Tensor:
         """Features [N, C, rows, S / 4] of the rows that are drawn."""
@@ -299,17 +328,28 @@ def initialise_shuffled(conv: nn.Conv2d, factor: int, gain: float) -> None:
         conv.bias.zero_()
 
 
+def _cells(folded: Tensor, groups: int) -> Tensor:
+    """Channels of each cell, [N, groups * C, h, w] to [N, h * w, groups, C]: no work where channels lie last."""
+    return folded.permute(0, 2, 3, 1).reshape(folded.shape[0], -1, groups, folded.shape[1] // groups)
+
+
 def _sampled(picture: Tensor, places: Tensor) -> Tensor:
-    return nn.functional.grid_sample(
-        picture, places.permute(0, 2, 3, 1), mode="bilinear", padding_mode="border", align_corners=False
-    )
+    return nn.functional.grid_sample(picture, places, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _finer() -> Tensor:
+    """Bilinear upsampling by `FOLD` as a convolution, [2 * FOLD * FOLD, 2, 3, 3]: x and y of each pixel of a cell."""
+    offset = (torch.arange(FOLD) + 0.5) / FOLD - 0.5
+    line = torch.stack([(-offset).clamp_min(0), 1 - offset.abs(), offset.clamp_min(0)], dim=1)
+    return torch.einsum("pk,ql,xc->pqxckl", line, line, torch.eye(2)).reshape(-1, 2, 3, 3)
 
 
 def _still(crop_px: int) -> Tensor:
-    """The drawn rows' own places, [1, 2, rows, S], as `grid_sample` takes them."""
+    """The drawn pixels' own places, cell by cell, [1, cells, FOLD * FOLD, 2], as `grid_sample` takes them."""
     middle = (torch.arange(crop_px, dtype=torch.float32) + 0.5) * (2 / crop_px) - 1
     y, x = torch.meshgrid(middle[crop_px // 2 - MARGIN_CELLS * FOLD :], middle, indexing="ij")
-    return torch.stack([x, y])[None]
+    folded = nn.functional.pixel_unshuffle(torch.stack([x, y])[None], FOLD)
+    return _cells(folded, 2).transpose(2, 3).contiguous()
 
 
 def _drawn_share(crop_px: int) -> Tensor:

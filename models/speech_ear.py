@@ -56,6 +56,15 @@ class _Layer(nn.Module):
         return fed
 
 
+def _convolved(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    """`conv` of three taps over tokens, [N, T, C], as one product: a processor does it in half the time."""
+    padded = nn.functional.pad(x, (0, 0, 1, 1))
+    step = conv.stride[0]
+    count = (x.shape[1] - 1) // step + 1
+    taps = torch.cat([padded[:, i : i + step * (count - 1) + 1 : step] for i in range(3)], dim=2)
+    return nn.functional.linear(taps, conv.weight.transpose(1, 2).flatten(1), conv.bias)
+
+
 class SpeechLayers(nn.Module):
     """A recogniser's encoder, or its beginning.
 
@@ -81,8 +90,8 @@ class SpeechLayers(nn.Module):
         Returns:
             float [N, K, 384].
         """
-        x = nn.functional.gelu(self.first(spectrogram))
-        x = nn.functional.gelu(self.second(x)).transpose(1, 2)
+        x = nn.functional.gelu(_convolved(self.first, spectrogram.transpose(1, 2)))
+        x = nn.functional.gelu(_convolved(self.second, x))
         x = x + self.positions[: x.shape[1]]
         for i, layer in enumerate(self.layers):
             x = layer(x, wanted if i == len(self.layers) - 1 else None)

@@ -133,7 +133,7 @@ def test_no_grid_begins_in_the_pixel_shuffle() -> None:
     generator = _drawing()
     features = torch.rand(1, generator.draw.in_channels, 16, 24)
     with torch.no_grad():
-        painted = generator.unfold(generator.draw(features))
+        painted = torch.pixel_shuffle(generator.draw(features), FOLD)
     cells = painted.unfold(2, FOLD, FOLD).unfold(3, FOLD, FOLD)
     assert painted.std() > 0.01
     torch.testing.assert_close(cells.std(dim=(-1, -2)), torch.zeros(1, 6, 16, 24), atol=1e-6, rtol=0)
@@ -174,6 +174,22 @@ def test_a_flow_of_one_takes_pixels_from_two_cells_further(share: int, channels:
     torch.testing.assert_close(
         picture[:, :, 48:, : 96 - right], face[:, channels, 48 - up : 96 - up, right:], atol=1e-4, rtol=0
     )
+
+
+def test_a_flow_is_made_finer_bilinearly() -> None:
+    """Pixels are worked on cell by cell; what comes out is what would, were they worked on row by row."""
+    generator = _drawing()
+    torch.nn.init.normal_(generator.flow.weight, std=0.1)
+    coarse: list[torch.Tensor] = []
+    generator.flow.register_forward_hook(lambda _module, _inputs, output: coarse.append(output))
+    with torch.no_grad():
+        places = generator.drawn(*_inputs(96, batch=2)).places
+        generator.flow.weight.zero_()
+        still = generator.drawn(*_inputs(96, batch=2)).places
+    finer = torch.nn.functional.interpolate(coarse[0], scale_factor=FOLD, mode="bilinear")
+    moved = finer.unflatten(1, (2, 2)) * FLOW_CELLS * FOLD * 2 / 96
+    assert moved.std() > 0.01
+    torch.testing.assert_close(places, still + moved, atol=1e-5, rtol=0)
 
 
 def test_a_drawing_says_where_pixels_came_from() -> None:

@@ -83,6 +83,17 @@ def test_asking_for_some_tokens_gives_those_of_all() -> None:
     torch.testing.assert_close(some, every[:, [3, 7, 11]], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("frames", [23, 24])
+def test_products_are_the_convolutions_that_were_learned(frames: int) -> None:
+    torch.manual_seed(4)
+    layers = SpeechLayers(0, 12).eval()
+    spectrogram = torch.randn(2, 80, frames)
+    gelu = torch.nn.functional.gelu
+    with torch.no_grad():
+        convolved = gelu(layers.second(gelu(layers.first(spectrogram)))).transpose(1, 2)
+        torch.testing.assert_close(layers(spectrogram), convolved, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("look_ahead_ms", [0, 40, 188])
 def test_a_short_look_ahead_hears_no_token_beyond_it(look_ahead_ms: int) -> None:
     window = speech_window(look_ahead_ms)
