@@ -116,6 +116,12 @@ class Host:
             ConfigError: It, or something that it needs, is not installed.
             BackEndError: It failed, was given up, or the host is closed.
         """
+        ready = self._start(None)
+        assert ready is not None  # only an exchange can be cancelled
+        return ready
+
+    def _start(self, exchange: _Exchange | None) -> Message | None:
+        """See `start`; None when `exchange` was cancelled, while the program goes on getting ready."""
         if self._closed:
             raise BackEndError(f"{self._program.name} was closed; make a new one")
         if self._in_a_row >= self._program.patience:
@@ -126,7 +132,7 @@ class Host:
         if self._process is None:
             self._process = self._spawn()
         if self._ready is None:
-            self._ready = self._await_ready(self._process)
+            self._ready = self._await_ready(self._process, exchange)
         return self._ready
 
     def _spawn(self) -> "_Process":
@@ -138,13 +144,13 @@ class Host:
     def _missing(self, what: str) -> ConfigError:
         return ConfigError(f"{self._program.name}: {what}. {self._program.remedy}")
 
-    def _await_ready(self, process: "_Process") -> Message:
-        message = self._receive(process, self._program.start_ms, None)
-        if message is not None and message.kind == "ready":
+    def _await_ready(self, process: "_Process", exchange: _Exchange | None) -> Message | None:
+        message = self._receive(process, self._program.start_ms, None, exchange)
+        if message is None or message.kind == "ready":
             return message
         self._process = None
         process.kill()
-        raise self._missing("it is not ready" if message is None else str(message.fields.get("what", message.kind)))
+        raise self._missing(str(message.fields.get("what", message.kind)))
 
     def exchange(self, kind: str, clause_id: int, body: bytes = b"", **fields: Any) -> Iterator[Message]:  # noqa: ANN401
         """Send one request and give the parts of its answer as they come.
@@ -167,11 +173,12 @@ class Host:
         exchange = self._exchange = _Exchange(self._request, clause_id)
         process, answered = None, False
         try:
-            self.start()
+            if self._start(exchange) is None:
+                return
             process = self._process
             assert process is not None
             self._send(process, pack({"kind": kind, "request": exchange.request, **fields}, body))
-            while (message := self._receive(process, self._program.answer_ms, exchange)) is not None:
+            while message := self._receive(process, self._program.answer_ms, exchange.request, exchange):
                 answered = message.kind in ("done", "refused")
                 if answered:
                     self._in_a_row = 0
@@ -213,6 +220,7 @@ class Host:
         if self._closed:
             return
         self._closed = True
+        self._exchange = None
         if self._process is not None:
             self._process.kill()
             self._process = None
@@ -225,10 +233,11 @@ class Host:
         while rest := rest[process.write(rest) :]:
             self._wait(process, deadline_ns, writing=True)
 
-    def _receive(self, process: "_Process", within_ms: int, exchange: _Exchange | None) -> Message | None:
-        """The next message that answers `exchange`, or that the program is ready; None when it was cancelled."""
+    def _receive(
+        self, process: "_Process", within_ms: int, request: int | None, exchange: _Exchange | None
+    ) -> Message | None:
+        """The next message that belongs to `request`, None being the start; None when `exchange` was cancelled."""
         deadline_ns = self._clock.now_ns() + within_ms * NS_PER_MS
-        request = None if exchange is None else exchange.request
         while exchange is None or not exchange.cancelled:
             while process.inbox:
                 message = process.inbox.popleft()

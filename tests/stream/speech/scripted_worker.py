@@ -57,6 +57,8 @@ def main(how: str) -> None:
     if how == "absent":
         Channel().send({"kind": "missing", "what": "libscripted was not found"})
         time.sleep(3600)
+    if how == "slow":
+        time.sleep(3600)
     if how == "stillborn":
         sys.exit("no model here")
     serve(Channel(), READY, {"speak": _speak, "child": _child})

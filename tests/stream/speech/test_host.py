@@ -156,6 +156,23 @@ def test_cancelling_from_another_thread_frees_one_that_waits(watch: Watch) -> No
     assert watched.failures == []
 
 
+def test_cancelling_frees_one_that_waits_for_the_start(watch: Watch) -> None:
+    watched = watch(scripted("slow"))
+    freed = threading.Event()
+
+    def cancel_until_freed() -> None:
+        while not freed.wait(0.01):
+            watched.host.cancel(7)
+
+    canceller = threading.Thread(target=cancel_until_freed)
+    canceller.start()
+    assert watched.speak("abc", clause_id=7) == []
+    freed.set()
+    canceller.join()
+    assert watched.host.health() == Health("starting", 0, 0, 0)
+    assert watched.failures == []
+
+
 def test_cancelling_another_clause_changes_nothing(watch: Watch) -> None:
     watched = watch(scripted())
     watched.host.cancel(3)

@@ -1,5 +1,6 @@
 """The conformance suite of speakers: every one of them passes all of it."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 from stream.clock import MonotonicClock
 from stream.errors import BackEndError, ConfigError
+from stream.pipeline import Lane
 from stream.speech.espeak import ESPEAK
 from stream.speech.host import Failure, Program
+from stream.speech.protocol import SpokenChunk
 from stream.speech.speak import ProcessSpeaker
 from tests.stream.speech.conformance import check_chunks, check_phones
 from tests.stream.speech.programs import scripted
@@ -122,6 +125,22 @@ def test_a_cancelled_clause_gives_no_further_chunk_and_the_next_is_whole(
     check_chunks(whole, 2)
     check_phones(whole)
     assert failures == []
+
+
+def test_a_session_speaks_on_a_lane_and_cancels_from_its_loop(speaker: ProcessSpeaker, candidate: Candidate) -> None:
+    async def scenario() -> tuple[list[SpokenChunk], list[SpokenChunk]]:
+        lane = Lane("speak")
+        cancelled = speaker.speak(1, candidate.text, candidate.language)
+        await lane.run(lambda: next(cancelled))
+        speaker.cancel(1)
+        rest = await lane.run(lambda: list(cancelled))
+        whole = await lane.run(lambda: list(speaker.speak(2, candidate.text, candidate.language)))
+        assert await lane.finish(speaker.close, within_s=60)
+        return rest, whole
+
+    rest, whole = asyncio.run(scenario())
+    assert rest == []
+    check_chunks(whole, 2)
 
 
 def test_a_clause_that_is_left_in_the_middle_does_not_reach_the_next(
