@@ -103,6 +103,8 @@ class VoiceActivity:
         if self._next_ns is None or abs(chunk.pts_ns - self._next_ns) > NS_PER_MS:
             events += self.flush()
             self._restart(chunk.pts_ns)
+        # Anchored with every chunk: a sender's clock that is off by 100 ppm adds up to a third of a second in an hour.
+        self._origin_ns = chunk.pts_ns - (self._heard + len(self._held)) * NS_PER_S // SAMPLE_RATE_HZ
         self._next_ns = chunk.end_ns
         self._held = np.concatenate([self._held, chunk.samples])
         while len(self._held) >= WINDOW:

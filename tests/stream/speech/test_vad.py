@@ -74,6 +74,19 @@ def test_media_time_counts_from_the_first_chunk() -> None:
     assert [event.at_ns - 3600 * NS_PER_S for event in moved] == [event.at_ns for event in listen(voice())]
 
 
+def test_times_follow_the_chunks_where_their_clock_is_slow() -> None:
+    vad = VoiceActivity()
+    sound = np.concatenate([silence(4000), voice()])
+    events: list[VadEvent] = []
+    for index in range(len(sound) // 320):
+        # A chunk of 20 ms every 20.5 ms, which is still no gap.
+        pts_ns = index * 20_500_000
+        events += vad.push(AudioChunk(pts_ns, RATE_HZ, sound[index * 320 : (index + 1) * 320]))
+    exact_ms = in_ms(listen(sound))[0][1]
+    # The pre-roll is not stretched.
+    assert events[0].at_ns // NS_PER_MS == pytest.approx((exact_ms + 250) * 1.025 - 250, abs=2)
+
+
 def test_an_end_waits_for_the_hang_over() -> None:
     sound = np.concatenate([voice(), silence(3000)])
     for hang_over_ms in (250, 1000):
