@@ -35,14 +35,13 @@ from training.glance import glance
 from training.lipgan import (
     GRADIENT_LIMIT,
     Sounds,
-    Trainer,
     check_size,
     generator_losses,
-    new_trainer,
     train_gauge,
 )
 from training.loop import RunLog, average, begun, learning_rate_at, onto, set_learning_rate
 from training.losses import mouth_box, unlatticed
+from training.trainer import Trainer, new_trainer
 
 
 @dataclass(frozen=True, slots=True)

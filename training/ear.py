@@ -29,10 +29,10 @@ from models.lipgan_lite import SPEECH_PAST, LipGanLite, speech_window
 from models.speech_ear import CHANNELS, FRAME_NS, SpeechEar, SpeechLayers, whole
 from training.checkpoint import load_checkpoint, restore_parts, save_checkpoint
 from training.config import ConfigError, RunConfig
-from training.data.augment import Mel, augment_mel, silence_mel
+from training.data.augment import Mel, augment_mel, roomy, silence_mel
 from training.data.cache import TRACK_HZ, CachedClip, CachedSpeech, load_clips, load_speech
 from training.data.recogniser import read_recogniser
-from training.data.sampler import MEAN_WIDTH, TEMPO_COLUMNS, shares_of_clips, shares_of_speech
+from training.data.sampler import MEAN_WIDTH, shares_of_clips, shares_of_speech
 from training.gauge import gauge_loss
 from training.loop import RunLog, average, begun, learning_rate_at
 from training.networks import Listener
@@ -155,6 +155,8 @@ def train_ear(
     trainer = new_ear_trainer(config, teacher)
     if resume:
         trainer.restore(load_checkpoint(checkpoint))
+    if trainer.step >= config.run.steps:
+        return checkpoint
     lessons = EarLessons(config, lessons_of(teacher, load_speech(cache), load_clips(cache, {"train"})))
     began_s = time.perf_counter()
     with RunLog(run) as log:
@@ -226,7 +228,7 @@ class EarLessons:
     def __init__(self, config: EarConfig, lessons: Sequence[Lesson]) -> None:
         self._lessons, self._seed, self._count = lessons, config.run.seed, config.run.sound_batch
         self._window = lesson_window(config)
-        self._wide = MelWindow(self._window.columns + 2 * TEMPO_COLUMNS, self._window.look_ahead + TEMPO_COLUMNS)
+        self._wide = roomy(self._window)
         shares = np.array([each.share for each in lessons])
         self._shares = shares / shares.sum()
         self._silence_share = config.silence_share

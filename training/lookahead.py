@@ -15,17 +15,16 @@ from typing import Any
 
 from models.checkpoint import load_generator
 from models.lipgan_lite import LipGanLite, speech_window
-from models.speech_ear import SpeechEar
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from training.clip_figures import DRAWN
 from training.config import ConfigError
 from training.ear import EarConfig, train_ear
 from training.evaluate import evaluate, summarise
-from training.glance import torch_painter
 from training.intervals import Interval
 from training.judges import Judges
 from training.report import FIGURES, SPLIT_NAMES, cell
-from training.subject import Subject
+from training.subject import Subject, generator_subject
+from training.trainer import without_ear
 
 LOOK_AHEADS_MS = (0, 40, 80, 188)
 SHOWN = ("own_r", "foreign_r", "leak_r", "distance_percent", "psnr_db", "jitter", "offset_ms")
@@ -97,15 +96,13 @@ def heard_by(weights: Path, checkpoint: Path, look_ahead_ms: int) -> Subject:
     generator = load_generator(weights)
     if not isinstance(generator, LipGanLite):
         raise ConfigError(f"{weights} is no lite generator")
-    window = speech_window(look_ahead_ms)
-    ear = SpeechEar(window.columns, window.past, generator.sound.out_channels)
+    hearing = LipGanLite(replace(generator.config, look_ahead_ms=look_ahead_ms, ear="speech"))
+    hearing.load_state_dict(hearing.state_dict() | without_ear(generator.state_dict()))
     try:
-        ear.load_state_dict(load_checkpoint(checkpoint)["averaged"])
+        hearing.sound.load_state_dict(load_checkpoint(checkpoint)["averaged"])
     except RuntimeError as error:
         raise ConfigError(f"{checkpoint} holds no ear that hears {look_ahead_ms} ms ahead: {error}") from None
-    generator.sound = ear.eval()
-    size_px = generator.config.crop_px
-    return Subject(f"{look_ahead_ms} ms", torch_painter(generator), size_px, size_px, window, "open_mouth")
+    return generator_subject(f"{look_ahead_ms} ms", hearing)
 
 
 def write_tables(out: Path, notes: Mapping[str, object], means: Means) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kernels.mel import LIPGAN_WINDOW, MelWindow
 from models.catalogue import load_engine
-from models.generators import crop_px_of, masks, window_of
+from models.generators import Generator, crop_px_of, masks, window_of
 from training.glance import Painter, torch_painter
 
 
@@ -65,9 +65,14 @@ def checkpoint_subject(checkpoint: Path) -> Subject:
     from training.export import generator_of_run
 
     generator, notes = generator_of_run(checkpoint)
+    return generator_subject(f"checkpoint of step {notes['step']}", generator)
+
+
+def generator_subject(name: str, generator: Generator) -> Subject:
+    """A generator in torch, driven as its kind is served."""
     size_px, masked = crop_px_of(generator), masks(generator)
     return Subject(
-        f"checkpoint of step {notes['step']}",
+        name,
         torch_painter(generator),
         size_px,
         size_px // 2 if masked else size_px,

@@ -12,7 +12,8 @@ from tests.training.made import made_clip
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, NetworkConfig, load_config
 from training.export import generator_of_run
-from training.lipgan import begin_with, new_trainer, train_on
+from training.lipgan import train_on
+from training.trainer import begin_with, new_trainer
 
 pytestmark = pytest.mark.unit
 

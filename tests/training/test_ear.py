@@ -22,7 +22,8 @@ from training.data.cache import CachedSpeech, load_speech, save_clip, save_speec
 from training.data.clips import MaterialError
 from training.data.recogniser import MODEL_FILE, read_recogniser
 from training.ear import EarConfig, EarLessons, lessons_of, train_ear
-from training.lipgan import begin_with, new_trainer, take_ear, train_on
+from training.lipgan import train_on
+from training.trainer import begin_with, new_trainer, take_ear
 
 pytestmark = pytest.mark.unit
 

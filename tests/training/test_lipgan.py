@@ -20,6 +20,7 @@ from training.lipgan import train_on
 from training.loop import learning_rate_at
 from training.losses import judged, mouth_box
 from training.networks import new_generator
+from training.trainer import Trainer
 
 pytestmark = pytest.mark.unit
 
@@ -49,7 +50,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pyte
     whole = load_checkpoint(train_on(config, CLIPS, None, tmp_path / "whole", held=[]))
     step = lipgan.train_step
 
-    def dies_at_5(trainer: lipgan.Trainer, *drawn: Any) -> dict[str, float]:
+    def dies_at_5(trainer: Trainer, *drawn: Any) -> dict[str, float]:
         if trainer.step == 5:
             raise KeyboardInterrupt
         return step(trainer, *drawn)

@@ -16,8 +16,9 @@ from tests.training.two_processes import STEPS, config_of
 from training.__main__ import main
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, load_config
-from training.lipgan import PARTS, check_shares, train_on
+from training.lipgan import check_shares, train_on
 from training.loop import launched
+from training.trainer import PARTS
 
 ROOT = Path(__file__).parents[2]
 

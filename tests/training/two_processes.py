@@ -14,6 +14,7 @@ from tests.training.made import made_clip
 from training import lipgan
 from training.config import LipganConfig, NetworkConfig, load_config
 from training.loop import launched
+from training.trainer import SHARED, Trainer
 
 STEPS = 16
 NETWORKS = {
@@ -37,22 +38,22 @@ def config_of(variant: str) -> LipganConfig:
 def main(folder: Path, variant: str) -> None:
     """Train, and write `process_N.pt`."""
     fabric = launched(bf16=False, devices=2, accelerator="cpu")
-    kept: list[lipgan.Trainer] = []
+    kept: list[Trainer] = []
     drawn: list[torch.Tensor] = []
     new_trainer, train_step = lipgan.new_trainer, lipgan.train_step
 
-    def keep_trainer(*arguments: Any) -> lipgan.Trainer:
+    def keep_trainer(*arguments: Any) -> Trainer:
         kept.append(new_trainer(*arguments))
         return kept[0]
 
-    def keep_batch(trainer: lipgan.Trainer, batch: Any, *others: Any) -> dict[str, float]:
+    def keep_batch(trainer: Trainer, batch: Any, *others: Any) -> dict[str, float]:
         drawn.append(torch.from_numpy(batch.target))
         return train_step(trainer, batch, *others)
 
     lipgan.new_trainer, lipgan.train_step = keep_trainer, keep_batch
     clips = [made_clip("a", "anna", seed=1), made_clip("b", "bert", seed=2)]
     lipgan.train_on(config_of(variant), clips, None, folder / "run", held=[], fabric=fabric)
-    learned = {name: dict(getattr(kept[0], name).named_parameters()) for name in (*lipgan.SHARED, "averaged", "gauge")}
+    learned = {name: dict(getattr(kept[0], name).named_parameters()) for name in (*SHARED, "averaged", "gauge")}
     weights = {f"{of}.{name}": value.detach() for of, values in learned.items() for name, value in values.items()}
     torch.save({"weights": weights, "drawn": drawn[0]}, folder / f"process_{fabric.global_rank}.pt")
 

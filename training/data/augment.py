@@ -19,6 +19,8 @@ from kernels.mel import BANDS, COLUMN_NS, MAX_ABS, NS_PER_S, SILENCE, MelWindow,
 Picture = NDArray[np.uint8]
 Mel = NDArray[np.floating[Any]]
 
+# Room for a tempo change of a tenth on both sides of a window, in columns.
+TEMPO_COLUMNS = 3
 MEL_UNITS_PER_DB = 2 * MAX_ABS / 100.0
 _FILTERS = mel_filters()
 _CENTRES_HZ = (_FILTERS @ np.linspace(0, 8000, _FILTERS.shape[1])) / _FILTERS.sum(1)
@@ -125,6 +127,11 @@ def _tone(picture: Picture, look: Look) -> Picture:
     curve = np.linspace(0, 1, 256) ** look.gamma
     table = np.clip(255 * curve[:, None] * np.array(look.gains), 0, 255).astype(np.uint8)
     return np.asarray(cv2.LUT(picture, table[:, None, :]), np.uint8)
+
+
+def roomy(window: MelWindow) -> MelWindow:
+    """The wider window that `augment_mel` takes to give this one."""
+    return MelWindow(window.columns + 2 * TEMPO_COLUMNS, window.look_ahead + TEMPO_COLUMNS)
 
 
 def augment_mel(wide: Mel, window: MelWindow, loud: float, rng: np.random.Generator) -> Mel:

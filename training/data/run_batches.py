@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from kernels.mel import LIPGAN_WINDOW, NS_PER_S, MelWindow, column_at, window_at
 from models.sync_expert import RUN_FRAMES, SPAN
 from training.config import MixConfig
-from training.data.augment import Look, Mel, augment_mel, draw_look, jitter, silence_mel
+from training.data.augment import Look, Mel, augment_mel, draw_look, jitter, roomy, silence_mel
 from training.data.cache import TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech
 from training.data.pairs import Pair, dressed, pairs_for
 from training.data.runs import HALF, ClipPool, SpeechPool, nearest_poses
-from training.data.sampler import CLOSED_MARGIN, TEMPO_COLUMNS, Batch, batch_of
+from training.data.sampler import CLOSED_MARGIN, Batch, batch_of
 
 # Columns to either side of a run's middle: two pictures of at most 44 ms, rounded up.
 REACH = 8
@@ -142,7 +142,7 @@ class RunSampler:
         ahead = max(window.look_ahead + REACH, SPAN.look_ahead)
         whole = MelWindow(past + 1 + ahead, ahead)
         if self._mix.mel_augment:
-            wide = MelWindow(whole.columns + 2 * TEMPO_COLUMNS, whole.look_ahead + TEMPO_COLUMNS)
+            wide = roomy(whole)
             heard = augment_mel(window_at(np.asarray(mel, np.float32), middle_ns, wide), whole, loud, rng)
         else:
             heard = window_at(np.asarray(mel, np.float32), middle_ns, whole)

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from kernels.crop import generator_input
 from kernels.mel import LIPGAN_WINDOW, NS_PER_S, MelWindow, window_at
 from training.config import MixConfig
-from training.data.augment import Look, Mel, augment_mel, draw_look, jitter, silence_mel
+from training.data.augment import Look, Mel, augment_mel, draw_look, jitter, roomy, silence_mel
 from training.data.cache import TRACK_HZ, CachedClip, CachedPortraits, CachedSpeech
 from training.data.pairs import Pair, dressed, pairs_for
 
-# Room for a tempo change of a tenth on both sides of the window, in columns.
-TEMPO_COLUMNS = 3
 CLOSED_MARGIN = 0.012
 # Two mouths are alike within these: opening, width scale.
 ALIKE = (0.02, 0.06)
@@ -111,7 +109,7 @@ class Sampler:
         self._window = window
         self._mask_row = size // 2 if masked else size
         self._pairs = pairs_for(mix, masked=masked)
-        self._wide = MelWindow(window.columns + 2 * TEMPO_COLUMNS, window.look_ahead + TEMPO_COLUMNS)
+        self._wide = roomy(window)
         self._portraits, self._mix, self._speech = portraits, mix, speech
         self._seed, self._size = seed, size
         self._real_clips = _pool(clips)
