@@ -12,8 +12,8 @@ from stream.frames import FaceCrop, SyncedFrame, VideoFrame
 class Lips(Protocol):
     """Whatever knows the mel windows of a voice on the session's timeline."""
 
-    def mel(self, pts_ns: int) -> NDArray[np.float32]:
-        """The window around `pts_ns`, float32 [80, T]; silence where nothing is said."""
+    def mel(self, pts_ns: int) -> NDArray[np.float32] | None:
+        """The window around `pts_ns`, float32 [80, T]; None where the picture keeps its own mouth."""
         ...
 
 
