@@ -17,18 +17,18 @@ DEV := .stamps/dev
 HOST ?= 127.0.0.1
 PORT ?= 8080
 
-.PHONY: help run demo test test-slow lint browser bench train gpu-check clean
+.PHONY: help run demo test test-slow lint browser bench train gpu-check speech clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
-run: $(RUN) ## Serve the page on http://127.0.0.1:8080
+run: $(RUN) speech ## Serve the page on http://127.0.0.1:8080
 	$(BIN)/visavis run --host $(HOST) --port $(PORT)
 
 demo: $(RUN) ## Re-voice the bundled clip into out/
 	$(BIN)/visavis demo -o out
 
-test: $(DEV) browser lint ## Lint, types, layers and all tests, a real browser among them
+test: $(DEV) speech browser lint ## Lint, types, layers and all tests, a real browser among them
 	$(BIN)/python -m pytest
 
 test-slow: $(DEV) ## The tests that take minutes
@@ -56,7 +56,7 @@ $(BIN)/python:
 
 $(RUN): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing visavis into $(VENV) ..."
-	$(PIP) -e .
+	$(PIP) -e '.[speech]'
 	@mkdir -p .stamps && touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
@@ -77,6 +77,19 @@ browser:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || \
 		echo "SKIPPED: $$missing could not be installed; the tests that need it are skipped and say so"; \
 	else echo "SKIPPED: $$missing is missing and this is not root on Debian (apt-get install $$missing); the tests that need it are skipped and say so"; fi
+
+# Live dubbing translates with Apertium and speaks with eSpeak NG, two programs of their own. Without them the page
+# says that dubbing is not set up; everything else works.
+speech:
+	@missing=""; for p in apertium espeak-ng; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	for m in eng-spa eng-cat; do test -f /usr/share/apertium/modes/$$m.mode || missing="$$missing apertium-$$m"; done; \
+	/sbin/ldconfig -p | grep -q libsonic.so.0 || missing="$$missing libsonic0"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing $$missing ..."; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || \
+		echo "$$missing could not be installed: dubbing will not work"; \
+	else echo "For dubbing, install: apt-get install$$missing"; fi
 
 clean: ## Remove what make made
 	rm -rf $(VENV) .stamps out build dist .mypy_cache .ruff_cache .pytest_cache

@@ -13,7 +13,7 @@ class Lips(Protocol):
     """Whatever knows the mel windows of a voice on the session's timeline."""
 
     def mel(self, pts_ns: int) -> NDArray[np.float32] | None:
-        """The window around `pts_ns`, float32 [80, T]; None where the picture keeps its own mouth."""
+        """The window around `pts_ns`, float32 [80, T]; None where the picture is to pass unchanged."""
         ...
 
 

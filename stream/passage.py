@@ -2,10 +2,13 @@
 
 import enum
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from stream.dubbing import Dubbing
 
 # A window of mel reaches 175 ms beyond its picture: in a shorter pause it would see both ends of the voice.
 SHORTEST_PAUSE_NS = 400_000_000
@@ -16,6 +19,7 @@ class Mode(enum.StrEnum):
 
     PASS_THROUGH = "pass-through"  # noqa: S105 - a mode, not a password
     RE_VOICE = "re-voice"
+    DUB = "dub"
 
 
 class Voice(Protocol):
@@ -32,6 +36,18 @@ class Voice(Protocol):
 
     def mel(self, pts_ns: int) -> NDArray[np.float32]:
         """The mel window [80, T] around `pts_ns`."""
+        ...
+
+
+class Spoken(Protocol):
+    """What is heard in a passage, on the session's timeline."""
+
+    def audio(self, pts_ns: int, count: int, sample_rate_hz: int = 48_000) -> NDArray[np.float32]:
+        """`count` samples from `pts_ns` on."""
+        ...
+
+    def mel(self, pts_ns: int) -> NDArray[np.float32] | None:
+        """The mel window [80, T] around `pts_ns`; None where the picture passes as it is."""
         ...
 
 
@@ -83,8 +99,12 @@ class Passage:
         start_ns: Session time of its first picture.
         mode: What happens in it.
         voice: What is heard in it, on the session's timeline; None passes the peer's own sound.
+        hold_ns: Its pictures wait so long before they are drawn.
+        dubbing: Hears the peer's own sound; None where nobody listens to it.
     """
 
     start_ns: int
     mode: Mode
-    voice: LoopedVoice | None
+    voice: Spoken | None
+    hold_ns: int = 0
+    dubbing: "Dubbing | None" = None

@@ -51,6 +51,10 @@ class BoundedQueue(Generic[T]):
         self._closed = False
         self.stats = QueueStats()
 
+    def resize(self, capacity: int) -> None:
+        """Hold at most `capacity` items from now on; what is held beyond that stays until it is taken."""
+        self._capacity = capacity
+
     def __len__(self) -> int:
         return len(self._items)
 

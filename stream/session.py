@@ -5,6 +5,8 @@ queues close from upstream to downstream, and a loop ends when its own is empty.
 """
 
 import asyncio
+import contextlib
+import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -12,14 +14,16 @@ from collections.abc import Callable
 from stream.align import meet
 from stream.clock import Clock
 from stream.config import SessionConfig
+from stream.dubbing import SEND_AHEAD_NS, Dubbing
 from stream.engines import Engines, RenderStageLike
 from stream.errors import SessionClosed
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk, FaceCrop, SyncedFrame, VideoFrame
 from stream.health import Health
-from stream.passage import LoopedVoice, Mode, Passage, Voice
+from stream.passage import LoopedVoice, Mode, Passage, Spoken, Voice
 from stream.pipeline import Call, Lane, StageRunner
 from stream.playout import PeerLike, Playout
 from stream.queues import BoundedQueue, Leaky
+from stream.speech.wish import DubWish
 from stream.transport.codec_threads import give_memory_back
 
 log = logging.getLogger(__name__)
@@ -33,8 +37,14 @@ _STAGES_END_WITHIN_S = 0.8
 # One more session is refused when the 95th percentile of a picture's latency is beyond this share of the delay.
 _STRAIN_SHARE = 0.75
 _STRAIN_AFTER = 50
+# Pictures that are held back at most: 10 s at 30 a second.
+_HELD = 300
 # Pictures of at most this many earlier passages may still be on their way.
 _PASSAGES_KEPT = 4
+
+
+OpenDubbing = Callable[[DubWish, Callable[[], int], int, Callable[[str], None]], Dubbing]
+"""Makes a live dub from a wish, the session's time, the exit's delay and whom to tell that it was given up."""
 
 
 class Session:
@@ -47,6 +57,7 @@ class Session:
         clock: The peer's clock.
         health: Told when a stage is switched off.
         name: The session's name in logs and in health.
+        open_dubbing: Makes a live dub for a wish; None where there are no speech back ends.
     """
 
     def __init__(
@@ -58,6 +69,7 @@ class Session:
         *,
         health: Health | None = None,
         name: str = "session",
+        open_dubbing: OpenDubbing | None = None,
     ) -> None:
         self.peer = peer
         self.name = name
@@ -66,10 +78,13 @@ class Session:
         self._engines = engines
         self._clock = clock
         self._health = health or Health()
+        self._open_dubbing = open_dubbing
+        self.dubbing: Dubbing | None = None
         self._passages = [Passage(-NS_PER_S, Mode.PASS_THROUGH, None)]
         self._tasks, self._running = asyncio.TaskGroup(), False
         self._opening: asyncio.Task[object] | None = None
         self._begun, self._changed = asyncio.Event(), asyncio.Event()
+        self._held: BoundedQueue[VideoFrame] = BoundedQueue(1)
         self._to_render: BoundedQueue[SyncedFrame] = BoundedQueue(2, Leaky.DOWNSTREAM)
         self._passed: Counter[str] = Counter()
         self.face_lane = Lane(f"faces-{name}")
@@ -92,28 +107,57 @@ class Session:
         """The mode that new pictures are in."""
         return self._passages[-1].mode
 
-    def switch(self, mode: Mode, voice: Voice | None = None) -> None:
+    def switch(self, mode: Mode, voice: Voice | None = None, dub: DubWish | None = None) -> None:
         """Change mode and voice from the next picture on; nothing on its way is dropped.
 
-        Without a voice the one chosen last stays.
+        Without a voice the one chosen last stays, and so does a dub that goes on as it was.
 
         Raises:
-            ValueError: Re-voice was asked for without a voice.
+            ValueError: Re-voice was asked for without a voice, a dub without a wish or without back ends.
         """
         self.voice = voice or self.voice
-        if mode is Mode.RE_VOICE and self.voice is None:
-            raise ValueError("re-voice needs a voice")
         start_ns = self._media_now_ns()
-        looped = None
-        if mode is Mode.RE_VOICE and self.voice is not None:
-            looped = LoopedVoice(self.voice, start_ns, self._pause_ns)
-        self._passages = [*self._passages[1 - _PASSAGES_KEPT :], Passage(start_ns, mode, looped)]
+        passage = self._passage(mode, start_ns, dub)
+        self._passages = [*self._passages[1 - _PASSAGES_KEPT :], passage]
+        self._held.resize(_HELD if passage.hold_ns else 1)
         self.faces.retry()
         self.render.retry()
         self._health.recover(self.name)
-        self.playout.aim(self._delay_ns(mode))
+        self.playout.aim(self._delay_ns(mode) + passage.hold_ns)
         self._changed.set()
         self._prepare()
+
+    def _passage(self, mode: Mode, start_ns: int, dub: DubWish | None) -> Passage:
+        before = self.dubbing
+        if mode is Mode.DUB:
+            if self._open_dubbing is None:
+                raise ValueError("a dub needs speech back ends")
+            wish = dub or (before.wish if before is not None else None)
+            if wish is None:
+                raise ValueError("a dub needs to know from which language to which")
+            if before is None or before.wish != wish:
+                self.dubbing = self._open_dubbing(wish, self._media_now_ns, self._delay_ns(mode), self._tell("dub"))
+                self._start_dubbing(self.dubbing)
+        else:
+            self.dubbing = None
+        if before is not None and before is not self.dubbing:
+            self._end_dubbing(before)
+        if self.dubbing is not None:
+            return Passage(start_ns, mode, self.dubbing, self.dubbing.hold_ns, self.dubbing)
+        if mode is Mode.PASS_THROUGH:
+            return Passage(start_ns, mode, None)
+        if self.voice is None:
+            raise ValueError("re-voice needs a voice")
+        return Passage(start_ns, mode, LoopedVoice(self.voice, start_ns, self._pause_ns))
+
+    def _start_dubbing(self, dubbing: Dubbing) -> None:
+        """Start its loops with the session's, or now if those run."""
+        if self._running:
+            self._tasks.create_task(dubbing.run())
+
+    def _end_dubbing(self, dubbing: Dubbing) -> None:
+        if self._running:
+            self._tasks.create_task(dubbing.close())
 
     @property
     def _pause_ns(self) -> int:
@@ -142,14 +186,20 @@ class Session:
         """Carry media until the peer is gone, then end every task within three seconds."""
         try:
             async with self._tasks:
-                media = [self._tasks.create_task(loop()) for loop in (self._find_faces, self._draw, self._hear)]
+                media = [
+                    self._tasks.create_task(loop()) for loop in (self._gather, self._find_faces, self._draw, self._hear)
+                ]
                 speaking = self._tasks.create_task(self._speak())
                 self._running = True
+                if self.dubbing is not None:
+                    self._start_dubbing(self.dubbing)
                 self._prepare()
                 await self.peer.closed.wait()
                 await self.peer.video_in.close()
                 await self.peer.audio_in.close()
                 speaking.cancel()
+                if self.dubbing is not None:
+                    await self.dubbing.close()
                 _, stuck = await asyncio.wait(media, timeout=_LOOPS_END_WITHIN_S)
                 for task in stuck:
                     log.error("%s: %s did not end by itself", self.name, task.get_coro())
@@ -169,15 +219,34 @@ class Session:
         self._face_stage.close()
         give_memory_back()
 
-    async def _find_faces(self) -> None:
-        """Pictures from the peer, through the face stage, to their meeting with the voice."""
+    async def _gather(self) -> None:
+        """Pictures from the peer into the room in which a dub's pictures wait."""
         try:
             while True:
                 frame = await self.peer.video_in.get()
                 self._begun.set()
+                await self._held.put(frame)
+        except SessionClosed:
+            await self._held.close()
+
+    async def _find_faces(self) -> None:
+        """Pictures through the face stage, to their meeting with the voice."""
+        try:
+            while True:
+                frame = await self._released(await self._held.get())
                 await self._to_render.put(await self._met(frame))
         except SessionClosed:
             await self._to_render.close()
+
+    async def _released(self, frame: VideoFrame) -> VideoFrame:
+        """The picture when its time has come."""
+        hold_ns = self._passage_at(frame.pts_ns).hold_ns
+        if not hold_ns or self.peer.closed.is_set():
+            return frame
+        due_ns = (self.peer.epoch_ns or 0) + frame.pts_ns + hold_ns
+        await self._clock.sleep_until(due_ns)
+        # Its time in the engine begins now.
+        return dataclasses.replace(frame, arrival_ns=max(frame.arrival_ns, due_ns))
 
     async def _met(self, frame: VideoFrame) -> SyncedFrame:
         """The picture with what is needed to re-voice it, or with no mel when it is to pass."""
@@ -197,11 +266,14 @@ class Session:
         faces = await self.faces.apply(frame)
         if faces is None:
             return self._passes(frame, "faces_off" if self.faces.off else "faces_failed")
-        return meet(frame, faces, passage.voice)
+        synced = meet(frame, faces, passage.voice)
+        if synced.mel is None:
+            self._passed["not_dubbed"] += 1
+        return synced
 
     def _prepare(self) -> None:
         """Open the face finder when it will be needed; until it is there, pictures pass."""
-        if self._running and self._opening is None and self.mode is Mode.RE_VOICE:
+        if self._running and self._opening is None and self.mode is not Mode.PASS_THROUGH:
             opener = StageRunner(Call("opening the face finder", self._face_stage.open), self.face_lane, self._clock)
             self._opening = self._tasks.create_task(opener.apply(None))
 
@@ -210,7 +282,7 @@ class Session:
         return SyncedFrame(frame, (), None)
 
     async def _draw(self) -> None:
-        """Pictures through the render stage and out; those without mel only pass, in their order."""
+        """Pictures through the render stage and out; those without faces only pass, in their order."""
         try:
             while True:
                 synced = await self._to_render.get()
@@ -219,7 +291,8 @@ class Session:
             return
 
     async def _drawn(self, synced: SyncedFrame) -> VideoFrame:
-        if synced.mel is None:
+        # Without mel a mouth that was drawn until now is faded back, which needs its face.
+        if synced.mel is None and not synced.faces:
             return synced.frame
         drawn = await self.render.apply(synced)
         if drawn is None:
@@ -233,10 +306,18 @@ class Session:
             while True:
                 chunk = await self.peer.audio_in.get()
                 self._begun.set()
-                if self._passage_at(chunk.pts_ns).voice is None:
+                passage = self._passage_at(chunk.pts_ns)
+                if passage.dubbing is not None:
+                    await self._overhear(passage.dubbing, chunk)
+                if passage.voice is None:
                     await self.playout.sound(chunk)
         except SessionClosed:
             return
+
+    async def _overhear(self, dubbing: Dubbing, chunk: AudioChunk) -> None:
+        """Give a chunk to the dub; one that was closed meanwhile needs it no more."""
+        with contextlib.suppress(SessionClosed):
+            await dubbing.hear(chunk)
 
     async def _speak(self) -> None:
         """The voice: one chunk as each 20 ms of session time begins, whatever the pictures do."""
@@ -252,12 +333,16 @@ class Session:
         except SessionClosed:
             return
 
-    async def _say(self, passage: Passage, voice: LoopedVoice) -> None:
+    async def _say(self, passage: Passage, voice: Spoken) -> None:
         """Speak until the passage is over; its first chunk follows the last one sent, without a gap."""
         end_ns = self.playout.sound_end_ns
         pts_ns = passage.start_ns if end_ns is None else end_ns
+        # A dub is read late, so that the original has come and an interruption is heard at once.
+        wait_ns = 0
+        if passage.dubbing is not None:
+            wait_ns = max(0, self._delay_ns(passage.mode) + passage.hold_ns - SEND_AHEAD_NS)
         while passage is self._passages[-1]:
-            await self._clock.sleep_until((self.peer.epoch_ns or 0) + pts_ns)
+            await self._clock.sleep_until((self.peer.epoch_ns or 0) + pts_ns + wait_ns)
             samples = voice.audio(pts_ns, _CHUNK_SAMPLES, _RATE_HZ)
             await self.playout.sound(AudioChunk(pts_ns, _RATE_HZ, samples))
             pts_ns += _CHUNK_NS
@@ -274,7 +359,7 @@ class Session:
         """Whether the pictures of the last seconds took so much of the delay that it may not last."""
         figures = self.playout.latency.figures()
         delay_ms = self._delay_ns(Mode.RE_VOICE) / NS_PER_MS
-        enough = self.mode is Mode.RE_VOICE and figures.count >= _STRAIN_AFTER
+        enough = self.mode is not Mode.PASS_THROUGH and figures.count >= _STRAIN_AFTER
         return enough and figures.p95_ms > _STRAIN_SHARE * delay_ms
 
     @property

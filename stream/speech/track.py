@@ -172,10 +172,15 @@ def _faded(samples: Samples) -> Samples:
     return faded
 
 
-def trimmed(samples: Samples, rate_hz: int) -> Samples:
-    """Cut off the silence around a spoken clause: what is below -50 dB of full scale, but for 10 ms."""
+def spoken_part(samples: Samples, rate_hz: int) -> slice:
+    """Where a spoken clause is not silent: above -50 dB of full scale, and 10 ms around."""
     loud = np.flatnonzero(np.abs(samples) > np.float32(10 ** (_SILENT_DB / 20)))
     if not len(loud):
-        return samples[:0]
+        return slice(0, 0)
     margin = rate_hz // 100
-    return samples[max(0, int(loud[0]) - margin) : int(loud[-1]) + margin]
+    return slice(max(0, int(loud[0]) - margin), int(loud[-1]) + margin)
+
+
+def trimmed(samples: Samples, rate_hz: int) -> Samples:
+    """A spoken clause without the silence around it."""
+    return samples[spoken_part(samples, rate_hz)]

@@ -1,0 +1,94 @@
+"""Which back ends make up a chain from one language to others, and what must be said about them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from stream.clock import Clock
+from stream.errors import ConfigError
+from stream.speech.apertium import APERTIUM
+from stream.speech.espeak import ESPEAK
+from stream.speech.host import Failure
+from stream.speech.moonshine import MOONSHINE
+from stream.speech.protocol import Recogniser, Speaker, Translator
+from stream.speech.recognise import ProcessRecogniser
+from stream.speech.speak import ProcessSpeaker
+from stream.speech.translate import PassThrough, ProcessTranslator
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Back ends that work together; each is used on one thread, and closed by who uses it.
+
+    Attributes:
+        translators: By target language.
+        notes: What a listener must know of their quality, one line each.
+        failures: Crashes, hangs and restarts of their processes.
+    """
+
+    recogniser: Recogniser
+    translators: Mapping[str, Translator]
+    speaker: Speaker
+    notes: tuple[str, ...]
+    failures: Counter[str]
+
+    def counts(self) -> dict[str, int]:
+        """How often their processes failed, by reason, and were started again."""
+        return dict(self.failures)
+
+
+def open_chain(source: str, targets: Sequence[str], clock: Clock) -> Chain:
+    """Start the back ends that speak `source` in every one of `targets`.
+
+    Raises:
+        ConfigError: A back end is not installed, or none hears `source` or speaks a target; nothing runs then.
+    """
+    failures: Counter[str] = Counter()
+
+    def count(failure: Failure) -> None:
+        failures[failure.reason] += 1
+        failures["restarted"] += failure.restarted
+
+    if source != "en":
+        raise ConfigError(
+            f"no recogniser for {source!r} is set up: English (en) is heard without one more model; "
+            "for others name a Whisper model's folder"
+        )
+    speaker = ProcessSpeaker(ESPEAK, clock, count)
+    recogniser = ProcessRecogniser(MOONSHINE, clock, count)
+    translator = ProcessTranslator(APERTIUM, clock, count)
+    try:
+        notes, translators = _translators(translator, source, targets)
+        _check_spoken(speaker, targets)
+        # Started now, so that the first clause does not wait for it.
+        assert recogniser.caps.languages
+    except ConfigError:
+        for each in (speaker, recogniser, translator):
+            each.close()
+        raise
+    if speaker.caps.quality == "draft":
+        notes.append(f"voice: {speaker.caps.name}, robotic")
+    return Chain(recogniser, translators, speaker, tuple(notes), failures)
+
+
+def _translators(
+    translator: Translator, source: str, targets: Sequence[str]
+) -> tuple[list[str], dict[str, Translator]]:
+    notes: list[str] = []
+    chosen: dict[str, Translator] = {}
+    for target in targets:
+        if target == source or (source, target) not in translator.pairs:
+            chosen[target] = PassThrough()
+            if target != source:
+                notes.append(f"{source} to {target} is not installed: you are heard untranslated")
+        else:
+            chosen[target] = translator
+            if translator.caps.quality == "draft":
+                notes.append(f"translation to {target}: {translator.caps.name}, draft quality, often wrong")
+    return notes, chosen
+
+
+def _check_spoken(speaker: Speaker, targets: Sequence[str]) -> None:
+    for target in targets:
+        if target not in speaker.caps.languages:
+            raise ConfigError(f"{speaker.caps.name} does not speak {target!r}; name one of its languages")

@@ -1,0 +1,94 @@
+"""Our own dub, coming back through the speaker's microphone, must not be translated again.
+
+Browsers cancel echo by themselves; this guards those that cannot. A dub is recognised by its loudness over time: in a
+stretch of 0.8 s it goes up and down as the microphone does, some delay later.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from difflib import SequenceMatcher
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.frames import NS_PER_MS, AudioChunk
+
+_FRAME_NS = 20 * NS_PER_MS
+_STRETCH = 40
+_LAGS = range(1, 36)  # 20 to 700 ms: network, jitter buffer, loudspeaker and room
+_ALIKE = 0.8
+_HOLD = 15
+_QUIET_DB = -55.0
+_TEXTS = 6
+_SAME_TEXT = 0.8
+_SHORTEST = 8
+
+Heard = Callable[[int, int], NDArray[np.float32]]
+
+
+class EchoGuard:
+    """Says which chunks of the microphone are our own dub. Not safe to call from two threads.
+
+    Args:
+        dub: Gives `count` samples of the dub from session time `pts_ns` on, at 48 kHz.
+        delay_ns: What the exit adds before the dub leaves.
+
+    Attributes:
+        silenced: Chunks that were taken for the dub.
+    """
+
+    def __init__(self, dub: Heard, delay_ns: int) -> None:
+        self._dub = dub
+        self._delay_ns = delay_ns
+        self._microphone: deque[float] = deque(maxlen=_STRETCH)
+        self._played: deque[float] = deque(maxlen=_STRETCH + _LAGS.stop)
+        self._held = 0
+        self._texts: deque[str] = deque(maxlen=_TEXTS)
+        self.silenced = 0
+
+    def filter(self, chunk: AudioChunk) -> AudioChunk:
+        """The chunk itself, or silence in its place where it is our own dub. Chunks of 20 ms follow each other."""
+        played = self._dub(chunk.pts_ns - self._delay_ns, 960)
+        self._microphone.append(_level_db(chunk.samples))
+        self._played.append(_level_db(played))
+        self._held = _HOLD if self._echoes() else max(0, self._held - 1)
+        if not self._held:
+            return chunk
+        self.silenced += 1
+        return AudioChunk(chunk.pts_ns, chunk.sample_rate_hz, np.zeros_like(chunk.samples))
+
+    def _echoes(self) -> bool:
+        if len(self._played) < self._played.maxlen or max(self._microphone) < _QUIET_DB:  # type: ignore[operator]
+            return False
+        microphone, played = np.array(self._microphone), np.array(self._played)
+        if played.max() < _QUIET_DB:
+            return False
+        return (
+            max(_correlation(microphone, played[len(played) - _STRETCH - lag :][:_STRETCH]) for lag in _LAGS) > _ALIKE
+        )
+
+    def spoke(self, text: str) -> None:
+        """Remember what the dub says."""
+        self._texts.append(_plain(text))
+
+    def repeats(self, text: str) -> bool:
+        """Whether a text that was heard is what the dub has just said."""
+        plain = _plain(text)
+        if len(plain) < _SHORTEST:
+            return False
+        return any(SequenceMatcher(None, plain, spoken).ratio() > _SAME_TEXT for spoken in self._texts)
+
+
+def _level_db(samples: NDArray[np.float32]) -> float:
+    return float(max(-80.0, 10 * np.log10(float(np.mean(np.square(samples))) + 1e-12)))
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Pearson's r; 0 where one of the two does not move."""
+    if one.std() < 3.0 or other.std() < 3.0:
+        return 0.0
+    return float(np.mean((one - one.mean()) * (other - other.mean())) / (one.std() * other.std()))
+
+
+def _plain(text: str) -> str:
+    return "".join(letter for letter in text.lower() if letter.isalnum() or letter == " ").strip()

@@ -1,0 +1,156 @@
+"""The speaking half of the chain: a clause becomes a dub in the listener's language, and finds its place in the track.
+
+Synchronous, for one thread. `prepare` does the work, `place` only decides, so that a benchmark can charge the work to a
+simulated clock and a session can decide at the last moment.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.frames import NS_PER_S
+from stream.media import resample
+from stream.speech.lag import LagConfig, Placement, place
+from stream.speech.protocol import Clause, Phone, Speaker, TranslatedClause, Translator
+from stream.speech.stretch import stretch
+from stream.speech.track import EAR_RATE_HZ, DubTrack, spoken_part
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A clause that can be heard.
+
+    Attributes:
+        samples: float32 [n] at 48 kHz at the voice's own speed; empty where there is nothing to say.
+        phones: From the first of the samples.
+    """
+
+    clause: Clause
+    translated: TranslatedClause
+    samples: NDArray[np.float32]
+    phones: tuple[Phone, ...]
+
+    @property
+    def duration_ns(self) -> int:
+        """At the voice's own speed."""
+        return len(self.samples) * NS_PER_S // EAR_RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class Dubbed:
+    """What became of a clause.
+
+    Attributes:
+        placement: When and how fast it is spoken; None where it is a caption only.
+        end_ns: When it ends in session time; its start where nothing is spoken.
+        phones: In session time.
+    """
+
+    prepared: Prepared
+    placement: Placement | None
+    end_ns: int
+    phones: tuple[Phone, ...] = ()
+
+
+class Interpreter:
+    """See the module.
+
+    Args:
+        translator: Closed with the interpreter.
+        speaker: Closed with the interpreter.
+        track: Where dubs are laid.
+        target: BCP 47 tag of the listener's language.
+        voice: One of the speaker's voices, or None.
+        lag: What the dub is held to.
+
+    Attributes:
+        counts: "clauses", "spoken", "skipped" for being too late, "untranslated".
+    """
+
+    def __init__(
+        self,
+        translator: Translator,
+        speaker: Speaker,
+        track: DubTrack,
+        *,
+        target: str,
+        voice: str | None = None,
+        lag: LagConfig | None = None,
+    ) -> None:
+        self._translator = translator
+        self._speaker = speaker
+        self._track = track
+        self._target = target
+        self._voice = voice
+        self._lag = lag or LagConfig()
+        self.counts: Counter[str] = Counter()
+
+    def prepare(self, clause: Clause) -> Prepared:
+        """Translate and speak a clause; takes as long as the work takes.
+
+        Raises:
+            BackEndError: One of the two failed; the clause is lost, and both can be used again.
+        """
+        self.counts["clauses"] += 1
+        translated = self._translator.translate(clause, self._target)
+        self.counts["untranslated"] += translated.quality == "untranslated"
+        text = translated.text.strip()
+        if not any(letter.isalnum() for letter in text):
+            return Prepared(clause, translated, np.zeros(0, np.float32), ())
+        chunks = list(self._speaker.speak(clause.clause_id, text, self._target, voice=self._voice))
+        if not chunks:
+            return Prepared(clause, translated, np.zeros(0, np.float32), ())
+        rate_hz = chunks[0].sample_rate_hz
+        whole = np.concatenate([chunk.samples for chunk in chunks])
+        part = spoken_part(whole, rate_hz)
+        phones = tuple(phone for chunk in chunks for phone in chunk.phones)
+        first_ns = part.start * NS_PER_S // rate_hz
+        moved = tuple(Phone(each.ipa, each.start_ns - first_ns, each.end_ns - first_ns) for each in phones)
+        return Prepared(clause, translated, resample(whole[part], rate_hz, EAR_RATE_HZ), moved)
+
+    def place(self, prepared: Prepared, free_ns: int, delay_ns: int) -> Dubbed:
+        """Lay a prepared clause on the track.
+
+        Args:
+            prepared: What `prepare` gave.
+            free_ns: First session time that nobody has read yet.
+            delay_ns: What the exit adds to session time before it is heard.
+        """
+        clause = prepared.clause
+        free_ns = max(free_ns, self._track.end_ns)
+        if not len(prepared.samples):
+            return Dubbed(prepared, None, free_ns)
+        chosen = place(
+            self._lag,
+            source_start_ns=clause.start_ns,
+            source_end_ns=clause.end_ns,
+            duration_ns=prepared.duration_ns,
+            free_ns=free_ns,
+            delay_ns=delay_ns,
+        )
+        if chosen is None:
+            self.counts["skipped"] += 1
+            return Dubbed(prepared, None, free_ns)
+        samples = stretch(prepared.samples, EAR_RATE_HZ, chosen.speed)
+        start_ns = self._track.place(clause.clause_id, chosen.start_ns, samples)
+        self.counts["spoken"] += 1
+        lag_ns = chosen.lag_ns + start_ns - chosen.start_ns
+        # The stretched sound is only about as long as the speed says: phones follow its true length.
+        scale = len(samples) / max(1, len(prepared.samples))
+        phones = tuple(
+            Phone(each.ipa, start_ns + round(each.start_ns * scale), start_ns + round(each.end_ns * scale))
+            for each in prepared.phones
+        )
+        return Dubbed(prepared, Placement(start_ns, chosen.speed, lag_ns), self._track.end_ns, phones)
+
+    def cancel(self, clause_id: int) -> None:
+        """Stop preparing a clause; from any thread."""
+        self._translator.cancel(clause_id)
+        self._speaker.cancel(clause_id)
+
+    def close(self) -> None:
+        """End both processes."""
+        self._translator.close()
+        self._speaker.close()

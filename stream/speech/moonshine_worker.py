@@ -1,0 +1,315 @@
+"""The program that recognises English with Moonshine; only ever run as a process of its own.
+
+Its model decodes a whole sound, in a time that grows with the sound. So what was committed is cut off, at the quietest
+place near its end, and the rest is decoded again whenever half a second has been added.
+"""
+
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stream.speech.agreement import Agreement, Guess, spread
+from stream.speech.wire import Message
+from stream.speech.worker import Answer, Channel, serve
+
+RATE_HZ = 16_000
+STEP_S = 0.4
+# Decoded again and again: what is longer than this is cut.
+_LONGEST_S = 4.0
+_HARD_LIMIT_S = 8.0
+_SHORTEST_S = 0.5
+_FRAMES_PER_S = 50
+_FRAME = RATE_HZ // _FRAMES_PER_S
+_PAUSE_FRAMES = 6
+_HEADS, _HEAD_SIZE = 8, 36
+_START, _END = 1, 2
+# What its authors allow: more is a loop.
+_TOKENS_PER_S = 6.5
+
+MODEL_SHA256 = {
+    "decoder_model_merged.ort": "cf524c4862d36e9e5ab032eddc73637efd822d70e868ac575cf1a46e1e4708a0",
+    "encoder_model.ort": "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
+    "tokenizer.bin": "6884b35fd6377d4c4d32336a0bc152f36b64d1e45b6503683cdc238250a8472d",
+}
+"""Of the weights in moonshine-voice 0.1.0, MIT."""
+
+Samples = Any  # float32 [n]
+Decode = Callable[[Samples], str]
+
+
+class Stream:
+    """Words of one turn after the other.
+
+    Args:
+        decode: The text of a sound, float32 [n] at 16 kHz.
+    """
+
+    def __init__(self, decode: Decode) -> None:
+        self._decode = decode
+        self._begin(0.0)
+
+    def _begin(self, start_s: float) -> None:
+        self._samples: Samples = np.zeros(0, np.float32)
+        self._start_s = start_s
+        self._decoded_s = start_s
+        self._empty = True
+        self._agreement = Agreement()
+
+    @property
+    def heard_s(self) -> float:
+        """Where the sound so far ends."""
+        return self._start_s + len(self._samples) / RATE_HZ
+
+    @property
+    def tentative(self) -> list[Guess]:
+        """What the last decoding guesses beyond what is committed."""
+        return self._agreement.tentative
+
+    def push(self, pts_s: float, samples: Samples) -> list[Guess]:
+        """Take sound; give the words that are committed now."""
+        if self._empty:
+            self._begin(pts_s)
+            self._empty = False
+        self._samples = np.concatenate([self._samples, samples])
+        if self.heard_s - self._decoded_s < STEP_S or len(self._samples) < _SHORTEST_S * RATE_HZ:
+            return []
+        words = self._agreement.add(self._guess(), self.heard_s)
+        self._cut()
+        return words
+
+    def flush(self) -> list[Guess]:
+        """Commit all; the next sound begins a new turn."""
+        words: list[Guess] = []
+        if len(self._samples) >= _SHORTEST_S * RATE_HZ / 2:
+            words = self._agreement.add(self._guess(), self.heard_s)
+            words += self._agreement.finish()
+        heard_s = self.heard_s
+        self._begin(heard_s)
+        return words
+
+    def _guess(self) -> list[Guess]:
+        self._decoded_s = self.heard_s
+        loud = np.flatnonzero(_voiced(self._samples))
+        if not len(loud):
+            return []
+        # Letters are spread over what is not silence: a word does not last through a pause.
+        guesses = spread(self._decode(self._samples), 0.0, float(len(loud)))
+        # What it makes of half a word or of breath, where nothing else was heard yet.
+        if len(guesses) == 1 and guesses[0].plain in ("you", "i", "") and len(loud) < _FRAMES_PER_S:
+            return []
+        return [Guess(each.text, self._time(loud, each.start_s), self._time(loud, each.end_s)) for each in guesses]
+
+    def _time(self, loud: Samples, frames: float) -> float:
+        """When so many frames that are not silent have passed."""
+        whole = min(int(frames), len(loud) - 1)
+        return self._start_s + (float(loud[whole]) + min(1.0, frames - whole)) / _FRAMES_PER_S
+
+    def _cut(self) -> None:
+        """Cut off the sound of committed words where too much is decoded again: in a pause, if there is one."""
+        committed = self._agreement.committed
+        if len(self._samples) <= _LONGEST_S * RATE_HZ or len(committed) < 2:
+            return
+        # The last committed word stays: its time is only guessed, and it tells where the next decoding goes on.
+        before = int((committed[-2].end_s - self._start_s) * RATE_HZ)
+        at = _last_pause(self._samples, before)
+        if at is None and len(self._samples) > _HARD_LIMIT_S * RATE_HZ:
+            at = _quietest(self._samples, max(before, len(self._samples) - int(_LONGEST_S * RATE_HZ)))
+        if at is not None and at > RATE_HZ // 4:
+            self._samples = self._samples[at:]
+            self._start_s += at / RATE_HZ
+            self._agreement.cut(self._start_s)
+
+
+def _levels(samples: Samples) -> Samples:
+    frames = samples[: len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME)
+    return np.sqrt(np.mean(np.square(frames), axis=1) + 1e-12)
+
+
+def _voiced(samples: Samples) -> Samples:
+    """Which frames are not silence, bool [frames]."""
+    levels = _levels(samples)
+    return levels > max(0.003, 0.08 * float(levels.max(initial=0.0)))
+
+
+def _last_pause(samples: Samples, before: int) -> int | None:
+    """The middle of the last silence of 120 ms or more that begins before a sample; None where there is none."""
+    voiced = _voiced(samples)[: before // _FRAME + _PAUSE_FRAMES]
+    run = 0
+    for frame in range(len(voiced) - 1, -1, -1):
+        run = 0 if voiced[frame] else run + 1
+        if run >= _PAUSE_FRAMES:
+            return (frame + run // 2) * _FRAME
+    return None
+
+
+def _quietest(samples: Samples, near: int) -> int:
+    """The quietest place within 160 ms of a sample."""
+    levels = _levels(samples)
+    begin, end = max(0, near // _FRAME - 8), min(len(levels), near // _FRAME + 8)
+    return (begin + int(np.argmin(levels[begin:end]))) * _FRAME + _FRAME // 2
+
+
+def _open_model() -> Decode:
+    """Load the weights that come with the package; they run on onnxruntime, on one thread.
+
+    Raises:
+        ImportError: A package is not installed, or came without its weights.
+        ValueError: A file of the model is not the one that is expected.
+    """
+    spec = importlib.util.find_spec("moonshine_voice")
+    if spec is None or spec.origin is None:
+        raise ImportError("moonshine-voice is not installed")
+    folder = Path(spec.origin).parent / "assets" / "tiny-en"
+    _verify(folder)
+    return Network(folder).decode
+
+
+def _verify(folder: Path) -> None:
+    for name, expected in MODEL_SHA256.items():
+        path = folder / name
+        if not path.is_file():
+            raise ImportError(f"moonshine-voice is there without {name}; version 0.1.0 carries it")
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != expected:
+            raise ValueError(f"{name} is damaged: its sha256 is {found[:16]}, expected {expected[:16]}")
+
+
+class Network:
+    """Moonshine's encoder and decoder.
+
+    What was decoded last is offered to the decoder as a draft and checked in one pass, so that sound which has grown by
+    half a second costs little more than its encoder. The result is that of greedy decoding.
+
+    Args:
+        folder: Where the three files lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        providers = ["CPUExecutionProvider"]
+        self._encoder = onnxruntime.InferenceSession(str(folder / "encoder_model.ort"), options, providers)
+        self._decoder = onnxruntime.InferenceSession(str(folder / "decoder_model_merged.ort"), options, providers)
+        self._tokens = _read_tokens((folder / "tokenizer.bin").read_bytes())
+        self._caches = [each.name for each in self._decoder.get_inputs() if each.name.startswith("past_key_values")]
+        self._presents = [name.replace("past_key_values", "present") for name in self._caches]
+        self._draft: list[int] = []
+        self._cache: dict[str, Samples] = {}
+
+    def decode(self, samples: Samples) -> str:
+        """The text of a sound."""
+        sound = samples[None].astype(np.float32)
+        mask = np.ones(sound.shape, np.int64)
+        (hidden,) = self._encoder.run(None, {"input_values": sound, "attention_mask": mask})
+        fixed = {"encoder_hidden_states": hidden, "encoder_attention_mask": np.ones(hidden.shape[:2], np.int64)}
+        most = int(len(samples) / RATE_HZ * _TOKENS_PER_S) + 4
+        tokens = self._checked(fixed, self._draft[:most])
+        tokens = self._continued(fixed, tokens, most)
+        self._draft = tokens
+        return b"".join(self._tokens[token] for token in tokens).decode(errors="ignore").replace("\u2581", " ").strip()
+
+    def _checked(self, fixed: dict[str, Samples], draft: list[int]) -> list[int]:
+        """As much of the draft as the decoder would have said itself, and the token that it says instead or next."""
+        empty = np.zeros((1, _HEADS, 0, _HEAD_SIZE), np.float32)
+        feed = {**fixed, **dict.fromkeys(self._caches, empty)}
+        logits = self._run(feed, [_START, *draft], cached=False)
+        said = [int(token) for token in logits.argmax(axis=1)]
+        count = 0
+        while count < len(draft) and said[count] == draft[count]:
+            count += 1
+        # What the cache holds of a draft that was refused is cut off again.
+        self._cache = {
+            name: value[:, :, : count + 1] if "decoder" in name else value for name, value in self._cache.items()
+        }
+        return [*draft[:count], said[count]]
+
+    def _continued(self, fixed: dict[str, Samples], tokens: list[int], most: int) -> list[int]:
+        while tokens[-1] != _END and len(tokens) < most:
+            logits = self._run({**fixed, **self._cache}, tokens[-1:], cached=True)
+            tokens.append(int(logits[-1].argmax()))
+        return tokens[:-1] if tokens[-1] == _END else tokens
+
+    def _run(self, feed: dict[str, Samples], tokens: list[int], *, cached: bool) -> Samples:
+        ids = np.array([tokens], np.int64)
+        wanted = ["logits", *self._presents]
+        logits, *caches = self._decoder.run(wanted, {**feed, "input_ids": ids, "use_cache_branch": np.array([cached])})
+        fresh = dict(zip(self._caches, caches, strict=True))
+        if cached:
+            # The branch with a cache gives none for the encoder, which does not change.
+            fresh |= {name: feed[name] for name in self._caches if "encoder" in name}
+        self._cache = fresh
+        return logits[0]
+
+
+def _read_tokens(data: bytes) -> list[bytes]:
+    """The tokens of `tokenizer.bin`: a length of one byte, or of two where the first is 128 or more, and the token."""
+    tokens, at = [], 0
+    while at < len(data):
+        length, at = data[at], at + 1
+        if length >= 128:
+            length, at = (length - 128) + data[at] * 128, at + 1
+        tokens.append(b"" if length == 0 else data[at : at + length])
+        at += length
+    return tokens
+
+
+class Moonshine:
+    """Answers requests.
+
+    Args:
+        decode: See `Stream`.
+    """
+
+    def __init__(self, decode: Decode) -> None:
+        self._stream = Stream(decode)
+
+    def push(self, message: Message, answer: Answer) -> None:
+        """Sound."""
+        samples = np.frombuffer(message.body, "<f4")
+        self._send(self._stream.push(message.fields["pts_ns"] / 1e9, samples), answer)
+
+    def flush(self, message: Message, answer: Answer) -> None:  # noqa: ARG002 - the signature of a handler
+        """The end of a turn."""
+        self._send(self._stream.flush(), answer, endpoint=True)
+
+    def _send(self, words: list[Guess], answer: Answer, *, endpoint: bool = False) -> None:
+        answer.send(
+            "heard",
+            heard_ns=round(self._stream.heard_s * 1e9),
+            committed=[_wire(word) for word in words],
+            tentative=[_wire(word) for word in self._stream.tentative],
+            language="en",
+            endpoint=endpoint,
+        )
+
+
+def _wire(word: Guess) -> tuple[str, int, int]:
+    return word.text, round(word.start_s * 1e9), round(word.end_s * 1e9)
+
+
+def main() -> None:
+    """Recognise until the pipe is closed."""
+    channel = Channel()
+    try:
+        moonshine = Moonshine(_open_model())
+    except (ImportError, OSError, ValueError) as error:
+        channel.send({"kind": "missing", "what": str(error)})
+        return
+    ready = {
+        "name": "moonshine tiny-en",
+        "licence": "MIT",
+        "commercial": True,
+        "quality": "good",
+        "languages": ["en"],
+    }
+    serve(channel, ready, {"push": moonshine.push, "flush": moonshine.flush})
+
+
+if __name__ == "__main__":
+    main()
