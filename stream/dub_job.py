@@ -8,8 +8,9 @@ from stream.errors import ConfigError, MediaError
 from stream.frames import NS_PER_S
 from stream.media import Encoding, SoundReader, Survey, survey
 from stream.media.writer import check_destination
+from stream.passage import Spoken
 from stream.render import RenderOptions
-from stream.soundtrack import Ducking, FileVoice, Soundtrack
+from stream.soundtrack import Ducking, Soundtrack
 from stream.stages import StageFigures
 from stream.voice import VoiceTrack
 
@@ -34,7 +35,7 @@ class DubJob:
     """
 
     source: Path
-    voice: Path | FileVoice
+    voice: Path | Spoken
     output: Path
     mix_original_db: float | None = None
     ducking: Ducking | None = None
@@ -102,7 +103,7 @@ def survey_whole(job: DubJob) -> Survey:
     return found
 
 
-def open_voice(job: DubJob, window: MelWindow) -> FileVoice:
+def open_voice(job: DubJob, window: MelWindow) -> Spoken:
     """Open the voice.
 
     Raises:
@@ -111,7 +112,7 @@ def open_voice(job: DubJob, window: MelWindow) -> FileVoice:
     return VoiceTrack.open(job.voice, window=window) if isinstance(job.voice, Path) else job.voice
 
 
-def open_soundtrack(job: DubJob, voice: FileVoice, found: Survey) -> Soundtrack:
+def open_soundtrack(job: DubJob, voice: Spoken, found: Survey) -> Soundtrack:
     """Open what will be heard.
 
     Raises:
@@ -125,7 +126,7 @@ def open_soundtrack(job: DubJob, voice: FileVoice, found: Survey) -> Soundtrack:
     return Soundtrack(voice, SoundReader(job.source), loudness)
 
 
-def length_warnings(job: DubJob, voice: FileVoice, found: Survey) -> tuple[str, ...]:
+def length_warnings(job: DubJob, voice: Spoken, found: Survey) -> tuple[str, ...]:
     """Say in one line that a voice from a file does not fill the clip, or does not fit into it."""
     if not isinstance(job.voice, Path) or not isinstance(voice, VoiceTrack):
         return ()

@@ -3,34 +3,18 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.frames import NS_PER_MS, NS_PER_S
 from stream.media import SoundReader
+from stream.passage import Spoken
 from stream.voice import EAR_RATE_HZ
 
 Samples = NDArray[np.float32]
 
 RAMP_NS = 150 * NS_PER_MS
-
-
-class Audible(Protocol):
-    """A voice for the ear, on the clip's time."""
-
-    def audio(self, pts_ns: int, count: int, sample_rate_hz: int = EAR_RATE_HZ) -> Samples:
-        """`count` samples from `pts_ns` on; silence where nothing is said."""
-        ...
-
-
-class FileVoice(Audible, Protocol):
-    """What a file is dubbed with: a voice for the ear, and for the lips."""
-
-    def mel(self, pts_ns: int) -> NDArray[np.float32] | None:
-        """The mel window [80, T] around `pts_ns`; None where the picture keeps its own mouth."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +67,7 @@ class Soundtrack:
         channels: 1 for a voice alone, 2 with the clip's own sound.
     """
 
-    def __init__(self, voice: Audible, original: SoundReader | None = None, loudness: float | Ducking = 0.0) -> None:
+    def __init__(self, voice: Spoken, original: SoundReader | None = None, loudness: float | Ducking = 0.0) -> None:
         self._voice = voice
         self._original = original
         self._loudness = loudness

@@ -83,7 +83,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class WholeDub:
     """A whole dub.
 
     Attributes:
@@ -166,7 +166,7 @@ def speak(
     end_ns: int,
     voice: str | None = None,
     config: FitConfig = FitConfig(),
-) -> Spoken:
+) -> WholeDub:
     """Translate every clause, speak it and lay it on a track.
 
     Args:
@@ -191,7 +191,7 @@ def speak(
             failures.append(f"{clause.text!r} at {clause.start_ns / NS_PER_S:.1f} s was not dubbed: {error}")
             continue
         lines.append(_laid(track, clause, text, sound, next_ns, config))
-    return Spoken(track, tuple(lines), tuple(failures))
+    return WholeDub(track, tuple(lines), tuple(failures))
 
 
 def _voiced(speaker: Speaker, clause_id: int, text: str, language: str, voice: str | None) -> Samples:
