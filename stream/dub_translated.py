@@ -30,6 +30,8 @@ Samples = NDArray[np.float32]
 
 SOUND_ENDING = ".wav"
 CAPTION_ENDINGS = (".vtt", ".srt")
+# A sound mixed to mono is that much louder than each of the two channels that the dub goes into.
+_OF_MONO = 0.5**0.5
 _BLOCK_NS = 10 * NS_PER_S
 
 
@@ -191,6 +193,7 @@ def voiced(wanted: Translation, source: Source, chain: Chain, target: str, windo
         chain.speaker,
         window=window,
         end_ns=source.length_ns,
+        level=source.heard.level * _OF_MONO,
         voice=wanted.voice,
     )
     if not spoken.lines:

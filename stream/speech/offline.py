@@ -29,6 +29,8 @@ _VAD = VadConfig(hang_over_ms=CLAUSES.pause_ms)
 # A quiet last consonant lies behind the last window that is surely speech.
 _AFTER_TURN_NS = 200 * NS_PER_MS
 _PUSH_NS = NS_PER_S
+_MOST_GAIN = 4.0
+_PEAK = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +60,13 @@ class Heard:
         clauses: In order.
         lost: Turns that the recogniser failed on.
         turns: Turns in all.
+        level: Root mean square of the clauses' samples.
     """
 
     clauses: tuple[Clause, ...]
     lost: int
     turns: int
+    level: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,16 @@ def recognise(samples: Samples, language: str, recogniser: Recogniser) -> Heard:
             splitter.drop()
             lost += 1
         clauses += splitter.add(Recognition(end_ns, endpoint=True))
-    return Heard(tuple(clauses), lost, len(turns))
+    return Heard(tuple(clauses), lost, len(turns), _level(samples, clauses))
+
+
+def _level(samples: Samples, clauses: Sequence[Clause]) -> float:
+    pieces = [samples[_at(clause.start_ns) : _at(clause.end_ns)] for clause in clauses]
+    return _rms(np.concatenate(pieces)) if pieces else 0.0
+
+
+def _rms(samples: Samples) -> float:
+    return float(np.sqrt(np.mean(np.square(samples)))) if len(samples) else 0.0
 
 
 def find_turns(samples: Samples) -> list[tuple[int, int]]:
@@ -164,6 +177,7 @@ def speak(
     *,
     window: MelWindow,
     end_ns: int,
+    level: float,
     voice: str | None = None,
     config: FitConfig = FitConfig(),
 ) -> WholeDub:
@@ -176,6 +190,7 @@ def speak(
         speaker: Used on this thread, not closed.
         window: Mel columns that one picture sees.
         end_ns: When the recording ends.
+        level: Root mean square that each clause is brought to, as loud as the speaker was.
         voice: One of the speaker's voices.
         config: How a dub is fitted.
     """
@@ -186,7 +201,7 @@ def speak(
         next_ns = clauses[index + 1].start_ns if index + 1 < len(clauses) else end_ns
         try:
             text = translator.translate(clause, language).text
-            sound = _voiced(speaker, clause.clause_id, text, language, voice)
+            sound = levelled(_voiced(speaker, clause.clause_id, text, language, voice), level)
         except BackEndError as error:
             failures.append(f"{clause.text!r} at {clause.start_ns / NS_PER_S:.1f} s was not dubbed: {error}")
             continue
@@ -206,6 +221,12 @@ def _voiced(speaker: Speaker, clause_id: int, text: str, language: str, voice: s
     if not len(sound):
         raise BackEndError(f"the speaker made no sound of {text!r}")
     return resample(sound, chunks[0].sample_rate_hz, EAR_RATE_HZ)
+
+
+def levelled(sound: Samples, level: float) -> Samples:
+    """Bring a clause to a level, by 12 dB at most and without clipping."""
+    gain = min(max(level / _rms(sound), 1 / _MOST_GAIN), _MOST_GAIN, _PEAK / float(np.abs(sound).max()))
+    return sound * np.float32(gain)
 
 
 def _laid(track: DubTrack, clause: Clause, text: str, sound: Samples, next_ns: int, config: FitConfig) -> Line:
