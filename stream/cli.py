@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = " ".join([arguments.command, *([arguments.action] if arguments.command == "engines" else [])])
         return _complain(_about_unknown(parser, command, unknown))
     _log_as_wanted(arguments)
+    if arguments.command == "dub" and (wrong := _about_dub(arguments)):
+        _parsers_below(parser)["dub"].error(wrong)
     try:
         return _run(arguments)
     except (ConfigError, MediaError, EngineError) as error:
@@ -126,6 +128,18 @@ def _about_unknown(parser: argparse.ArgumentParser, command: str, unknown: list[
     return f"{command} has no argument {first!r}: {advice}"
 
 
+def _about_dub(arguments: argparse.Namespace) -> str | None:
+    """What is wrong with the arguments of `dub` together."""
+    if arguments.voice is None and arguments.to is None:
+        return "the following arguments are required: --voice or --to"
+    if arguments.to is not None:
+        return "--mix-original goes with --voice; with --to give --duck" if arguments.mix_original is not None else None
+    for name in ("source_language", "captions", "source_captions", "speaker_voice", "duck"):
+        if getattr(arguments, name) is not None:
+            return f"{'--from' if name == 'source_language' else '--' + name.replace('_', '-')} goes with --to"
+    return None
+
+
 def _parsers_below(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     below: dict[str, argparse.ArgumentParser] = next(
         action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)
@@ -171,10 +185,15 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 
 def _add_dub(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = _command(commands, "dub", "give a clip another voice and lips that follow it")
+    parser = _command(commands, "dub", "give a clip another voice, or another language, and lips that follow it")
     parser.add_argument("source", type=Path, metavar="IN", help="the clip: MP4, MOV, MKV or what else FFmpeg reads")
-    parser.add_argument("--voice", type=Path, required=True, metavar="FILE", help="any file with sound")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .m4v, .mov or .mkv")
+    spoken = parser.add_mutually_exclusive_group()
+    spoken.add_argument("--voice", type=Path, metavar="FILE", help="any file with sound")
+    spoken.add_argument("--to", type=_languages, metavar="LANG", help="translate what is said, for example es or es,ca")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .m4v, .mov or .mkv; with --to also .wav"
+    )
+    _add_translating(parser)
     parser.add_argument(
         "--mix-original", type=_decibel, metavar="DB", help="keep the clip's sound under the voice, for example -18"
     )
@@ -184,6 +203,17 @@ def _add_dub(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "--keep-going", action="store_true", help="dub what is there of a clip cut short; write one without a face"
     )
     _add_making(parser)
+
+
+def _add_translating(parser: argparse.ArgumentParser) -> None:
+    """Add what goes with `--to`."""
+    parser.add_argument("--from", dest="source_language", metavar="LANG", help="what is spoken (default en)")
+    parser.add_argument("--captions", type=Path, metavar="FILE", help="write what the dub says, .vtt or .srt")
+    parser.add_argument("--source-captions", type=Path, metavar="FILE", help="write what was said, .vtt or .srt")
+    parser.add_argument("--speaker-voice", metavar="NAME", help="one of the speaker's voices")
+    parser.add_argument(
+        "--duck", type=_gain, metavar="0-1", help="gain of the clip's sound under the dub (default 0.15, 0 is off)"
+    )
 
 
 def _add_demo(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -246,6 +276,17 @@ def _port(text: str) -> int:
     if not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, expected 0 to 65535")
     return int(text)
+
+
+def _languages(text: str) -> tuple[str, ...]:
+    languages = tuple(each.strip() for each in text.split(","))
+    if not all(languages):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of languages, expected for example es or es,ca")
+    return languages
+
+
+def _gain(text: str) -> float:
+    return _number(text, 0.0, 1.0, "a gain")
 
 
 def _decibel(text: str) -> float:

@@ -15,7 +15,7 @@ from models.catalogue import mel_window
 from models.engine import Engine
 from stream.align import meet
 from stream.clock import Clock, MonotonicClock
-from stream.dub_job import DubFigures, DubJob, check_paths, length_warnings, open_soundtrack, survey_whole
+from stream.dub_job import DubFigures, DubJob, check_paths, length_warnings, open_soundtrack, open_voice, survey_whole
 from stream.engines import FaceStage
 from stream.errors import ConfigError, MediaError, SessionClosed
 from stream.faces import FaceFinder
@@ -25,7 +25,6 @@ from stream.pipeline import Lane, StageRunner
 from stream.queues import BoundedQueue
 from stream.render import RenderStage
 from stream.stages import StageMeter
-from stream.voice import VoiceTrack
 
 LABEL = "synthetic=lips+voice; lips and voice of this video were made with visavis"
 
@@ -59,7 +58,7 @@ class Dub:
         self._clock = clock or MonotonicClock()
         self.survey = survey_whole(job)
         self._reader = ClipReader(job.source)
-        voice = VoiceTrack.open(job.voice, window=mel_window(engine))
+        voice = open_voice(job, mel_window(engine))
         self._voice = voice
         self._sound = open_soundtrack(job, voice, self.survey)
         self._lanes = {name: Lane(name) for name in ("decode", "faces", "render", "encode")}

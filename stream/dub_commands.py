@@ -2,26 +2,48 @@
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import json
 import signal
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from models.catalogue import LoadedEngine, terms_of
+from kernels.mel import LIPGAN_WINDOW
+from models.catalogue import LoadedEngine, mel_window, terms_of
 from stream.clock import MonotonicClock
 from stream.config import Config, load_config
 from stream.dub import Dub
-from stream.dub_job import DubFigures, DubJob, check_paths
+from stream.dub_job import DubFigures, DubJob, check_paths, open_voice
+from stream.dub_translated import (
+    TranslatedVoice,
+    Translation,
+    captions_of,
+    check_source,
+    check_translation,
+    check_voice,
+    figures_of,
+    hear,
+    source_captions_of,
+    summary_of,
+    voiced,
+    warnings_of,
+    write_captions,
+    write_sound,
+)
 from stream.engine_commands import take_engine
 from stream.engines import open_generator
-from stream.errors import ConfigError
+from stream.errors import BackEndError, ConfigError
 from stream.faces import FaceFinder, open_face_finder
+from stream.frames import NS_PER_S
 from stream.media import Encoding
 from stream.offset import file_offset_ms
 from stream.progress import ProgressLine
 from stream.side_by_side import write_side_by_side
-from stream.voice import VoiceTrack
+from stream.soundtrack import Ducking
+from stream.speech.chain import Chain, open_chain
+from stream.speech.offline import WholeDub
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -33,7 +55,9 @@ def run(arguments: argparse.Namespace, cache_folder: Path | None, imported_folde
         ConfigError, EngineError, MediaError: What the user must change; nothing was written.
     """
     config = take_engine(_config(arguments), arguments.engine, imported_folder)
-    command = _demo if arguments.command == "demo" else _dub
+    if arguments.command == "demo":
+        return _demo(arguments, config, cache_folder)
+    command = _dub if arguments.to is None else _translate
     return command(arguments, config, cache_folder)
 
 
@@ -50,6 +74,83 @@ def _dub(arguments: argparse.Namespace, config: Config, cache_folder: Path | Non
     )
     _dub_and_report(job, config, arguments.report, cache_folder)
     return 0
+
+
+def _translate(arguments: argparse.Namespace, config: Config, cache_folder: Path | None) -> int:
+    wanted = Translation(
+        source=arguments.source,
+        targets=arguments.to,
+        output=arguments.output,
+        language=arguments.source_language or "en",
+        captions=arguments.captions,
+        source_captions=arguments.source_captions,
+        voice=arguments.speaker_voice,
+        overwrite=arguments.overwrite,
+        **({} if arguments.duck is None else {"duck": arguments.duck}),
+    )
+    check_translation(wanted)
+    _check_report(arguments.report)
+    check_source(wanted)
+    clock = MonotonicClock()
+    try:
+        chain = open_chain(wanted.language, wanted.targets, clock, untranslated=False)
+    except BackEndError as error:
+        raise ConfigError(f"a speech back end cannot be started: {error}") from error
+    try:
+        check_voice(wanted, chain)
+        for note in chain.notes:
+            print(f"visavis: {note}", file=sys.stderr)
+        with contextlib.ExitStack() as stack:
+            engine = None if wanted.sound_only else stack.enter_context(_engine(config, cache_folder))
+            _translate_heard(arguments, config, wanted, chain, engine)
+    finally:
+        chain.close()
+    return 0
+
+
+def _translate_heard(
+    arguments: argparse.Namespace, config: Config, wanted: Translation, chain: Chain, engine: LoadedEngine | None
+) -> None:
+    """Hear the clip once, then dub it into one language after the other."""
+    clock = MonotonicClock()
+    source = hear(wanted, chain, clock)
+    if wanted.source_captions is not None:
+        write_captions(source_captions_of(source), wanted.source_captions)
+    for target in wanted.targets:
+        start_ns = clock.now_ns()
+        spoken = voiced(wanted, source, chain, target, LIPGAN_WINDOW if engine is None else mel_window(engine))
+        spoke_s = (clock.now_ns() - start_ns) / NS_PER_S
+        output = wanted.named(wanted.output, target)
+        report = None if arguments.report is None else wanted.named(arguments.report, target)
+        extra = {**figures_of(source, spoken, target), "spoke_s": spoke_s}
+        if engine is None:
+            write_sound(wanted, source, spoken, output)
+            _warn(warnings_of(source, spoken))
+            if report is not None:
+                report.write_text(json.dumps({"output": str(output), "dub": extra}, indent=1) + "\n")
+            print(f"{output}: {source.length_ns / NS_PER_S:.1f} s of sound")
+        else:
+            job = _translated_job(arguments, config, wanted, spoken, output)
+            _make(job, config, engine, report, warnings=warnings_of(source, spoken), dub=extra)
+        if wanted.captions is not None:
+            write_captions(captions_of(spoken, target), wanted.named(wanted.captions, target))
+        print(summary_of(source, spoken, target))
+
+
+def _translated_job(
+    arguments: argparse.Namespace, config: Config, wanted: Translation, spoken: WholeDub, output: Path
+) -> DubJob:
+    voice = TranslatedVoice(spoken)
+    return DubJob(
+        source=wanted.source,
+        voice=voice,
+        output=output,
+        ducking=Ducking(wanted.duck, voice.spans),
+        overwrite=wanted.overwrite,
+        keep_going=arguments.keep_going,
+        render=config.render,
+        encoding=Encoding(quality=arguments.quality),
+    )
 
 
 def _demo(arguments: argparse.Namespace, config: Config, cache_folder: Path | None) -> int:
@@ -87,20 +188,59 @@ def _config(arguments: argparse.Namespace) -> Config:
 
 def _dub_and_report(job: DubJob, config: Config, report: Path | None, cache_folder: Path | None) -> None:
     check_paths(job)
+    _check_report(report)
+    with _engine(config, cache_folder) as engine:
+        _make(job, config, engine, report)
+
+
+def _check_report(report: Path | None) -> None:
     if report is not None and not report.parent.is_dir():
         raise ConfigError(f"the folder {report.parent} does not exist: choose another place for --report")
+
+
+@contextlib.contextmanager
+def _engine(config: Config, cache_folder: Path | None) -> Iterator[LoadedEngine]:
+    """The generator, with its terms told."""
     engine = open_generator(config.engine, cache_folder)
-    if terms := terms_of(engine):
-        print(f"visavis: {terms}", file=sys.stderr)
     try:
-        figures = asyncio.run(_run(job, config, engine))
+        if terms := terms_of(engine):
+            print(f"visavis: {terms}", file=sys.stderr)
+        yield engine
     finally:
         engine.close()
-    for warning in figures.warnings:
-        print(f"visavis: warning: {warning}", file=sys.stderr)
+
+
+def _make(
+    job: DubJob,
+    config: Config,
+    engine: LoadedEngine,
+    report: Path | None,
+    *,
+    warnings: Sequence[str] = (),
+    dub: Mapping[str, object] | None = None,
+) -> None:
+    """Run a job and tell what came of it.
+
+    Args:
+        job: What to dub.
+        config: Who finds the faces.
+        engine: The generator.
+        report: Where figures go.
+        warnings: What is to be told beside the job's own.
+        dub: Figures of a translation.
+    """
+    figures = asyncio.run(_run(job, config, engine))
+    figures = dataclasses.replace(figures, warnings=(*warnings, *figures.warnings))
+    _warn(figures.warnings)
     if report is not None:
-        report.write_text(json.dumps(_report(job, figures, engine), indent=1) + "\n")
+        told = _report(job, figures, engine) | ({} if dub is None else {"dub": dub})
+        report.write_text(json.dumps(told, indent=1) + "\n")
     print(_summary(job, figures))
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        print(f"visavis: warning: {warning}", file=sys.stderr)
 
 
 async def _run(job: DubJob, config: Config, engine: LoadedEngine) -> DubFigures:
@@ -132,7 +272,7 @@ def _summary(job: DubJob, figures: DubFigures) -> str:
 def _report(job: DubJob, figures: DubFigures, engine: LoadedEngine) -> dict[str, object]:
     return {
         "source": str(job.source),
-        "voice": str(job.voice),
+        "voice": str(job.voice) if isinstance(job.voice, Path) else None,
         "output": str(job.output),
         "engine": {
             "name": engine.manifest.name,
@@ -151,6 +291,6 @@ def _report(job: DubJob, figures: DubFigures, engine: LoadedEngine) -> dict[str,
         "media_s": figures.media_s,
         "wall_s": figures.wall_s,
         "times_real_time": figures.times_real_time,
-        "av_offset_ms": file_offset_ms(job.source, VoiceTrack.open(job.voice), job.output),
+        "av_offset_ms": file_offset_ms(job.source, open_voice(job, LIPGAN_WINDOW), job.output),
         "warnings": list(figures.warnings),
     }

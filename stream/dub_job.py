@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kernels.mel import MelWindow
 from stream.errors import ConfigError, MediaError
 from stream.frames import NS_PER_S
 from stream.media import Encoding, SoundReader, Survey, survey
 from stream.media.writer import check_destination
+from stream.passage import Spoken
 from stream.render import RenderOptions
-from stream.soundtrack import Soundtrack
+from stream.soundtrack import Ducking, Soundtrack
 from stream.stages import StageFigures
 from stream.voice import VoiceTrack
 
@@ -22,9 +24,10 @@ class DubJob:
 
     Attributes:
         source: The clip.
-        voice: Any file with sound.
+        voice: Any file with sound, or a voice that is already on the clip's time.
         output: Where the dubbed clip goes.
         mix_original_db: Gain of the clip's own sound under the voice; None leaves it out.
+        ducking: How loud the clip's own sound is where that changes; it goes before `mix_original_db`.
         overwrite: The output may replace a file.
         keep_going: Dub what is there of a clip that is cut short, and write one that shows no face.
         render: How lips are made and marked.
@@ -32,9 +35,10 @@ class DubJob:
     """
 
     source: Path
-    voice: Path
+    voice: Path | Spoken
     output: Path
     mix_original_db: float | None = None
+    ducking: Ducking | None = None
     overwrite: bool = False
     keep_going: bool = False
     render: RenderOptions = field(default_factory=RenderOptions)
@@ -78,7 +82,7 @@ def check_paths(job: DubJob) -> None:
         ConfigError: See above; the message names the path.
     """
     for given in (job.source, job.voice):
-        if given.resolve() == job.output.resolve():
+        if isinstance(given, Path) and given.resolve() == job.output.resolve():
             raise ConfigError(f"{job.output} is both an input and the output: give another name with -o")
     check_destination(job.output, overwrite=job.overwrite)
 
@@ -99,21 +103,33 @@ def survey_whole(job: DubJob) -> Survey:
     return found
 
 
-def open_soundtrack(job: DubJob, voice: VoiceTrack, found: Survey) -> Soundtrack:
+def open_voice(job: DubJob, window: MelWindow) -> Spoken:
+    """Open the voice.
+
+    Raises:
+        MediaError: It is a file that is missing, or not what it should be.
+    """
+    return VoiceTrack.open(job.voice, window=window) if isinstance(job.voice, Path) else job.voice
+
+
+def open_soundtrack(job: DubJob, voice: Spoken, found: Survey) -> Soundtrack:
     """Open what will be heard.
 
     Raises:
         MediaError: The clip's own sound was asked for and there is none.
     """
-    if job.mix_original_db is None:
+    loudness = job.mix_original_db if job.ducking is None else job.ducking
+    if loudness is None:
         return Soundtrack(voice)
     if not found.has_sound:
         raise MediaError(f"{job.source.name} has no sound to mix in: leave out --mix-original")
-    return Soundtrack(voice, SoundReader(job.source), job.mix_original_db)
+    return Soundtrack(voice, SoundReader(job.source), loudness)
 
 
-def length_warnings(job: DubJob, voice: VoiceTrack, found: Survey) -> tuple[str, ...]:
-    """Say in one line that the voice does not fill the clip, or does not fit into it."""
+def length_warnings(job: DubJob, voice: Spoken, found: Survey) -> tuple[str, ...]:
+    """Say in one line that a voice from a file does not fill the clip, or does not fit into it."""
+    if not isinstance(job.voice, Path) or not isinstance(voice, VoiceTrack):
+        return ()
     longer_ns = voice.duration_ns - found.pictures_ns
     if abs(longer_ns) <= _LENGTH_TOLERANCE_NS:
         return ()

@@ -10,7 +10,8 @@ import numpy as np
 
 from stream.frames import NS_PER_S
 from stream.media import SoundReader, picture_times_ns
-from stream.voice import EAR_RATE_HZ, VoiceTrack
+from stream.passage import Spoken
+from stream.voice import EAR_RATE_HZ
 
 # The part of the voice that is looked for, and how far away from its place.
 _LISTEN_S = 10
@@ -19,7 +20,7 @@ _REACH_S = 1
 _AUDIBLE = 1e-3
 
 
-def file_offset_ms(source: Path, voice: VoiceTrack, output: Path) -> float | None:
+def file_offset_ms(source: Path, voice: Spoken, output: Path) -> float | None:
     """Measure how far the voice in `output` lies from where it belongs to its pictures.
 
     The voice belongs at time zero of `source`, and each picture keeps its time.
@@ -34,7 +35,7 @@ def file_offset_ms(source: Path, voice: VoiceTrack, output: Path) -> float | Non
     return None if sound_ms is None else sound_ms - _pictures_late_ms(source, output)
 
 
-def _sound_late_ms(output: Path, voice: VoiceTrack) -> float | None:
+def _sound_late_ms(output: Path, voice: Spoken) -> float | None:
     """Find the peak of the cross-correlation between the voice and the file's sound, to one sample."""
     count = _LISTEN_S * EAR_RATE_HZ
     reader = SoundReader(output, rate_hz=EAR_RATE_HZ, channels=1)

@@ -106,10 +106,16 @@ class SoundReader:
         path: The clip.
         rate_hz: Samples a second.
         channels: 1 or 2.
+
+    Raises:
+        MediaError: It cannot be read, or has no sound.
     """
 
     def __init__(self, path: Path, *, rate_hz: int = 48_000, channels: int = 2) -> None:
         self._container = open_media(path, path.name)
+        if not self._container.streams.audio:
+            self._container.close()
+            raise MediaError(f"{path.name} has no sound: expected a file with a sound track")
         self._rate_hz = rate_hz
         self._origin = start_of(self._container)
         self._pieces = _pieces(self._container, path.name, rate_hz, channels=channels)
@@ -127,6 +133,16 @@ class SoundReader:
             self._append(*piece)
         taken, self._held = self._held[:, :count], self._held[:, count:]
         return taken
+
+    def read_rest(self) -> Samples:
+        """Return all samples that are left, float32 [channels, n]."""
+        taken = [self._held]
+        for piece in self._pieces:
+            self._held = self._held[:, :0]
+            self._append(*piece)
+            taken.append(self._held)
+        self._held = self._held[:, :0]
+        return np.concatenate(taken, axis=1)
 
     def _append(self, time_s: Fraction | None, piece: Samples) -> None:
         """Put a piece where its pts says: silence fills a gap, what overlaps or lies before zero is cut."""

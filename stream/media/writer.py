@@ -7,7 +7,7 @@ beside it under a name that starts with a dot and ends in `.partial`.
 import contextlib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -46,14 +46,14 @@ class Encoding:
     sound_bitrate_bps: int = 128_000
 
 
-def check_destination(path: Path, *, overwrite: bool) -> None:
+def check_destination(path: Path, *, overwrite: bool, endings: Iterable[str] = CONTAINERS) -> None:
     """Refuse a destination before any work is done.
 
     Raises:
         ConfigError: Its ending is unknown, its folder missing or closed to us, or it exists and may not be overwritten.
     """
-    if path.suffix.lower() not in CONTAINERS:
-        raise ConfigError(f"{path.name} ends in {path.suffix or 'nothing'!r}, expected one of {', '.join(CONTAINERS)}")
+    if path.suffix.lower() not in endings:
+        raise ConfigError(f"{path.name} ends in {path.suffix or 'nothing'!r}, expected one of {', '.join(endings)}")
     if not path.parent.is_dir():
         raise ConfigError(f"the folder {path.parent} does not exist: create it or choose another output")
     if path.is_dir():

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stream.clock import Clock
-from stream.errors import ConfigError
+from stream.errors import BackEndError, ConfigError
 from stream.speech.apertium import APERTIUM
 from stream.speech.espeak import ESPEAK
 from stream.speech.host import Failure
@@ -32,6 +32,13 @@ class Chain:
     notes: tuple[str, ...]
     failures: Counter[str]
 
+    def close(self) -> None:
+        """End every process, where one thread uses all of them; calling it twice is harmless."""
+        self.recogniser.close()
+        for translator in self.translators.values():
+            translator.close()
+        self.speaker.close()
+
     def counts(self) -> dict[str, int]:
         """How often their processes failed, by reason, and were started again."""
         return dict(self.failures)
@@ -42,11 +49,18 @@ class Chain:
             back_end.close()
 
 
-def open_chain(source: str, targets: Sequence[str], clock: Clock) -> Chain:
+def open_chain(source: str, targets: Sequence[str], clock: Clock, *, untranslated: bool = True) -> Chain:
     """Start the back ends that speak `source` in every one of `targets`.
+
+    Args:
+        source: BCP 47 tag of what is heard.
+        targets: BCP 47 tags of what is wanted.
+        clock: Measures the back ends' deadlines.
+        untranslated: Words pass as they are where a pair is not installed; otherwise that is refused.
 
     Raises:
         ConfigError: A back end is not installed, or none hears `source` or speaks a target; nothing runs then.
+        BackEndError: One cannot be started.
     """
     failures: Counter[str] = Counter()
 
@@ -63,11 +77,13 @@ def open_chain(source: str, targets: Sequence[str], clock: Clock) -> Chain:
     recogniser = ProcessRecogniser(MOONSHINE, clock, count)
     translator = ProcessTranslator(APERTIUM, clock, count)
     try:
+        if not untranslated:
+            _check_pairs(translator, source, targets)
         notes, translators = _translators(translator, source, targets)
         _check_spoken(speaker, targets)
         # Started now, so that the first clause does not wait for it.
         assert recogniser.caps.languages
-    except ConfigError:
+    except (ConfigError, BackEndError):
         for each in (speaker, recogniser, translator):
             each.close()
         raise
@@ -91,6 +107,18 @@ def _translators(
             if translator.caps.quality == "draft":
                 notes.append(f"translation to {target}: {translator.caps.name}, draft quality, often wrong")
     return notes, chosen
+
+
+def _check_pairs(translator: Translator, source: str, targets: Sequence[str]) -> None:
+    for target in targets:
+        if target == source:
+            raise ConfigError(f"{target!r} is what is spoken already: name another language to dub into")
+        if (source, target) not in translator.pairs:
+            there = ", ".join(sorted(f"{one} to {other}" for one, other in translator.pairs))
+            raise ConfigError(
+                f"{translator.caps.name} has no pair {source} to {target}; installed: {there}. Name one of these, or "
+                "install the pair: apt-cache search apertium lists those of Debian"
+            )
 
 
 def _check_spoken(speaker: Speaker, targets: Sequence[str]) -> None:
