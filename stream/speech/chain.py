@@ -43,11 +43,6 @@ class Chain:
         """How often their processes failed, by reason, and were started again."""
         return dict(self.failures)
 
-    def close(self) -> None:
-        """End all processes; for a chain that is used on one thread."""
-        for back_end in (self.recogniser, *self.translators.values(), self.speaker):
-            back_end.close()
-
 
 def open_chain(source: str, targets: Sequence[str], clock: Clock, *, untranslated: bool = True) -> Chain:
     """Start the back ends that speak `source` in every one of `targets`.
