@@ -1,0 +1,65 @@
+"""When words become a clause."""
+
+import pytest
+
+from stream.speech.clauses import ClauseConfig, ClauseSplitter
+from stream.speech.protocol import Recognition
+from tests.stream.speech.words import heard, word, words
+
+pytestmark = pytest.mark.unit
+
+
+def closed(*events: Recognition, config: ClauseConfig | None = None) -> list[str]:
+    splitter = ClauseSplitter(config or ClauseConfig(), "en")
+    return [clause.text for event in events for clause in splitter.add(event)]
+
+
+def test_a_sentence_closes_a_clause() -> None:
+    assert closed(heard(900, words("Come here. Now"))) == ["Come here."]
+
+
+def test_a_comma_closes_only_what_is_long_enough() -> None:
+    assert closed(heard(2000, words("Well, this is good, and"))) == ["Well, this is good,"]
+
+
+def test_too_many_words_close_where_no_word_leans_on_the_next() -> None:
+    assert closed(heard(3000, words("we went home to the old house"))) == ["we went home"]
+
+
+def test_a_pause_between_words_closes() -> None:
+    assert closed(heard(2000, (word("yes", 0, 300), word("but", 700, 900)))) == ["yes"]
+
+
+def test_a_pause_after_the_last_word_closes() -> None:
+    assert closed(heard(300, words("yes")), heard(600)) == ["yes"]
+
+
+def test_guessed_words_keep_a_pause_from_closing() -> None:
+    going_on = Recognition(600_000_000, (), words("but", 300))
+    assert closed(heard(300, words("yes")), going_on) == []
+
+
+def test_a_clause_that_began_long_ago_closes() -> None:
+    config = ClauseConfig(max_words=20, pause_ms=5000)
+    event = heard(2100, words("three slow words", each_ms=680))
+    assert closed(event, config=config) == ["three slow words"]
+
+
+def test_the_end_of_a_turn_closes_all() -> None:
+    assert closed(heard(700, words("of the"), endpoint=True)) == ["of the"]
+
+
+def test_no_word_is_lost_and_clauses_are_numbered() -> None:
+    text = "it was the best of times, it was the worst of times and all of us were young"
+    splitter = ClauseSplitter(ClauseConfig(), "en")
+    clauses = [each for item in words(text) for each in splitter.add(heard(item.end_ns // 10**6, [item]))]
+    clauses += splitter.add(heard(10_000, endpoint=True))
+    assert " ".join(each.text for each in clauses) == text
+    assert [each.clause_id for each in clauses] == list(range(1, len(clauses) + 1))
+
+
+def test_what_a_failed_recogniser_left_behind_is_dropped() -> None:
+    splitter = ClauseSplitter(ClauseConfig(), "en")
+    splitter.add(heard(600, words("half a")))
+    assert splitter.drop() == 2
+    assert splitter.pending == ""

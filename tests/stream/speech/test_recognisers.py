@@ -1,0 +1,161 @@
+"""The conformance suite of recognisers, with Moonshine, and what Moonshine hears."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream.clock import MonotonicClock
+from stream.errors import BackEndError, ConfigError
+from stream.frames import AudioChunk
+from stream.media import decode_sound
+from stream.speech import moonshine_worker
+from stream.speech.host import Failure
+from stream.speech.moonshine import MOONSHINE
+from stream.speech.protocol import Recognition
+from stream.speech.recognise import ProcessRecogniser
+from tests.stream.speech.conformance import check_recognitions
+
+pytestmark = pytest.mark.unit
+
+RATE_HZ = 16_000
+JFK = "and so my fellow americans ask not what your country can do for you ask what you can do for your country"
+
+
+@pytest.fixture
+def failures() -> list[Failure]:
+    return []
+
+
+@pytest.fixture
+def recogniser(failures: list[Failure]) -> Iterator[ProcessRecogniser]:
+    # Whoever else works on this machine must not make it look hung.
+    program = replace(MOONSHINE, start_ms=60_000, answer_ms=60_000)
+    recogniser = ProcessRecogniser(program, MonotonicClock(), failures.append)
+    yield recogniser
+    recogniser.close()
+
+
+@pytest.fixture(scope="module")
+def jfk(material: Path) -> np.ndarray:
+    return decode_sound(material / "speech" / "jfk.flac", "jfk", rate_hz=RATE_HZ)
+
+
+def listen(recogniser: ProcessRecogniser, samples: np.ndarray, from_ns: int = 0) -> list[Recognition]:
+    events: list[Recognition] = []
+    for first in range(0, len(samples), 320):
+        chunk = AudioChunk(from_ns + first * 10**9 // RATE_HZ, RATE_HZ, samples[first : first + 320])
+        events += recogniser.push(chunk)
+    return [*events, *recogniser.flush()]
+
+
+def said(events: list[Recognition]) -> list[str]:
+    text = " ".join(word.text for event in events for word in event.committed)
+    return "".join(letter for letter in text.lower() if letter.isalpha() or letter == " ").split()
+
+
+def errors(reference: list[str], found: list[str]) -> int:
+    row = list(range(len(found) + 1))
+    for index, word in enumerate(reference, 1):
+        before, row = row, [index]
+        for place, other in enumerate(found):
+            row.append(min(before[place] + (word != other), before[place + 1] + 1, row[place] + 1))
+    return row[-1]
+
+
+def worker() -> int:
+    (pid,) = [
+        int(pid)
+        for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        if b"moonshine_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    return pid
+
+
+def test_it_says_what_it_is(recogniser: ProcessRecogniser) -> None:
+    caps = recogniser.caps
+    assert caps.languages == ("en",)
+    assert caps.licence == "MIT"
+
+
+def test_words_come_while_speech_goes_on_and_are_never_taken_back(
+    recogniser: ProcessRecogniser, jfk: np.ndarray
+) -> None:
+    events = listen(recogniser, jfk, from_ns=5_000_000_000)
+    check_recognitions(events)
+    assert events[-1].endpoint
+    # Three errors in 22 words: the audio is old, and it is heard in pieces.
+    assert errors(JFK.split(), said(events)) <= 3
+    committed = [(event.heard_ns, word) for event in events[:-1] for word in event.committed]
+    assert len(committed) >= 15
+    lags_ms = [(heard_ns - word.end_ns) / 1e6 for heard_ns, word in committed]
+    assert np.median(lags_ms) < 1200
+
+
+def test_a_second_turn_begins_anew_wherever_it_lies(recogniser: ProcessRecogniser, jfk: np.ndarray) -> None:
+    first, second = listen(recogniser, jfk), listen(recogniser, jfk, from_ns=60_000_000_000)
+    assert said(first) == said(second)
+    assert second[0].heard_ns > 60_000_000_000
+
+
+@pytest.mark.parametrize("kind", ["silence", "noise", "tones"])
+def test_what_is_no_speech_gives_few_words_and_no_failure(
+    recogniser: ProcessRecogniser, failures: list[Failure], kind: str
+) -> None:
+    rng = np.random.default_rng(1)
+    times = np.arange(8 * RATE_HZ) / RATE_HZ
+    sounds = {
+        "silence": np.zeros(8 * RATE_HZ),
+        "noise": 0.1 * rng.standard_normal(8 * RATE_HZ),
+        "tones": 0.2 * np.sin(2 * np.pi * 440 * times) + 0.2 * np.sin(2 * np.pi * 554 * times),
+    }
+    events = listen(recogniser, sounds[kind].astype(np.float32))
+    check_recognitions(events)
+    assert len(said(events)) <= (0 if kind == "silence" else 12)
+    assert failures == []
+
+
+def test_clipped_speech_is_survived(recogniser: ProcessRecogniser, jfk: np.ndarray) -> None:
+    events = listen(recogniser, np.clip(20 * jfk, -1, 1).astype(np.float32))
+    check_recognitions(events)
+    assert errors(JFK.split(), said(events)) <= 11
+
+
+def test_a_crash_in_mid_sentence_is_counted_and_the_next_turn_is_heard(
+    recogniser: ProcessRecogniser, jfk: np.ndarray, failures: list[Failure]
+) -> None:
+    assert recogniser.caps
+    first = AudioChunk(0, RATE_HZ, jfk[: 2 * RATE_HZ])
+    recogniser.push(first)
+    os.kill(worker(), signal.SIGSTOP)
+    os.kill(worker(), signal.SIGKILL)
+    with pytest.raises(BackEndError, match="crashed"):
+        for _ in range(100):
+            recogniser.push(AudioChunk(first.end_ns, RATE_HZ, jfk[: 2 * RATE_HZ]))
+    assert errors(JFK.split(), said(listen(recogniser, jfk))) <= 3
+    assert [failure.reason for failure in failures] == ["crashed"]
+
+
+def test_sound_at_another_rate_is_refused(recogniser: ProcessRecogniser) -> None:
+    with pytest.raises(ValueError, match="48000"):
+        recogniser.push(AudioChunk(0, 48_000, np.zeros(960, np.float32)))
+
+
+def test_a_missing_package_names_its_remedy() -> None:
+    program = replace(MOONSHINE, command=("no-such-program",))
+    with pytest.raises(ConfigError, match="pip install"):
+        ProcessRecogniser(program, MonotonicClock()).caps  # noqa: B018 - asking is what is tested
+
+
+def test_weights_with_one_flipped_bit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights.ort").write_bytes(b"good")
+    known = "770e607624d689265ca6c44884d0807d9b054d23c473c106c72be9de08b7376c"
+    monkeypatch.setattr(moonshine_worker, "MODEL_SHA256", {"weights.ort": known})
+    moonshine_worker._verify(tmp_path)
+    (tmp_path / "weights.ort").write_bytes(b"gooe")
+    with pytest.raises(ValueError, match="damaged"):
+        moonshine_worker._verify(tmp_path)
