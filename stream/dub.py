@@ -56,7 +56,7 @@ class Dub:
         check_paths(job)
         self._job = job
         self._clock = clock or MonotonicClock()
-        self.survey = survey_whole(job)
+        self.survey = survey_whole(job.source, keep_going=job.keep_going)
         self._reader = ClipReader(job.source)
         voice = open_voice(job, mel_window(engine))
         self._voice = voice

@@ -153,6 +153,8 @@ def find_turns(samples: Samples) -> list[tuple[int, int]]:
         activity.close()
     starts = [event.at_ns for event in events if event.kind == "start"]
     ends = [event.at_ns for event in events if event.kind == "end"]
+    if not starts:
+        return []
     limits = [*starts[1:], len(samples) * NS_PER_S // HEARING_RATE_HZ]
     return [(start, min(end + _AFTER_TURN_NS, limit)) for start, end, limit in zip(starts, ends, limits, strict=True)]
 
