@@ -149,13 +149,16 @@ class Dub:
     async def _met(self, frame: VideoFrame) -> SyncedFrame:
         faces = await self._faces.apply(frame)
         if faces is not None:
-            return meet(frame, faces, self._voice)
+            met = meet(frame, faces, self._voice)
+            self._passed["no_voice"] += met.mel is None and not faces
+            return met
         self._passed["faces_failed"] += 1
         _give_up_if(off=self._faces.off, stage=self._faces.name)
         return SyncedFrame(frame, (), None)
 
     async def _drawn(self, item: SyncedFrame) -> VideoFrame:
-        if item.mel is None:
+        # With a face but without a voice, lips that were made fade out.
+        if item.mel is None and not item.faces:
             return item.frame
         frame = await self._render.apply(item)
         if frame is not None:

@@ -1,5 +1,6 @@
 """Dubbing a clip into another language: fitting, ducking, lips, captions and complaints, and the real chain once."""
 
+import asyncio
 import itertools
 import wave
 from collections import Counter
@@ -14,10 +15,13 @@ from numpy.typing import NDArray
 from kernels.mel import LIPGAN_WINDOW, SILENCE
 from stream import dub_commands
 from stream.cli import main
+from stream.dub import Dub
+from stream.dub_job import DubJob
 from stream.dub_translated import TranslatedVoice
 from stream.errors import BackEndError
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
-from stream.media import ClipReader, SoundReader, decode_sound
+from stream.media import ClipReader, Encoding, SoundReader, decode_sound
+from stream.render import RenderOptions
 from stream.soundtrack import Ducking
 from stream.speech.chain import Chain
 from stream.speech.offline import FitConfig, WholeDub, find_turns, fitting_speed, levelled, recognise, speak
@@ -241,6 +245,29 @@ def test_lips_are_closed_where_only_the_original_speaks_and_its_own_where_nobody
     assert voice.mel(4500 * MS) is None
     assert voice.mel(dub.lines[1].end_ns - MS) is not None
     assert voice.mel(dub.lines[1].end_ns + MS) is None
+
+
+def test_made_lips_fade_out_behind_the_dub_and_the_rest_is_the_clips_own(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4", pts=range(50), sound_s=2.0)
+    voice = TranslatedVoice(spoken([clause(1, 400, 1000)], seconds=0.6))
+    job = DubJob(
+        source=source,
+        voice=voice,
+        output=tmp_path / "out.mkv",
+        ducking=Ducking(0.0, voice.spans),
+        render=RenderOptions(badge=""),
+        encoding=Encoding(quality=0),
+    )
+    figures = asyncio.run(Dub(job, FakeGenerator(), FakeFinder).run())
+    pairs = zip(ClipReader(source).frames(), ClipReader(tmp_path / "out.mkv").frames(), strict=True)
+    changed = [n for n, (one, other) in enumerate(pairs) if not np.array_equal(one.planes[2], other.planes[2])]
+    # From 150 ms before the clause on, in steps of 40 ms; the dub ends behind picture 25, three more fade out.
+    assert (changed[0], changed[-1]) == (7, 28)
+    assert (figures.made, figures.passed) == (len(changed), {"no_voice": 50 - len(changed)})
+    own, heard = decode_sound(source, "in"), decode_sound(tmp_path / "out.mkv", "out")
+    before, after = slice(2400, 9600), slice(57_600, 90_000)
+    assert np.std(heard[before]) == pytest.approx(np.std(own[before]), rel=0.1)
+    assert np.std(heard[after]) == pytest.approx(np.std(own[after]), rel=0.1)
 
 
 # -- the command ---------------------------------------------------------------------------------------
