@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from kernels.mel import LIPGAN_WINDOW, SILENCE
 from stream import dub_commands
 from stream.cli import main
+from stream.clock import MonotonicClock
 from stream.dub import Dub
 from stream.dub_job import DubJob
 from stream.dub_translated import TranslatedVoice
-from stream.errors import BackEndError
+from stream.errors import BackEndError, ConfigError
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
 from stream.media import ClipReader, Encoding, SoundReader, decode_sound
 from stream.render import RenderOptions
 from stream.soundtrack import Ducking
+from stream.speech import chain
 from stream.speech.chain import Chain
 from stream.speech.offline import FitConfig, WholeDub, find_turns, fitting_speed, levelled, recognise, speak
 from stream.speech.protocol import Caps, Clause, Recognition, SpokenChunk, TranslatedClause, Word
@@ -380,6 +382,28 @@ def test_outputs_do_not_destroy_inputs_or_each_other(tmp_path: Path, capsys: pyt
     options = ["--captions", both, "--source-captions", both]
     assert run("dub", sound, "--to", "es", "-o", tmp_path / "out.wav", *options) == 2
     assert "is to hold two things" in capsys.readouterr().err
+
+
+LACKS = [
+    (
+        "en",
+        "xx",
+        r"scripted has no pair en to xx; installed: en to ca, en to es\. Name one .* apt-cache search apertium",
+    ),
+    ("en", "en", r"'en' is what is spoken already"),
+    ("de", "es", r"no recogniser hears 'de': .* English"),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "complaint"), LACKS)
+def test_a_pair_that_is_missing_is_refused_with_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, source: str, target: str, complaint: str
+) -> None:
+    for name, fake in (("Recogniser", ScriptedRecogniser), ("Translator", ScriptedTranslator)):
+        monkeypatch.setattr(chain, f"Process{name}", lambda *_arguments, fake=fake: fake())
+    monkeypatch.setattr(chain, "ProcessSpeaker", lambda *_arguments: ScriptedSpeaker())
+    with pytest.raises(ConfigError, match=complaint):
+        chain.open_chain(source, [target], MonotonicClock(), untranslated=False)
 
 
 # -- the real chain ------------------------------------------------------------------------------------
