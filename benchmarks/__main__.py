@@ -10,6 +10,7 @@ NAMES = {
     "transport": "glass to glass through Chromium, ours against stock aiortc",
     "pipeline": "re-voice through WebRTC at a fixed offered rate",
     "dub": "speed of file mode on a clip",
+    "dubbing": "live dubbing: lag, drift, isochrony and cost of the chain",
     "av_offset": "signed A/V offset on clips whose truth is known",
     "soak": "connect and disconnect; memory, threads and tasks",
 }

@@ -47,7 +47,7 @@ _CLAUSES = 16
 _SHOWN = 30
 _REMEMBERED = 2000
 _ORIGINAL_KEPT_NS = 8 * NS_PER_S
-_CLOSE_WITHIN_S = 2.0
+_CLOSE_WITHIN_S = 1.2
 _KEPT_RATE_HZ = 24_000
 _KEPT_S = 1800
 
@@ -128,6 +128,8 @@ class Dubbing:
         self._echoed = 0
         self._kept: deque[NDArray[np.int16]] = deque(maxlen=_KEPT_S * 50)
         self._state = "starting"
+        self._running: asyncio.Task[object] | None = None
+        self._closed = False
 
     # -- sound in -----------------------------------------------------------------------------------
 
@@ -140,6 +142,7 @@ class Dubbing:
 
     async def run(self) -> None:
         """Listen and speak until `close`."""
+        self._running = asyncio.current_task()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._run_listening())
             tasks.create_task(self._run_speaking())
@@ -147,10 +150,11 @@ class Dubbing:
     async def _run_listening(self) -> None:
         if await self._opening.apply(None) is None:
             self._state = "off"
+            await self._clauses.close()
             return
         self._state = "listening"
         try:
-            while True:
+            while not self._closed:
                 heard = await self._listening.apply(await self._batch())
                 if self._listening.off:
                     self._state = "off"
@@ -178,7 +182,7 @@ class Dubbing:
 
     async def _run_speaking(self) -> None:
         try:
-            while True:
+            while not self._closed:
                 clause = await self._clauses.get()
                 self._current = clause.clause_id
                 prepared = await self._speaking.apply(clause)
@@ -294,10 +298,16 @@ class Dubbing:
             self._interpreter.cancel(self._current)
 
     async def close(self) -> None:
-        """End the lanes and the processes on them."""
+        """End the loops, the lanes and the processes on them; not from within `run`."""
+        self._closed, self._state = True, "off"
         await self._heard.close()
         await self._clauses.close()
-        self._state = "off"
+        if self._current is not None and self._interpreter is not None:
+            self._interpreter.cancel(self._current)
+        if self._running is not None:
+            _, stuck = await asyncio.wait([self._running], timeout=_CLOSE_WITHIN_S / 2)
+            for task in stuck:
+                task.cancel()
         listened = self._listen_lane.finish(self._close_listener, _CLOSE_WITHIN_S)
         spoken = self._speak_lane.finish(self._close_interpreter, _CLOSE_WITHIN_S)
         await asyncio.gather(listened, spoken)

@@ -18,6 +18,8 @@ from kernels.mel import MelWindow
 from stream.admission import Admission, Caller
 from stream.clock import Clock, MonotonicClock
 from stream.config import Config, ServerConfig
+from stream.dub_offer import NO_DUB, DubOffer, find_offer
+from stream.dubbing import Dubbing
 from stream.engines import Engines, open_engines
 from stream.errors import ConfigError
 from stream.health import Health, LoopLagMonitor
@@ -25,6 +27,8 @@ from stream.http_errors import explain, same_origin_only
 from stream.http_page import PageApi
 from stream.http_sessions import SessionsApi
 from stream.session import Session
+from stream.speech.chain import Chain, open_chain
+from stream.speech.wish import DubWish
 from stream.transport.peer import Peer
 from stream.voice import VoiceTrack
 from stream.voices import ShelvedVoice, VoiceShelf
@@ -50,10 +54,23 @@ class Server:
     admission: Admission
     voices: VoiceShelf
     make_peer: Callable[[], Caller]
+    dub: DubOffer = NO_DUB
 
     def make_session(self, peer: Caller, name: str) -> Session:
         """A session for a peer."""
-        return Session(peer, self.config.session, self.engines, self.clock, health=self.health, name=name)
+        opener = self._open_dubbing if self.dub.pairs else None
+        return Session(
+            peer, self.config.session, self.engines, self.clock, health=self.health, name=name, open_dubbing=opener
+        )
+
+    def _open_dubbing(
+        self, wish: DubWish, media_now_ns: Callable[[], int], delay_ns: int, on_off: Callable[[str], None]
+    ) -> Dubbing:
+        def open_for(wish: DubWish) -> Chain:
+            return open_chain(wish.source, [wish.target], self.clock)
+
+        window = self.engines.mel_window
+        return Dubbing(wish, open_for, window, self.clock, media_now_ns, delay_ns=delay_ns, on_off=on_off)
 
     def app(self) -> web.Application:
         """The HTTP application."""
@@ -62,17 +79,29 @@ class Server:
             middlewares=[explain, same_origin_only(limits.host, limits.allowed_hosts)],
             client_max_size=limits.max_upload_bytes,
         )
-        app.add_routes(PageApi(limits, self.voices, self.admission, self.health).routes())
+        app.add_routes(PageApi(limits, self.voices, self.admission, self.health, self.dub).routes())
         app.add_routes(
             SessionsApi(
-                limits, self.clock, self.admission, self.voices, self.lag, self.make_peer, self.make_session
+                limits,
+                self.clock,
+                self.admission,
+                self.voices,
+                self.lag,
+                self.make_peer,
+                self.make_session,
+                bool(self.dub.pairs),
             ).routes()
         )
         return app
 
 
 def make_server(
-    config: Config, engines: Engines, clock: Clock, *, make_peer: Callable[[], Caller] | None = None
+    config: Config,
+    engines: Engines,
+    clock: Clock,
+    *,
+    make_peer: Callable[[], Caller] | None = None,
+    dub: DubOffer = NO_DUB,
 ) -> Server:
     """Put a server together.
 
@@ -81,6 +110,7 @@ def make_server(
         engines: Loaded; closed by whoever loaded them.
         clock: The time of all sessions.
         make_peer: Opens one end of a connection; a WebRTC peer where left out.
+        dub: What sessions can be dubbed from and to.
     """
     health = Health()
 
@@ -96,6 +126,7 @@ def make_server(
         admission=Admission(config.server, health),
         voices=_shelf(config.server, engines.mel_window),
         make_peer=make_peer or webrtc_peer,
+        dub=dub,
     )
 
 
@@ -185,7 +216,11 @@ async def _serve(config: Config, engines: Engines) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with running(make_server(config, engines, MonotonicClock())) as port:
+    clock = MonotonicClock()
+    offer = await asyncio.to_thread(find_offer, clock)
+    if not offer.pairs:
+        log.warning("%s", offer.warning or "dubbing is not set up: no pair of languages is installed")
+    async with running(make_server(config, engines, clock, dub=offer)) as port:
         print(f"visavis serves http://{config.server.host}:{port} (Ctrl-C stops it)", flush=True)
         await stop.wait()
         log.info("stopping")

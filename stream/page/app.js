@@ -2,6 +2,7 @@
 
 import { BrowserMeter } from "./browser.js";
 import { Call, addVoice, fetchOptions } from "./call.js";
+import { clearDub, dubChoice, offerDub, offerTargets, showDub, showDubMode } from "./dub.js";
 import { clearMeters, showFrames, showGlass, showLag, showOffset, showStages } from "./meters.js";
 import { openCamera, openSample } from "./source.js";
 
@@ -10,6 +11,7 @@ const RETRY_S = [1, 2, 4, 8, 15];
 const HINTS = {
   "pass-through": "Nothing is changed: picture and sound come back as they went.",
   "re-voice": "The lips follow the chosen voice, and that voice is what you hear.",
+  dub: "What you say is translated and spoken a moment later, and the lips follow the dub.",
 };
 
 const now = { stream: null, call: null, figures: null, meter: null, attempt: 0, timers: [], since: 0, turn: 0, limit: Infinity };
@@ -36,11 +38,13 @@ function say(text, actions = []) {
 
 function choice() {
   const mode = document.querySelector("input[name=mode]:checked").value;
+  if (mode === "dub") return dubChoice();
   return mode === "re-voice" && $("voice").value ? { mode, voice: $("voice").value } : { mode };
 }
 
 function showMode(mode) {
   $("mode-hint").textContent = HINTS[mode] ?? "";
+  showDubMode(mode === "dub");
   $("tag").textContent = mode === "pass-through" ? "Pass-through" : "Synthetic";
   $("tag").classList.toggle("made", mode !== "pass-through");
   $("tag").hidden = !now.stream;
@@ -155,6 +159,7 @@ function stop() {
   for (const button of document.querySelectorAll(".primary")) button.classList.remove("on");
   say("");
   clearMeters();
+  clearDub();
   setState("idle", "Ready");
 }
 
@@ -167,6 +172,7 @@ function showFigures(figures) {
   showOffset("engine", figures.av_offset_ms?.p50 ?? NaN);
   showLag(figures.loop_lag_ms);
   if (figures.mode) showMode(figures.mode);
+  if (figures.mode === "dub") showDub(figures.dub, now.call?.location);
 }
 
 async function tick() {
@@ -239,11 +245,12 @@ async function loadOptions() {
     now.limit = options.max_upload_bytes ?? Infinity;
     $("voice").replaceChildren();
     options.voices.forEach(addOption);
+    offerDub(options.dubbing);
     for (const input of document.querySelectorAll("input[name=mode]")) {
       input.disabled = !options.modes.includes(input.value);
       if (input.disabled && input.checked) document.querySelector(`input[value="${options.modes[0]}"]`).checked = true;
     }
-    $("mode-hint").textContent = HINTS[choice().mode];
+    showMode(choice().mode);
   } catch (error) {
     say(error.message, [["Try again", () => { say(""); loadOptions(); }]]);
   }
@@ -261,6 +268,9 @@ $("sound").onclick = () => setSound($("result").muted);
 $("controls").onsubmit = (event) => event.preventDefault();
 $("modes").onchange = change;
 $("voice").onchange = change;
+$("dub-from").onchange = () => (offerTargets(), change());
+$("dub-to").onchange = $("dub-video").onchange = change;
+$("dub-interrupt").onclick = () => now.call?.change({ interrupt: true }).catch((error) => say(error.message));
 $("camera-format").onchange = () => $("use-camera").classList.contains("on") && $("use-camera").click();
 $("voice-file").onchange = ({ target }) => target.files[0] && upload(target.files[0]);
 for (const name of ["dragover", "dragleave", "drop"]) {

@@ -85,6 +85,11 @@ export class Call extends EventTarget {
     else if (!reply.ok) throw new CallError("refused", await reason(reply));
   }
 
+  // Where the session lives on the server; null before and after.
+  get location() {
+    return this.#location;
+  }
+
   // Ends the call here and on the server, also while the page is being closed.
   close() {
     this.#over = true;

@@ -41,7 +41,8 @@ _SHORT = {
     "bel": "be",
 }
 _SPECIAL = re.compile(r"[\^$@/\\\[\]{}<>]")
-_MARKS = re.compile(r"(?<![\w])[*#@](?=\w)|(?<=\s)[*#@](?=\S)")
+# One behind a backslash is the text's own.
+_MARKS = re.compile(r"(?<![\w\\])[*#@](?=\w)|(?<=\s)[*#@](?=\S)")
 # A lexical unit, and one right behind it that begins with a letter or a digit.
 _LOST_BLANK = re.compile(r"(\^[\w*@#][^$^]*\$)(?=\^[\w*@#])")
 _END = "[]"

@@ -20,7 +20,7 @@ class LagConfig:
 
     target_ms: int = 1800
     max_ms: int = 5000
-    end_ms: int = 900
+    end_ms: int = 1400
     slowest: float = 0.85
     fastest: float = 1.3
     pause_ms: int = 120
