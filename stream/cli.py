@@ -282,6 +282,8 @@ def _languages(text: str) -> tuple[str, ...]:
     languages = tuple(each.strip() for each in text.split(","))
     if not all(languages):
         raise argparse.ArgumentTypeError(f"{text!r} is no list of languages, expected for example es or es,ca")
+    if len(set(languages)) < len(languages):
+        raise argparse.ArgumentTypeError(f"{text!r} names a language twice")
     return languages
 
 

@@ -56,7 +56,7 @@ class Dub:
         check_paths(job)
         self._job = job
         self._clock = clock or MonotonicClock()
-        self.survey = survey_whole(job)
+        self.survey = survey_whole(job.source, keep_going=job.keep_going)
         self._reader = ClipReader(job.source)
         voice = open_voice(job, mel_window(engine))
         self._voice = voice
@@ -149,13 +149,16 @@ class Dub:
     async def _met(self, frame: VideoFrame) -> SyncedFrame:
         faces = await self._faces.apply(frame)
         if faces is not None:
-            return meet(frame, faces, self._voice)
+            met = meet(frame, faces, self._voice)
+            self._passed["no_voice"] += met.mel is None and not faces
+            return met
         self._passed["faces_failed"] += 1
         _give_up_if(off=self._faces.off, stage=self._faces.name)
         return SyncedFrame(frame, (), None)
 
     async def _drawn(self, item: SyncedFrame) -> VideoFrame:
-        if item.mel is None:
+        # With a face but without a voice, lips that were made fade out.
+        if item.mel is None and not item.faces:
             return item.frame
         frame = await self._render.apply(item)
         if frame is not None:

@@ -90,7 +90,7 @@ def _translate(arguments: argparse.Namespace, config: Config, cache_folder: Path
     )
     check_translation(wanted)
     _check_report(arguments.report)
-    check_source(wanted)
+    check_source(wanted, keep_going=arguments.keep_going)
     clock = MonotonicClock()
     try:
         chain = open_chain(wanted.language, wanted.targets, clock, untranslated=False)

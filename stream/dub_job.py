@@ -87,17 +87,17 @@ def check_paths(job: DubJob) -> None:
     check_destination(job.output, overwrite=job.overwrite)
 
 
-def survey_whole(job: DubJob) -> Survey:
+def survey_whole(source: Path, *, keep_going: bool) -> Survey:
     """Survey the clip.
 
     Raises:
-        MediaError: It is not a clip, or is cut short and the job does not keep going.
+        MediaError: It is not a clip, or is cut short and that does not count as good enough.
     """
-    found = survey(job.source)
-    if found.cut_short and not job.keep_going:
+    found = survey(source)
+    if found.cut_short and not keep_going:
         there_s, promised_s = found.length_ns / NS_PER_S, (found.promised_ns or 0) / NS_PER_S
         raise MediaError(
-            f"{job.source.name} is cut short: {there_s:.1f} s of {promised_s:.1f} s are there; "
+            f"{source.name} is cut short: {there_s:.1f} s of {promised_s:.1f} s are there; "
             "copy it again, or give --keep-going to dub what is there"
         )
     return found

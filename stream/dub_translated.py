@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kernels.mel import MelWindow
 from stream.clock import Clock
+from stream.dub_job import survey_whole
 from stream.errors import ConfigError, MediaError
 from stream.frames import NS_PER_MS, NS_PER_S
 from stream.media import SoundReader
@@ -90,12 +91,14 @@ def check_translation(wanted: Translation) -> None:
         check_destination(path, overwrite=wanted.overwrite, endings=endings)
 
 
-def check_source(wanted: Translation) -> None:
-    """See that the clip can be read and has sound, before a back end is started.
+def check_source(wanted: Translation, *, keep_going: bool) -> None:
+    """See that the clip can be read, is whole and has sound, before a back end is started.
 
     Raises:
-        MediaError: It cannot, or has none.
+        MediaError: It cannot, is not, or has none.
     """
+    if not wanted.sound_only:
+        survey_whole(wanted.source, keep_going=keep_going)
     SoundReader(wanted.source, rate_hz=HEARING_RATE_HZ, channels=1).close()
 
 

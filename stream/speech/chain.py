@@ -64,10 +64,7 @@ def open_chain(source: str, targets: Sequence[str], clock: Clock, *, untranslate
         failures["restarted"] += failure.restarted
 
     if source != "en":
-        raise ConfigError(
-            f"no recogniser for {source!r} is set up: English (en) is heard without one more model; "
-            "for others name a Whisper model's folder"
-        )
+        raise ConfigError(f"no recogniser hears {source!r}: what is spoken must be English (en)")
     speaker = ProcessSpeaker(ESPEAK, clock, count)
     recogniser = ProcessRecogniser(MOONSHINE, clock, count)
     translator = ProcessTranslator(APERTIUM, clock, count)

@@ -28,6 +28,7 @@ CLAUSES = ClauseConfig(max_words=14, max_ms=8000, pause_ms=400)
 _VAD = VadConfig(hang_over_ms=CLAUSES.pause_ms)
 # A quiet last consonant lies behind the last window that is surely speech.
 _AFTER_TURN_NS = 200 * NS_PER_MS
+# A recogniser that streams commits what two decodings agree on: much longer pieces cost it words.
 _PUSH_NS = NS_PER_S
 _MOST_GAIN = 4.0
 _PEAK = 0.9
@@ -153,6 +154,8 @@ def find_turns(samples: Samples) -> list[tuple[int, int]]:
         activity.close()
     starts = [event.at_ns for event in events if event.kind == "start"]
     ends = [event.at_ns for event in events if event.kind == "end"]
+    if not starts:
+        return []
     limits = [*starts[1:], len(samples) * NS_PER_S // HEARING_RATE_HZ]
     return [(start, min(end + _AFTER_TURN_NS, limit)) for start, end, limit in zip(starts, ends, limits, strict=True)]
 
