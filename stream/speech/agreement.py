@@ -62,7 +62,7 @@ class Agreement:
         new = self._in_order(fresh[:count])
         self.committed += new
         self._left += len(new)
-        self._before = self.tentative = list(fresh[count:])
+        self._before = self.tentative = self._in_order(fresh[count:])
         return new
 
     def _in_order(self, words: Sequence[Guess]) -> list[Guess]:

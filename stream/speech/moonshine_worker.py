@@ -272,7 +272,12 @@ class Moonshine:
     def push(self, message: Message, answer: Answer) -> None:
         """Sound."""
         samples = np.frombuffer(message.body, "<f4")
-        self._send(self._stream.push(message.fields["pts_ns"] / 1e9, samples), answer)
+        step, pts_s = int(STEP_S * RATE_HZ), message.fields["pts_ns"] / 1e9
+        words: list[Guess] = []
+        # A long piece is heard step by step, as if it had come so.
+        for first in range(0, len(samples), step):
+            words += self._stream.push(pts_s + first / RATE_HZ, samples[first : first + step])
+        self._send(words, answer)
 
     def flush(self, message: Message, answer: Answer) -> None:  # noqa: ARG002 - the signature of a handler
         """The end of a turn."""

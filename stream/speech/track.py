@@ -113,7 +113,8 @@ class DubTrack:
                 self._lines.remove(line)
                 kept = line.samples[: max(0, at_ns - line.start_ns) * EAR_RATE_HZ // NS_PER_S]
                 if len(kept) > _FADE:
-                    self._lines.append(self._line(line.clause_id, line.start_ns, _faded(kept)))
+                    kept = np.concatenate([kept[:-_FADE], _faded(kept[-2 * _FADE :])[-_FADE:]])
+                    self._lines.append(self._line(line.clause_id, line.start_ns, kept))
             self._end_ns = min(self._end_ns, at_ns)
         return [line.clause_id for line in touched]
 
