@@ -11,6 +11,7 @@ from aiohttp import web
 
 from stream.admission import Admission
 from stream.config import ServerConfig
+from stream.dub_offer import NO_DUB, DubOffer
 from stream.errors import MediaError
 from stream.health import Health
 from stream.http_errors import Refusal, read_body
@@ -31,12 +32,14 @@ class PageApi:
         voices: What may be chosen, and where uploads go.
         admission: Counted by /health.
         health: Reported by /health.
+        dub: What may be dubbed.
     """
 
     config: ServerConfig
     voices: VoiceShelf
     admission: Admission
     health: Health
+    dub: DubOffer = NO_DUB
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """What goes where."""
@@ -59,9 +62,14 @@ class PageApi:
 
     async def options(self, _: web.Request) -> web.Response:
         """What may be chosen."""
-        modes = [mode.value for mode in Mode]
-        limit = self.config.max_upload_bytes
-        return web.json_response({"modes": modes, "voices": self.voices.public(), "max_upload_bytes": limit})
+        return web.json_response(
+            {
+                "modes": [mode.value for mode in Mode if mode is not Mode.DUB or self.dub.pairs],
+                "voices": self.voices.public(),
+                "max_upload_bytes": self.config.max_upload_bytes,
+                "dubbing": self.dub.public(),
+            }
+        )
 
     async def upload(self, request: web.Request) -> web.Response:
         """Take an audio file as a voice: 201 with its id."""

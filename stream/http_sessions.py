@@ -15,19 +15,32 @@ from aiohttp import web
 from stream.admission import Admission, Caller, Full, Guest
 from stream.clock import Clock
 from stream.config import ServerConfig
+from stream.dub_offer import DUB_FIELDS, NO_DUB, DubOffer, read_dub_wish
+from stream.dubbing import Dubbing
 from stream.figures import session_figures
 from stream.frames import NS_PER_S
 from stream.health import LoopLagMonitor
 from stream.http_errors import Refusal, read_body
 from stream.passage import Mode, Voice
 from stream.session import Session
+from stream.speech.captions import sub_rip, web_vtt
+from stream.speech.wish import DubWish
 from stream.transport.sdp import OfferError
 from stream.voices import VoiceShelf
 
 _LARGEST_PATCH_BYTES = 16 * 1024
 _EVENT_PERIOD_NS = NS_PER_S // 2
 _SDP = "application/sdp"
+_FIELDS = ("mode", "voice", *DUB_FIELDS)
+_CAPTION_FILES = {"vtt": (web_vtt, "text/vtt"), "srt": (sub_rip, "application/x-subrip")}
 _FRAGMENT = "application/trickle-ice-sdpfrag"
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    mode: Mode
+    voice: Voice | None
+    dub: DubWish | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,7 @@ class SessionsApi:
         lag: Loop lag, shown beside a session's own figures.
         make_peer: Opens one end of a connection.
         make_session: Makes a session for a peer, under a name.
+        dub: What may be dubbed.
     """
 
     config: ServerConfig
@@ -51,6 +65,7 @@ class SessionsApi:
     lag: LoopLagMonitor
     make_peer: Callable[[], Caller]
     make_session: Callable[[Caller, str], Session]
+    dub: DubOffer = NO_DUB
 
     def routes(self) -> list[web.RouteDef]:
         """What goes where."""
@@ -59,16 +74,18 @@ class SessionsApi:
             web.patch("/sessions/{name}", self.change),
             web.delete("/sessions/{name}", self.end),
             web.get("/sessions/{name}/events", self.watch),
+            web.get("/sessions/{name}/captions", self.captions),
+            web.get("/sessions/{name}/dub.wav", self.dub_sound),
         ]
 
     async def open(self, request: web.Request) -> web.Response:
         """POST an SDP offer, get the answer: 201 with Location."""
         _check_type(request, _SDP)
-        mode, voice = self._wish(dict(request.query), Mode.PASS_THROUGH)
+        wish = self._wish(dict(request.query), Mode.PASS_THROUGH)
         offer_sdp = _text(await read_body(request, self.config.max_offer_bytes, "an SDP offer"))
         try:
             guest, answer_sdp = await self.admission.admit(
-                self.make_peer, lambda peer, name: self._begin(peer, name, mode, voice), offer_sdp
+                self.make_peer, lambda peer, name: self._begin(peer, name, wish), offer_sdp
             )
         except Full as full:
             wait = {"Retry-After": str(self.config.retry_after_s)}
@@ -78,22 +95,27 @@ class SessionsApi:
         location = {"Location": f"/sessions/{guest.name}"}
         return web.Response(status=201, text=answer_sdp, content_type=_SDP, headers=location)
 
-    def _begin(self, peer: Caller, name: str, mode: Mode, voice: Voice | None) -> Session:
+    def _begin(self, peer: Caller, name: str, wish: _Wish) -> Session:
         session = self.make_session(peer, name)
-        if mode is not Mode.PASS_THROUGH:
-            session.switch(mode, voice)
+        if wish.mode is not Mode.PASS_THROUGH:
+            session.switch(wish.mode, wish.voice, wish.dub)
         return session
 
     async def change(self, request: web.Request) -> web.Response:
-        """PATCH with JSON switches mode or voice; with an SDP fragment adds candidates."""
+        """PATCH with JSON switches mode, voice or dub, or interrupts the dub; with an SDP fragment adds candidates."""
         guest = self._guest(request)
         _check_type(request, "application/json", _FRAGMENT)
         if request.content_type == _FRAGMENT:
             return await self._add_candidates(guest, request)
         wish = _json_object(await read_body(request, _LARGEST_PATCH_BYTES, "a JSON object"))
-        mode, voice = self._wish(wish, guest.session.mode, guest.session.voice)
-        guest.session.switch(mode, voice)
-        return web.json_response({"mode": mode.value})
+        session = guest.session
+        if "interrupt" in wish:
+            _interrupt(wish, session.dubbing)
+            return web.json_response({"mode": session.mode.value})
+        before = session.dubbing.wish if session.dubbing is not None else None
+        wanted = self._wish(wish, session.mode, session.voice, before)
+        session.switch(wanted.mode, wanted.voice, wanted.dub)
+        return web.json_response({"mode": wanted.mode.value})
 
     async def _add_candidates(self, guest: Guest, request: web.Request) -> web.Response:
         fragment = _text(await read_body(request, _LARGEST_PATCH_BYTES, "an SDP fragment"))
@@ -107,6 +129,34 @@ class SessionsApi:
         """DELETE a session; doing it twice is the same as once."""
         await self.admission.dismiss(request.match_info["name"])
         return web.Response(status=200)
+
+    async def captions(self, request: web.Request) -> web.Response:
+        """GET what was said (?text=source) or dubbed (target) as a WebVTT or SubRip file."""
+        dubbing = self._dubbing(request)
+        form = _one_of(request, "format", tuple(_CAPTION_FILES))
+        text = _one_of(request, "text", ("target", "source"))
+        write, content_type = _CAPTION_FILES[form]
+        return web.Response(
+            text=write(dubbing.captions(text)),
+            content_type=content_type,
+            charset="utf-8",
+            headers=_attachment(f"captions-{text}.{form}"),
+        )
+
+    async def dub_sound(self, request: web.Request) -> web.Response:
+        """GET the dub so far as a WAV file."""
+        dubbing = self._dubbing(request)
+        # Half an hour is 86 MB: not written on the loop. It copies what was kept up to now.
+        wav = await asyncio.to_thread(dubbing.wav)
+        return web.Response(body=wav, content_type="audio/wav", headers=_attachment("dub.wav"))
+
+    def _dubbing(self, request: web.Request) -> Dubbing:
+        guest = self._guest(request)
+        if guest.session.dubbing is None:
+            raise Refusal(
+                404, f'session {guest.name} is in mode {guest.session.mode.value}: PATCH {{"mode": "dub"}} first'
+            )
+        return guest.session.dubbing
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
         """Send a session's figures twice a second, as server-sent events, until it ends."""
@@ -140,17 +190,16 @@ class SessionsApi:
             raise Refusal(404, f"there is no session {name}: it has ended, POST a new offer to /sessions")
         return guest
 
-    def _wish(self, wish: dict[str, Any], mode: Mode, voice: Voice | None = None) -> tuple[Mode, Voice | None]:
-        """Read mode and voice from a query or a JSON object; what is not named stays as given here."""
-        for field in wish:
-            if field not in ("mode", "voice"):
-                near = difflib.get_close_matches(field, ["mode", "voice"], n=1)
-                raise Refusal(
-                    400, f'there is no field "{field}", {f"did you mean {near[0]}?" if near else "known: mode, voice"}'
-                )
+    def _wish(self, wish: dict[str, Any], mode: Mode, voice: Voice | None = None, dub: DubWish | None = None) -> _Wish:
+        """Read a wish from a query or a JSON object; what is not named stays as given here."""
+        _check_fields(wish)
         if "mode" in wish:
             mode = _mode(wish["mode"])
-        return mode, self._voice(wish["voice"]) if "voice" in wish else voice or self._default_voice(mode)
+        extra = [field for field in DUB_FIELDS if field in wish]
+        if extra and mode is not Mode.DUB:
+            raise Refusal(400, f'{extra[0]} belongs to mode "dub", the mode is "{mode.value}": send both')
+        chosen = self._voice(wish["voice"]) if "voice" in wish else voice or self._default_voice(mode)
+        return _Wish(mode, chosen, read_dub_wish(wish, dub, self.dub) if mode is Mode.DUB else None)
 
     def _voice(self, voice_id: object) -> Voice:
         shelved = self.voices.find(voice_id) if isinstance(voice_id, str) else None
@@ -165,6 +214,34 @@ class SessionsApi:
         if shelved is None and mode is Mode.RE_VOICE:
             raise Refusal(400, "voice is missing and there is none to take; upload one to /api/voices")
         return None if shelved is None else shelved.voice
+
+
+def _check_fields(wish: dict[str, Any]) -> None:
+    for field in wish:
+        if field not in _FIELDS:
+            near = difflib.get_close_matches(field, _FIELDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_FIELDS)}"
+            raise Refusal(400, f'there is no field "{field}", {hint}')
+
+
+def _interrupt(wish: dict[str, Any], dubbing: Dubbing | None) -> None:
+    if wish != {"interrupt": True}:
+        raise Refusal(400, 'interrupt goes alone and is true: {"interrupt": true}')
+    if dubbing is None:
+        raise Refusal(400, 'interrupt needs mode "dub": there is no dub to interrupt')
+    dubbing.interrupt()
+
+
+def _one_of(request: web.Request, field: str, values: tuple[str, ...]) -> str:
+    """The value of a query field; the first one where it is left out."""
+    value = request.query.get(field, values[0])
+    if value not in values:
+        raise Refusal(400, f"{field} is {json.dumps(value)}, it must be {' or '.join(values)}")
+    return value
+
+
+def _attachment(file_name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{file_name}"'}
 
 
 def _mode(name: object) -> Mode:
