@@ -2,6 +2,7 @@
 
 import { BrowserMeter } from "./browser.js";
 import { Call, addVoice, fetchOptions } from "./call.js";
+import { dubChoice, offerDub, onDubChange, showDub } from "./dub.js";
 import { clearMeters, showFrames, showGlass, showLag, showOffset, showStages } from "./meters.js";
 import { openCamera, openSample } from "./source.js";
 
@@ -10,6 +11,7 @@ const RETRY_S = [1, 2, 4, 8, 15];
 const HINTS = {
   "pass-through": "Nothing is changed: picture and sound come back as they went.",
   "re-voice": "The lips follow the chosen voice, and that voice is what you hear.",
+  dub: "You speak one language, they hear another; the lips follow the dub.",
 };
 
 const now = { stream: null, call: null, figures: null, meter: null, attempt: 0, timers: [], since: 0, turn: 0, limit: Infinity };
@@ -36,10 +38,14 @@ function say(text, actions = []) {
 
 function choice() {
   const mode = document.querySelector("input[name=mode]:checked").value;
+  if (mode === "dub") return dubChoice();
   return mode === "re-voice" && $("voice").value ? { mode, voice: $("voice").value } : { mode };
 }
 
 function showMode(mode) {
+  const dubs = choice().mode === "dub";
+  $("dub-set").hidden = !dubs;
+  $("voice-set").hidden = dubs;
   $("mode-hint").textContent = HINTS[mode] ?? "";
   $("tag").textContent = mode === "pass-through" ? "Pass-through" : "Synthetic";
   $("tag").classList.toggle("made", mode !== "pass-through");
@@ -155,6 +161,7 @@ function stop() {
   for (const button of document.querySelectorAll(".primary")) button.classList.remove("on");
   say("");
   clearMeters();
+  showDub(null);
   setState("idle", "Ready");
 }
 
@@ -166,6 +173,7 @@ function showFigures(figures) {
   showFrames(figures.frames);
   showOffset("engine", figures.av_offset_ms?.p50 ?? NaN);
   showLag(figures.loop_lag_ms);
+  showDub(figures.dub, now.call?.location);
   if (figures.mode) showMode(figures.mode);
 }
 
@@ -239,6 +247,7 @@ async function loadOptions() {
     now.limit = options.max_upload_bytes ?? Infinity;
     $("voice").replaceChildren();
     options.voices.forEach(addOption);
+    offerDub(options.dubbing);
     for (const input of document.querySelectorAll("input[name=mode]")) {
       input.disabled = !options.modes.includes(input.value);
       if (input.disabled && input.checked) document.querySelector(`input[value="${options.modes[0]}"]`).checked = true;
@@ -261,6 +270,8 @@ $("sound").onclick = () => setSound($("result").muted);
 $("controls").onsubmit = (event) => event.preventDefault();
 $("modes").onchange = change;
 $("voice").onchange = change;
+onDubChange(change);
+$("interrupt").onclick = () => now.call?.change({ interrupt: true }).catch((error) => say(error.message));
 $("camera-format").onchange = () => $("use-camera").classList.contains("on") && $("use-camera").click();
 $("voice-file").onchange = ({ target }) => target.files[0] && upload(target.files[0]);
 for (const name of ["dragover", "dragleave", "drop"]) {

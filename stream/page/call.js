@@ -93,6 +93,10 @@ export class Call extends EventTarget {
     this.#release();
   }
 
+  get location() {
+    return this.#location;
+  }
+
   async stats() {
     return this.#pc && !this.#over ? [...(await this.#pc.getStats()).values()] : [];
   }
