@@ -72,9 +72,11 @@ def _video(value: object) -> Literal["live", "together"]:
 
 
 def _voice(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and value):
-        return value
-    raise Refusal(400, f"speaker_voice is {json.dumps(value)}, it must be the name of a voice; leave it out for any")
+    if value is None or isinstance(value, str):
+        return value or None
+    raise Refusal(
+        400, f"speaker_voice is {json.dumps(value)}, it must be the name of a voice; empty for the language's own"
+    )
 
 
 def _duck(value: object) -> float:

@@ -30,8 +30,7 @@ export function offerDub(dubbing) {
 
 export function dubChoice() {
   const voice = $("dub-voice").value.trim();
-  const wish = { mode: "dub", from: $("dub-from").value, to: $("dub-to").value, video: document.querySelector("input[name=video]:checked").value };
-  return voice ? { ...wish, speaker_voice: voice } : wish;
+  return { mode: "dub", from: $("dub-from").value, to: $("dub-to").value, video: document.querySelector("input[name=video]:checked").value, speaker_voice: voice };
 }
 
 export function onDubChange(act) {

@@ -55,7 +55,7 @@ def test_the_languages_are_offered_by_their_names(page: Page) -> None:
 def test_the_choice_names_what_the_server_takes(page: Page) -> None:
     page.get_by_role("radio", name="together").check()
     choice = page.evaluate('async () => (await import("/static/dub.js")).dubChoice()')
-    assert choice == {"mode": "dub", "from": "en", "to": "es", "video": "together"}
+    assert choice == {"mode": "dub", "from": "en", "to": "es", "video": "together", "speaker_voice": ""}
 
 
 def test_a_dub_is_shown_with_captions_lag_warnings_and_downloads(page: Page) -> None:

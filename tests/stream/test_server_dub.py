@@ -103,8 +103,8 @@ def test_a_session_begins_in_a_dub_from_english_to_spanish_unless_told_otherwise
 
 def test_a_patch_changes_only_what_it_names() -> None:
     async def act(studio: _Studio) -> None:
-        location = await studio.opened(mode="dub", duck="0.3")
-        assert (await studio.client.patch(location, json={"video": "together"})).status == 200
+        location = await studio.opened(mode="dub", duck="0.3", speaker_voice="ada")
+        assert (await studio.client.patch(location, json={"video": "together", "speaker_voice": ""})).status == 200
         assert studio.dubs[-1].wish == DubWish(source="en", target="es", video="together", duck=0.3)
 
     _dub(act)
@@ -118,7 +118,7 @@ def test_a_patch_changes_only_what_it_names() -> None:
         ({"mode": "dub", "video": "never"}, ["never", "live or together"]),
         ({"mode": "dub", "duck": 2}, ["duck is 2", "0 to 1"]),
         ({"mode": "dub", "duck": True}, ["duck is true"]),
-        ({"mode": "dub", "speaker_voice": ""}, ["speaker_voice"]),
+        ({"mode": "dub", "speaker_voice": 3}, ["speaker_voice"]),
         ({"mode": "dub", "vidoe": "live"}, ["did you mean video"]),
         ({"to": "es"}, ["to belongs to mode", "pass-through"]),
         ({"interrupt": False}, ["interrupt goes alone"]),
