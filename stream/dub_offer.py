@@ -1,9 +1,14 @@
-"""From which languages to which this machine dubs, found out once when the server starts."""
+"""What a server can dub, and how a wish for a dub is read from a request: strictly, with the remedy in each refusal."""
 
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from stream.clock import Clock
 from stream.errors import BackEndError, ConfigError
+from stream.http_errors import Refusal
 from stream.speech.apertium import APERTIUM
 from stream.speech.espeak import ESPEAK
 from stream.speech.moonshine import MOONSHINE
@@ -11,19 +16,29 @@ from stream.speech.recognise import ProcessRecogniser
 from stream.speech.speak import ProcessSpeaker
 from stream.speech.stretch import check_stretch
 from stream.speech.translate import ProcessTranslator
+from stream.speech.wish import DubWish
+
+DUB_FIELDS = ("from", "to", "video", "speaker_voice", "duck")
+_SOURCE, _TARGET = "en", "es"
+_DRAFT = "Translation and voice are of draft quality: often wrong, and robotic"
 
 
 @dataclass(frozen=True, slots=True)
 class DubOffer:
-    """What can be dubbed.
+    """What this server can dub; nothing where it has no speech back ends.
 
     Attributes:
-        pairs: Source and target languages.
-        warning: Why there are none, or what a listener must know.
+        pairs: Source and target as BCP 47 tags; a source may be "auto".
+        notes: What a person should know before choosing.
     """
 
     pairs: tuple[tuple[str, str], ...] = ()
-    warning: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def public(self) -> dict[str, Any]:
+        """As the page takes it."""
+        languages = [{"from": source, "to": target} for source, target in self.pairs]
+        return {"languages": languages, "warning": "; ".join(self.notes) or None}
 
 
 NO_DUB = DubOffer()
@@ -38,8 +53,63 @@ def find_offer(clock: Clock) -> DubOffer:
         heard, spoken = recogniser.caps.languages, speaker.caps.languages
         pairs = tuple(sorted(pair for pair in translator.pairs if pair[0] in heard and pair[1] in spoken))
     except (BackEndError, ConfigError) as error:
-        return DubOffer(warning=f"Dubbing is not set up: {error}")
+        return DubOffer(notes=(f"Dubbing is not set up: {error}",))
     finally:
         for back_end in (speaker, recogniser, translator):
             back_end.close()
-    return DubOffer(pairs, "Translation and voice are of draft quality: often wrong, and robotic." if pairs else None)
+    return DubOffer(pairs, (_DRAFT if pairs else "Dubbing is not set up: no pair of languages is installed",))
+
+
+def read_dub_wish(fields: Mapping[str, Any], before: DubWish | None, offer: DubOffer) -> DubWish:
+    """Read a wish from a query or a JSON object; what is not named stays as before.
+
+    Raises:
+        Refusal: 400, a value does not fit, or the server does not dub this pair.
+    """
+    if not offer.pairs:
+        raise Refusal(400, 'mode is "dub", and this server has no speech back ends: install them, or take another mode')
+    base = before or DubWish(source=_SOURCE, target=_TARGET)
+    wish = DubWish(
+        source=_tag(fields, "from", base.source),
+        target=_tag(fields, "to", base.target),
+        video=_video(fields.get("video", base.video)),
+        voice=_voice(fields.get("speaker_voice", base.voice)),
+        duck=_duck(fields.get("duck", base.duck)),
+    )
+    if (wish.source, wish.target) not in offer.pairs:
+        known = ", ".join(f"{source} to {target}" for source, target in offer.pairs)
+        raise Refusal(400, f"from and to are {wish.source} to {wish.target}, this server dubs {known}")
+    return wish
+
+
+def _tag(fields: Mapping[str, Any], name: str, before: str) -> str:
+    tag = fields.get(name, before)
+    if not isinstance(tag, str) or not tag:
+        raise Refusal(400, f'{name} is {json.dumps(tag)}, it must be a language such as "es"')
+    return tag
+
+
+def _video(value: object) -> Literal["live", "together"]:
+    if value == "live":
+        return "live"
+    if value == "together":
+        return "together"
+    raise Refusal(400, f"video is {json.dumps(value)}, it must be live or together")
+
+
+def _voice(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    raise Refusal(
+        400, f"speaker_voice is {json.dumps(value)}, it must be the name of a voice; empty for the language's own"
+    )
+
+
+def _duck(value: object) -> float:
+    try:
+        gain = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        gain = math.nan
+    if not 0 <= gain <= 1:
+        raise Refusal(400, f"duck is {json.dumps(value)}, it must be a gain from 0 to 1")
+    return gain

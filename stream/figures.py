@@ -39,7 +39,7 @@ def session_figures(session: Session, lag: LoopLagMonitor) -> dict[str, Any]:
         },
         "latency_ms": _percentiles(session.playout.latency.figures()),
         "loop_lag_ms": _percentiles(lag.figures()),
-        "dub": None if session.dubbing is None else session.dubbing.public(),
+        "dub": session.dubbing.public() if session.dubbing is not None else None,
         "switched_off": [runner.name for runner in (session.faces, session.render) if runner.off],
         "peer": {
             "video_codec": peer.video_codec,

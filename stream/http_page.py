@@ -32,7 +32,7 @@ class PageApi:
         voices: What may be chosen, and where uploads go.
         admission: Counted by /health.
         health: Reported by /health.
-        dub: What sessions can be dubbed from and to.
+        dub: What may be dubbed.
     """
 
     config: ServerConfig
@@ -67,7 +67,7 @@ class PageApi:
                 "modes": [mode.value for mode in Mode if mode is not Mode.DUB or self.dub.pairs],
                 "voices": self.voices.public(),
                 "max_upload_bytes": self.config.max_upload_bytes,
-                "dubbing": {"pairs": self.dub.pairs, "warning": self.dub.warning},
+                "dubbing": self.dub.public(),
             }
         )
 

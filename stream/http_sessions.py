@@ -8,13 +8,14 @@ import difflib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from aiohttp import web
 
 from stream.admission import Admission, Caller, Full, Guest
 from stream.clock import Clock
 from stream.config import ServerConfig
+from stream.dub_offer import DUB_FIELDS, NO_DUB, DubOffer, read_dub_wish
 from stream.dubbing import Dubbing
 from stream.figures import session_figures
 from stream.frames import NS_PER_S
@@ -29,9 +30,17 @@ from stream.voices import VoiceShelf
 
 _LARGEST_PATCH_BYTES = 16 * 1024
 _EVENT_PERIOD_NS = NS_PER_S // 2
-_DUB_FIELDS = ("from", "to", "video", "speaker_voice", "duck")
 _SDP = "application/sdp"
+_FIELDS = ("mode", "voice", *DUB_FIELDS)
+_CAPTION_FILES = {"vtt": (web_vtt, "text/vtt"), "srt": (sub_rip, "application/x-subrip")}
 _FRAGMENT = "application/trickle-ice-sdpfrag"
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    mode: Mode
+    voice: Voice | None
+    dub: DubWish | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class SessionsApi:
         lag: Loop lag, shown beside a session's own figures.
         make_peer: Opens one end of a connection.
         make_session: Makes a session for a peer, under a name.
-        dubs: Whether sessions can dub.
+        dub: What may be dubbed.
     """
 
     config: ServerConfig
@@ -56,7 +65,7 @@ class SessionsApi:
     lag: LoopLagMonitor
     make_peer: Callable[[], Caller]
     make_session: Callable[[Caller, str], Session]
-    dubs: bool = False
+    dub: DubOffer = NO_DUB
 
     def routes(self) -> list[web.RouteDef]:
         """What goes where."""
@@ -72,7 +81,7 @@ class SessionsApi:
     async def open(self, request: web.Request) -> web.Response:
         """POST an SDP offer, get the answer: 201 with Location."""
         _check_type(request, _SDP)
-        wish = self._wish(dict(request.query), Wish(Mode.PASS_THROUGH))
+        wish = self._wish(dict(request.query), Mode.PASS_THROUGH)
         offer_sdp = _text(await read_body(request, self.config.max_offer_bytes, "an SDP offer"))
         try:
             guest, answer_sdp = await self.admission.admit(
@@ -86,53 +95,27 @@ class SessionsApi:
         location = {"Location": f"/sessions/{guest.name}"}
         return web.Response(status=201, text=answer_sdp, content_type=_SDP, headers=location)
 
-    def _begin(self, peer: Caller, name: str, wish: "Wish") -> Session:
+    def _begin(self, peer: Caller, name: str, wish: _Wish) -> Session:
         session = self.make_session(peer, name)
         if wish.mode is not Mode.PASS_THROUGH:
             session.switch(wish.mode, wish.voice, wish.dub)
         return session
 
     async def change(self, request: web.Request) -> web.Response:
-        """PATCH with JSON switches mode or voice; with an SDP fragment adds candidates."""
+        """PATCH with JSON switches mode, voice or dub, or interrupts the dub; with an SDP fragment adds candidates."""
         guest = self._guest(request)
         _check_type(request, "application/json", _FRAGMENT)
         if request.content_type == _FRAGMENT:
             return await self._add_candidates(guest, request)
-        asked = _json_object(await read_body(request, _LARGEST_PATCH_BYTES, "a JSON object"))
-        if "interrupt" in asked:
-            return self._interrupt(guest, asked)
+        wish = _json_object(await read_body(request, _LARGEST_PATCH_BYTES, "a JSON object"))
         session = guest.session
+        if "interrupt" in wish:
+            _interrupt(wish, session.dubbing)
+            return web.json_response({"mode": session.mode.value})
         before = session.dubbing.wish if session.dubbing is not None else None
-        wish = self._wish(asked, Wish(session.mode, session.voice, before))
-        session.switch(wish.mode, wish.voice, wish.dub)
-        return web.json_response({"mode": wish.mode.value})
-
-    def _interrupt(self, guest: Guest, asked: dict[str, Any]) -> web.Response:
-        if asked != {"interrupt": True}:
-            raise Refusal(400, 'to interrupt, send {"interrupt": true} and nothing else')
-        self._dubbing(guest).interrupt()
-        return web.json_response({"mode": guest.session.mode.value})
-
-    def _dubbing(self, guest: Guest) -> Dubbing:
-        if guest.session.dubbing is None:
-            raise Refusal(404, 'this session is not dubbed: PATCH it with {"mode": "dub"} first')
-        return guest.session.dubbing
-
-    async def captions(self, request: web.Request) -> web.Response:
-        """The dub's captions so far, as a file: `format` is vtt or srt, `text` is source or target."""
-        dubbing = self._dubbing(self._guest(request))
-        kind = _one_of(request.query.get("format", "vtt"), "format", ("vtt", "srt"))
-        text = _one_of(request.query.get("text", "target"), "text", ("source", "target"))
-        written = {"vtt": web_vtt, "srt": sub_rip}[kind](dubbing.captions(text))
-        named = {"Content-Disposition": f'attachment; filename="captions.{kind}"'}
-        content_type = "text/vtt" if kind == "vtt" else "application/x-subrip"
-        return web.Response(text=written, content_type=content_type, charset="utf-8", headers=named)
-
-    async def dub_sound(self, request: web.Request) -> web.Response:
-        """The dub so far, as a WAV file."""
-        named = {"Content-Disposition": 'attachment; filename="dub.wav"'}
-        body = await asyncio.to_thread(self._dubbing(self._guest(request)).wav)
-        return web.Response(body=body, content_type="audio/wav", headers=named)
+        wanted = self._wish(wish, session.mode, session.voice, before)
+        session.switch(wanted.mode, wanted.voice, wanted.dub)
+        return web.json_response({"mode": wanted.mode.value})
 
     async def _add_candidates(self, guest: Guest, request: web.Request) -> web.Response:
         fragment = _text(await read_body(request, _LARGEST_PATCH_BYTES, "an SDP fragment"))
@@ -146,6 +129,34 @@ class SessionsApi:
         """DELETE a session; doing it twice is the same as once."""
         await self.admission.dismiss(request.match_info["name"])
         return web.Response(status=200)
+
+    async def captions(self, request: web.Request) -> web.Response:
+        """GET what was said (?text=source) or dubbed (target) as a WebVTT or SubRip file."""
+        dubbing = self._dubbing(request)
+        form = _one_of(request, "format", tuple(_CAPTION_FILES))
+        text = _one_of(request, "text", ("target", "source"))
+        write, content_type = _CAPTION_FILES[form]
+        return web.Response(
+            text=write(dubbing.captions(text)),
+            content_type=content_type,
+            charset="utf-8",
+            headers=_attachment(f"captions-{text}.{form}"),
+        )
+
+    async def dub_sound(self, request: web.Request) -> web.Response:
+        """GET the dub so far as a WAV file."""
+        dubbing = self._dubbing(request)
+        # Half an hour is 86 MB: not written on the loop. It copies what was kept up to now.
+        wav = await asyncio.to_thread(dubbing.wav)
+        return web.Response(body=wav, content_type="audio/wav", headers=_attachment("dub.wav"))
+
+    def _dubbing(self, request: web.Request) -> Dubbing:
+        guest = self._guest(request)
+        if guest.session.dubbing is None:
+            raise Refusal(
+                404, f'session {guest.name} is in mode {guest.session.mode.value}: PATCH {{"mode": "dub"}} first'
+            )
+        return guest.session.dubbing
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
         """Send a session's figures twice a second, as server-sent events, until it ends."""
@@ -179,21 +190,16 @@ class SessionsApi:
             raise Refusal(404, f"there is no session {name}: it has ended, POST a new offer to /sessions")
         return guest
 
-    def _wish(self, asked: dict[str, Any], before: "Wish") -> "Wish":
-        """Read mode, voice and dub from a query or a JSON object; what is not named stays as before."""
-        known = ["mode", "voice", *_DUB_FIELDS]
-        for name in asked:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-                raise Refusal(400, f'there is no field "{name}", {advice}')
-        mode = _mode(asked["mode"]) if "mode" in asked else before.mode
-        if mode is Mode.DUB:
-            if not self.dubs:
-                raise Refusal(400, "mode is dub, and this server has no speech back ends; see its log")
-            return Wish(mode, before.voice, _dub_wish(asked, before.dub or DubWish(source="en", target="es")))
-        voice = self._voice(asked["voice"]) if "voice" in asked else before.voice or self._default_voice(mode)
-        return Wish(mode, voice)
+    def _wish(self, wish: dict[str, Any], mode: Mode, voice: Voice | None = None, dub: DubWish | None = None) -> _Wish:
+        """Read a wish from a query or a JSON object; what is not named stays as given here."""
+        _check_fields(wish)
+        if "mode" in wish:
+            mode = _mode(wish["mode"])
+        extra = [field for field in DUB_FIELDS if field in wish]
+        if extra and mode is not Mode.DUB:
+            raise Refusal(400, f'{extra[0]} belongs to mode "dub", the mode is "{mode.value}": send both')
+        chosen = self._voice(wish["voice"]) if "voice" in wish else voice or self._default_voice(mode)
+        return _Wish(mode, chosen, read_dub_wish(wish, dub, self.dub) if mode is Mode.DUB else None)
 
     def _voice(self, voice_id: object) -> Voice:
         shelved = self.voices.find(voice_id) if isinstance(voice_id, str) else None
@@ -210,53 +216,32 @@ class SessionsApi:
         return None if shelved is None else shelved.voice
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a client asked for."""
-
-    mode: Mode
-    voice: Voice | None = None
-    dub: DubWish | None = None
-
-
-def _dub_wish(asked: dict[str, Any], before: DubWish) -> DubWish:
-    source, target = (_tag(asked.get(name, default), name) for name, default in _languages(before))
-    videos: tuple[Literal["live", "together"], ...] = ("live", "together")
-    video = _one_of(asked.get("video", before.video), "video", videos)
-    voice = asked.get("speaker_voice", before.voice)
-    if voice is not None and not (isinstance(voice, str) and voice.replace("-", "").isalnum()):
-        raise Refusal(400, f"speaker_voice is {json.dumps(voice)}, it must be a voice's name")
-    return DubWish(source=source, target=target, video=video, voice=voice, duck=_gain(asked.get("duck", before.duck)))
+def _check_fields(wish: dict[str, Any]) -> None:
+    for field in wish:
+        if field not in _FIELDS:
+            near = difflib.get_close_matches(field, _FIELDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_FIELDS)}"
+            raise Refusal(400, f'there is no field "{field}", {hint}')
 
 
-def _languages(before: DubWish) -> tuple[tuple[str, str], tuple[str, str]]:
-    return ("from", before.source), ("to", before.target)
+def _interrupt(wish: dict[str, Any], dubbing: Dubbing | None) -> None:
+    if wish != {"interrupt": True}:
+        raise Refusal(400, 'interrupt goes alone and is true: {"interrupt": true}')
+    if dubbing is None:
+        raise Refusal(400, 'interrupt needs mode "dub": there is no dub to interrupt')
+    dubbing.interrupt()
 
 
-def _tag(value: object, name: str) -> str:
-    if isinstance(value, str) and 2 <= len(value) <= 12 and value.replace("-", "").isalnum():
-        return value
-    raise Refusal(400, f"{name} is {json.dumps(value)}, it must be a language such as en or es")
+def _one_of(request: web.Request, field: str, values: tuple[str, ...]) -> str:
+    """The value of a query field; the first one where it is left out."""
+    value = request.query.get(field, values[0])
+    if value not in values:
+        raise Refusal(400, f"{field} is {json.dumps(value)}, it must be {' or '.join(values)}")
+    return value
 
 
-def _gain(value: object) -> float:
-    try:
-        gain = float(value)  # type: ignore[arg-type] # anything else is refused below
-    except (TypeError, ValueError):
-        gain = -1.0
-    if not 0.0 <= gain <= 1.0:
-        raise Refusal(400, f"duck is {json.dumps(value)}, it must be a number from 0 to 1")
-    return gain
-
-
-Choice = TypeVar("Choice", bound=str)
-
-
-def _one_of(value: object, name: str, choices: tuple[Choice, ...]) -> Choice:
-    for choice in choices:
-        if value == choice:
-            return choice
-    raise Refusal(400, f"{name} is {json.dumps(value)}, it must be {' or '.join(choices)}")
+def _attachment(file_name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{file_name}"'}
 
 
 def _mode(name: object) -> Mode:

@@ -89,7 +89,7 @@ class Server:
                 self.lag,
                 self.make_peer,
                 self.make_session,
-                bool(self.dub.pairs),
+                self.dub,
             ).routes()
         )
         return app
@@ -219,7 +219,7 @@ async def _serve(config: Config, engines: Engines) -> None:
     clock = MonotonicClock()
     offer = await asyncio.to_thread(find_offer, clock)
     if not offer.pairs:
-        log.warning("%s", offer.warning or "dubbing is not set up: no pair of languages is installed")
+        log.warning("%s", "; ".join(offer.notes))
     async with running(make_server(config, engines, clock, dub=offer)) as port:
         print(f"visavis serves http://{config.server.host}:{port} (Ctrl-C stops it)", flush=True)
         await stop.wait()

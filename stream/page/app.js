@@ -2,7 +2,7 @@
 
 import { BrowserMeter } from "./browser.js";
 import { Call, addVoice, fetchOptions } from "./call.js";
-import { clearDub, dubChoice, offerDub, offerTargets, showDub, showDubMode } from "./dub.js";
+import { dubChoice, offerDub, onDubChange, showDub } from "./dub.js";
 import { clearMeters, showFrames, showGlass, showLag, showOffset, showStages } from "./meters.js";
 import { openCamera, openSample } from "./source.js";
 
@@ -11,7 +11,7 @@ const RETRY_S = [1, 2, 4, 8, 15];
 const HINTS = {
   "pass-through": "Nothing is changed: picture and sound come back as they went.",
   "re-voice": "The lips follow the chosen voice, and that voice is what you hear.",
-  dub: "What you say is translated and spoken a moment later, and the lips follow the dub.",
+  dub: "You speak one language, they hear another; the lips follow the dub.",
 };
 
 const now = { stream: null, call: null, figures: null, meter: null, attempt: 0, timers: [], since: 0, turn: 0, limit: Infinity };
@@ -43,8 +43,10 @@ function choice() {
 }
 
 function showMode(mode) {
+  const dubs = choice().mode === "dub";
+  $("dub-set").hidden = !dubs;
+  $("voice-set").hidden = dubs;
   $("mode-hint").textContent = HINTS[mode] ?? "";
-  showDubMode(mode === "dub");
   $("tag").textContent = mode === "pass-through" ? "Pass-through" : "Synthetic";
   $("tag").classList.toggle("made", mode !== "pass-through");
   $("tag").hidden = !now.stream;
@@ -159,7 +161,7 @@ function stop() {
   for (const button of document.querySelectorAll(".primary")) button.classList.remove("on");
   say("");
   clearMeters();
-  clearDub();
+  showDub(null);
   setState("idle", "Ready");
 }
 
@@ -171,8 +173,8 @@ function showFigures(figures) {
   showFrames(figures.frames);
   showOffset("engine", figures.av_offset_ms?.p50 ?? NaN);
   showLag(figures.loop_lag_ms);
+  showDub(figures.dub, now.call?.location);
   if (figures.mode) showMode(figures.mode);
-  if (figures.mode === "dub") showDub(figures.dub, now.call?.location);
 }
 
 async function tick() {
@@ -250,7 +252,7 @@ async function loadOptions() {
       input.disabled = !options.modes.includes(input.value);
       if (input.disabled && input.checked) document.querySelector(`input[value="${options.modes[0]}"]`).checked = true;
     }
-    showMode(choice().mode);
+    $("mode-hint").textContent = HINTS[choice().mode];
   } catch (error) {
     say(error.message, [["Try again", () => { say(""); loadOptions(); }]]);
   }
@@ -268,9 +270,8 @@ $("sound").onclick = () => setSound($("result").muted);
 $("controls").onsubmit = (event) => event.preventDefault();
 $("modes").onchange = change;
 $("voice").onchange = change;
-$("dub-from").onchange = () => (offerTargets(), change());
-$("dub-to").onchange = $("dub-video").onchange = change;
-$("dub-interrupt").onclick = () => now.call?.change({ interrupt: true }).catch((error) => say(error.message));
+onDubChange(change);
+$("interrupt").onclick = () => now.call?.change({ interrupt: true }).catch((error) => say(error.message));
 $("camera-format").onchange = () => $("use-camera").classList.contains("on") && $("use-camera").click();
 $("voice-file").onchange = ({ target }) => target.files[0] && upload(target.files[0]);
 for (const name of ["dragover", "dragleave", "drop"]) {

@@ -1,7 +1,7 @@
 """Our own dub, coming back through the speaker's microphone, must not be translated again.
 
 Browsers cancel echo by themselves; this guards those that cannot. A dub is recognised by its loudness over time: in a
-stretch of 0.8 s it goes up and down as the microphone does, some delay later.
+stretch of 1.2 s it goes up and down as the microphone does, some delay later.
 """
 
 from collections import deque
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from stream.frames import NS_PER_MS, AudioChunk
 
 _FRAME_NS = 20 * NS_PER_MS
-_STRETCH = 40
+_STRETCH = 60
 _LAGS = range(1, 36)  # 20 to 700 ms: network, jitter buffer, loudspeaker and room
 _ALIKE = 0.8
+_STEADY = 8
 _HOLD = 15
 _QUIET_DB = -55.0
 _TEXTS = 6
@@ -43,6 +44,8 @@ class EchoGuard:
         self._microphone: deque[float] = deque(maxlen=_STRETCH)
         self._played: deque[float] = deque(maxlen=_STRETCH + _LAGS.stop)
         self._held = 0
+        self._lag: int | None = None
+        self._steady = 0
         self._texts: deque[str] = deque(maxlen=_TEXTS)
         self.silenced = 0
 
@@ -51,21 +54,28 @@ class EchoGuard:
         played = self._dub(chunk.pts_ns - self._delay_ns, 960)
         self._microphone.append(_level_db(chunk.samples))
         self._played.append(_level_db(played))
-        self._held = _HOLD if self._echoes() else max(0, self._held - 1)
+        lag = self._echoed_after()
+        # Two voices go up and down together for a moment, but not at one and the same lag for long.
+        near = lag is not None and self._lag is not None and abs(lag - self._lag) <= 1
+        self._steady = self._steady + 1 if near else 0
+        self._lag = lag
+        self._held = _HOLD if self._steady >= _STEADY else max(0, self._held - 1)
         if not self._held:
             return chunk
         self.silenced += 1
         return AudioChunk(chunk.pts_ns, chunk.sample_rate_hz, np.zeros_like(chunk.samples))
 
-    def _echoes(self) -> bool:
+    def _echoed_after(self) -> int | None:
+        """The lag, in frames, at which the microphone follows the dub; None where it does not."""
         if len(self._played) < self._played.maxlen or max(self._microphone) < _QUIET_DB:  # type: ignore[operator]
-            return False
+            return None
         microphone, played = np.array(self._microphone), np.array(self._played)
         if played.max() < _QUIET_DB:
-            return False
-        return (
-            max(_correlation(microphone, played[len(played) - _STRETCH - lag :][:_STRETCH]) for lag in _LAGS) > _ALIKE
-        )
+            return None
+        newest = len(played) - _STRETCH
+        alike = [_correlation(microphone, played[newest - lag :][:_STRETCH]) for lag in _LAGS]
+        best = int(np.argmax(alike))
+        return best if alike[best] > _ALIKE else None
 
     def spoke(self, text: str) -> None:
         """Remember what the dub says."""

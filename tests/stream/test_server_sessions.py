@@ -35,7 +35,7 @@ def test_a_session_begins_in_the_mode_asked_for() -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ({"mode": "sing"}, ["mode", '"sing"', "pass-through or re-voice"]),
+        ({"mode": "sing"}, ["mode", '"sing"', "pass-through or re-voice or dub"]),
         ({"mode": "re-voice", "voice": "nobody"}, ["voice", '"nobody"', "/api/options"]),
         ({"moed": "re-voice"}, ["moed", "did you mean mode"]),
     ],

@@ -1,35 +1,36 @@
-"""Captions as files."""
-
 import pytest
 
 from stream.speech.captions import Caption, sub_rip, web_vtt
 
 pytestmark = pytest.mark.unit
 
-S = 1_000_000_000
+_S = 1_000_000_000
 
 
-def test_web_vtt_has_its_head_a_note_and_escaped_cues() -> None:
-    text = web_vtt([Caption(S, 3 * S, "a < b & c", "en")])
-    assert text.startswith("WEBVTT\n")
-    assert "NOTE Made by a machine" in text
-    assert "00:00:01.000 --> 00:00:03.000\na &lt; b &amp; c\n" in text
+def test_webvtt_escapes_what_is_markup_and_says_that_a_machine_made_it() -> None:
+    text = web_vtt([Caption(_S, 2 * _S, "a < b & c --> d", "es")])
+    assert text.startswith("WEBVTT\n\nNOTE Made by a machine")
+    assert "00:00:01.000 --> 00:00:02.000\na &lt; b &amp; c --&gt; d\n" in text
 
 
-def test_sub_rip_counts_its_cues() -> None:
-    text = sub_rip([Caption(3600 * S, 3602 * S, "one", "en"), Caption(3603 * S, 3604 * S, "two", "en")])
-    assert text.startswith("1\n01:00:00,000 --> 01:00:02,000\none\n")
-    assert "\n2\n" in text
+def test_subrip_numbers_its_cues_and_has_a_comma_in_its_times() -> None:
+    text = sub_rip([Caption(3_600 * _S, 3_601 * _S, "dos", "es"), Caption(0, _S, "uno", "es")])
+    assert text == "1\n00:00:00,000 --> 00:00:01,000\nuno\n\n2\n01:00:00,000 --> 01:00:01,000\ndos\n"
 
 
-def test_cues_do_not_overlap_and_are_never_empty() -> None:
-    text = sub_rip([Caption(0, 5 * S, "one", "en"), Caption(S, 2 * S, "two", "en"), Caption(3 * S, 4 * S, " ", "en")])
-    assert "00:00:00,000 --> 00:00:01,000\none" in text
-    assert text.count("-->") == 2
+def test_cues_do_not_overlap() -> None:
+    text = sub_rip([Caption(0, 5 * _S, "uno", "es"), Caption(2 * _S, 3 * _S, "dos", "es")])
+    assert "00:00:00,000 --> 00:00:02,000" in text
 
 
-def test_a_long_text_is_split_into_pages_of_two_lines() -> None:
-    text = sub_rip([Caption(0, 10 * S, "word " * 60, "en")])
-    pages = [block.split("\n")[2:] for block in text.strip().split("\n\n")]
-    assert all(1 <= len(page) <= 2 and all(len(line) <= 42 for line in page) for page in pages)
-    assert len(pages) >= 4
+def test_a_long_text_is_split_in_time_into_cues_of_two_short_lines() -> None:
+    words = " ".join(["palabra"] * 40)
+    cues = sub_rip([Caption(0, 8 * _S, words, "es")]).strip().split("\n\n")
+    lines = [cue.split("\n")[2:] for cue in cues]
+    assert " ".join(line for cue in lines for line in cue) == words
+    assert all(len(cue) <= 2 and max(map(len, cue)) <= 42 for cue in lines)
+    assert cues[-1].split("\n")[1].endswith("00:00:08,000")
+
+
+def test_an_empty_text_is_no_cue() -> None:
+    assert sub_rip([Caption(0, _S, "  ", "es")]) == ""

@@ -1,5 +1,6 @@
 """Listening, interpreting and the real embedded chain from end to end."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from stream.speech.clauses import ClauseConfig, ClauseSplitter
 from stream.speech.interpreter import Dubbed, Interpreter
 from stream.speech.lag import LagConfig
 from stream.speech.listener import Listener, talks_at
+from stream.speech.moonshine import MOONSHINE
 from stream.speech.protocol import Clause
+from stream.speech.recognise import ProcessRecogniser
 from stream.speech.track import DubTrack
 from tests.stream.speech.words import MS, Humming, Scripted, Shouting, clause
 
@@ -144,8 +147,35 @@ def test_english_goes_in_and_spanish_comes_out(speech: np.ndarray) -> None:
     chain.close()
 
 
+@pytest.mark.parametrize("kind", ["silence", "noise", "music"])
+def test_what_is_no_speech_is_not_dubbed(kind: str) -> None:
+    recogniser = ProcessRecogniser(MOONSHINE, MonotonicClock())
+    listener = Listener(recogniser, ClauseSplitter(ClauseConfig(), "en"))
+    times = np.arange(30 * RATE_HZ) / RATE_HZ
+    beat = 0.5 + 0.5 * np.sign(np.sin(2 * np.pi * 2 * times))
+    sounds = {
+        "silence": np.zeros(len(times)),
+        "noise": 0.1 * np.random.default_rng(1).standard_normal(len(times)),
+        "music": beat * sum(0.1 * np.sin(2 * np.pi * hz * times) for hz in (220, 277, 330, 440)),
+    }
+    found = listen(listener, sounds[kind].astype(np.float32))
+    listener.close()
+    assert found == []
+
+
+def test_two_people_at_once_and_clipped_sound_break_nothing(speech: np.ndarray) -> None:
+    recogniser = ProcessRecogniser(MOONSHINE, MonotonicClock())
+    listener = Listener(recogniser, ClauseSplitter(ClauseConfig(), "en"))
+    both = speech + np.roll(speech, 3 * RATE_HZ)
+    found = listen(listener, np.clip(10 * both, -1, 1).astype(np.float32))
+    listener.close()
+    assert len(found) > 0
+    assert all(one.end_ns <= other.start_ns for one, other in itertools.pairwise(found))
+    assert listener.counts["recogniser_failed"] == 0
+
+
 def test_a_language_that_nobody_hears_is_refused_with_a_remedy() -> None:
-    with pytest.raises(ConfigError, match="Whisper"):
+    with pytest.raises(ConfigError, match="must be English"):
         open_chain("de", ["en"], MonotonicClock())
 
 

@@ -19,15 +19,15 @@ def test_a_sentence_closes_a_clause() -> None:
 
 
 def test_a_comma_closes_only_what_is_long_enough() -> None:
-    assert closed(heard(2000, words("Well, this is good, and"))) == ["Well, this is good,"]
+    assert closed(heard(1500, words("Well, this is good, and"))) == ["Well, this is good,"]
 
 
 def test_too_many_words_close_where_no_word_leans_on_the_next() -> None:
-    assert closed(heard(3000, words("we went home to the old house"))) == ["we went home"]
+    assert closed(heard(1500, words("we went home to the"))) == ["we went home"]
 
 
 def test_a_pause_between_words_closes() -> None:
-    assert closed(heard(2000, (word("yes", 0, 300), word("but", 700, 900)))) == ["yes"]
+    assert closed(heard(900, (word("yes", 0, 300), word("but", 700, 900)))) == ["yes"]
 
 
 def test_a_pause_after_the_last_word_closes() -> None:

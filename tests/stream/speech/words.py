@@ -58,7 +58,13 @@ class Humming:
     closed = False
 
     def speak(
-        self, clause_id: int, text: str, language: str, *, rate: float = 1.0, voice: str | None = None
+        self,
+        clause_id: int,
+        text: str,
+        language: str,  # noqa: ARG002 - the protocol's
+        *,
+        rate: float = 1.0,  # noqa: ARG002
+        voice: str | None = None,  # noqa: ARG002
     ) -> Iterator[SpokenChunk]:
         count = 3200 * len(text.split())
         tone = 0.3 * np.sin(np.arange(count) * 2 * np.pi * 220 / 16_000).astype(np.float32)
