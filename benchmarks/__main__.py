@@ -11,6 +11,7 @@ NAMES = {
     "pipeline": "re-voice through WebRTC at a fixed offered rate",
     "dub": "speed of file mode on a clip",
     "dubbing": "live dubbing: lag, drift, isochrony and cost of the chain",
+    "speech": "word error rate, commit lag, BLEU and chrF of the speech back ends",
     "av_offset": "signed A/V offset on clips whose truth is known",
     "soak": "connect and disconnect; memory, threads and tasks",
 }

@@ -224,7 +224,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clip", type=Path, default=_CLIP)
-    parser.add_argument("--mode", choices=["re-voice", "pass-through"], default="re-voice")
+    parser.add_argument("--mode", choices=["re-voice", "pass-through", "dub"], default="re-voice")
     parser.add_argument("--load", choices=["chromium", "synthetic"], default="chromium")
     parser.add_argument("--config", type=Path, help="the server's TOML")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")

@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from stream.errors import ConfigError
 from stream.render import RenderOptions
+from stream.speech.clauses import ClauseConfig
+from stream.speech.lag import LagConfig
 from stream.transport.config import PeerConfig
 
 C = TypeVar("C")
@@ -113,6 +115,23 @@ class FacesConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DubbingConfig:
+    """How live dubs are held to their lag, and what is translated by word.
+
+    Attributes:
+        target_lag_ms: From the beginning of a clause to that of its dub.
+        lag_max_ms: A clause that would be later is a caption only.
+        max_words: A clause closes at the latest with so many words: fewer come sooner and translate worse.
+        glossary: TOML file with terms, see `docs/dub.md`; "" for none.
+    """
+
+    target_lag_ms: Annotated[int, Within(500, 4500)] = LagConfig().target_ms
+    lag_max_ms: Annotated[int, Within(2000, 30_000)] = LagConfig().max_ms
+    max_words: Annotated[int, Within(2, 30)] = ClauseConfig().max_words
+    glossary: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything an operator can set, one table of the file per field."""
 
@@ -122,6 +141,7 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     faces: FacesConfig = field(default_factory=FacesConfig)
     render: RenderOptions = field(default_factory=RenderOptions)
+    dubbing: DubbingConfig = field(default_factory=DubbingConfig)
 
 
 def load_config(path: Path | None) -> Config:

@@ -28,6 +28,9 @@ from stream.http_page import PageApi
 from stream.http_sessions import SessionsApi
 from stream.session import Session
 from stream.speech.chain import Chain, open_chain
+from stream.speech.clauses import ClauseConfig
+from stream.speech.glossary import Glossary
+from stream.speech.lag import LagConfig
 from stream.speech.wish import DubWish
 from stream.transport.peer import Peer
 from stream.voice import VoiceTrack
@@ -67,10 +70,21 @@ class Server:
         self, wish: DubWish, media_now_ns: Callable[[], int], delay_ns: int, on_off: Callable[[str], None]
     ) -> Dubbing:
         def open_for(wish: DubWish) -> Chain:
-            return open_chain(wish.source, [wish.target], self.clock)
+            glossary = Glossary.read(Path(wanted.glossary)) if wanted.glossary else None
+            return open_chain(wish.source, [wish.target], self.clock, glossary=glossary)
 
-        window = self.engines.mel_window
-        return Dubbing(wish, open_for, window, self.clock, media_now_ns, delay_ns=delay_ns, on_off=on_off)
+        wanted = self.config.dubbing
+        return Dubbing(
+            wish,
+            open_for,
+            self.engines.mel_window,
+            self.clock,
+            media_now_ns,
+            delay_ns=delay_ns,
+            lag=LagConfig(target_ms=wanted.target_lag_ms, max_ms=wanted.lag_max_ms),
+            clauses=ClauseConfig(max_words=wanted.max_words),
+            on_off=on_off,
+        )
 
     def app(self) -> web.Application:
         """The HTTP application."""
@@ -217,6 +231,8 @@ async def _serve(config: Config, engines: Engines) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     clock = MonotonicClock()
+    if config.dubbing.glossary:
+        Glossary.read(Path(config.dubbing.glossary))  # what is wrong with it shows at start
     offer = await asyncio.to_thread(find_offer, clock)
     if not offer.pairs:
         log.warning("%s", "; ".join(offer.notes))

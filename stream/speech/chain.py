@@ -8,6 +8,7 @@ from stream.clock import Clock
 from stream.errors import BackEndError, ConfigError
 from stream.speech.apertium import APERTIUM
 from stream.speech.espeak import ESPEAK
+from stream.speech.glossary import Glossary, GlossaryTranslator
 from stream.speech.host import Failure
 from stream.speech.moonshine import MOONSHINE
 from stream.speech.protocol import Recogniser, Speaker, Translator
@@ -44,13 +45,21 @@ class Chain:
         return dict(self.failures)
 
 
-def open_chain(source: str, targets: Sequence[str], clock: Clock, *, untranslated: bool = True) -> Chain:
+def open_chain(
+    source: str,
+    targets: Sequence[str],
+    clock: Clock,
+    *,
+    untranslated: bool = True,
+    glossary: Glossary | None = None,
+) -> Chain:
     """Start the back ends that speak `source` in every one of `targets`.
 
     Args:
         source: BCP 47 tag of what is heard.
         targets: BCP 47 tags of what is wanted.
         clock: Measures the back ends' deadlines.
+        glossary: Terms that are not left to the translator.
         untranslated: Words pass as they are where a pair is not installed; otherwise that is refused.
 
     Raises:
@@ -79,6 +88,8 @@ def open_chain(source: str, targets: Sequence[str], clock: Clock, *, untranslate
         for each in (speaker, recogniser, translator):
             each.close()
         raise
+    if glossary is not None:
+        translators = {target: GlossaryTranslator(each, glossary) for target, each in translators.items()}
     if speaker.caps.quality == "draft":
         notes.append(f"voice: {speaker.caps.name}, robotic")
     return Chain(recogniser, translators, speaker, tuple(notes), failures)
