@@ -14,13 +14,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks import chromium, clips
-from benchmarks.harness import RESULTS, write_result
-from benchmarks.processor import scheduling, usage
+from benchmarks.harness import RESULTS, percentiles, write_result
+from benchmarks.processor import descendants, scheduling, usage, used_s
 from benchmarks.serve import command
 from benchmarks.transport import parse_size
 
@@ -123,10 +123,13 @@ def run(load: Load, folder: Path, config: Path | None = None) -> dict[str, Any]:
             events = Events(f"{server.url}{location}/events")
             events.start()
             time.sleep(_WARMUP_S)
+            back_ends = descendants(server.process.pid)
+            spent_s = sum(map(used_s, back_ends))
             start, before = time.perf_counter(), usage(server.process.pid)
             time.sleep(load.seconds)
             wall_s = time.perf_counter() - start
             used = usage(server.process.pid).since(before, wall_s)
+            spent_s = sum(map(used_s, back_ends)) - spent_s
             figures = list(events.seen)
             rss_mb = server.rss_mb()
         complaints = [line for line in server.log.read_text(errors="replace").splitlines() if "ERROR" in line]
@@ -140,6 +143,7 @@ def run(load: Load, folder: Path, config: Path | None = None) -> dict[str, Any]:
         "mode": load.mode,
         "seconds": round(wall_s, 1),
         **account(measured),
+        **({"dub": dub_account(measured, spent_s / wall_s)} if load.mode == "dub" else {}),
         "scheduling": scheduling(),
         "cpu_percent_of_one_core": used,
         "server_rss_mb": round(rss_mb, 1),
@@ -171,6 +175,22 @@ def account(events: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
         "delay_ms": last["delay_ms"],
         "switched_off": last.get("switched_off", []),
         "peer": last.get("peer", {}),
+    }
+
+
+def dub_account(events: list[tuple[float, dict[str, Any]]], back_end_cores: float) -> dict[str, Any]:
+    """How far each clause that was dubbed in the measured time was behind: from its beginning until it was heard."""
+    clauses = {each["id"]: (each, event["delay_ms"]) for _, event in events for each in event["dub"]["captions"]}
+    spoken = [(each, delay) for each, delay in clauses.values() if each["spoken"]]
+    spans = [each["heard_ms"] + delay - each["start_ms"] for each, delay in spoken]
+    last = events[-1][1]["dub"]
+    return {
+        "clauses": len(clauses),
+        "spoken": len(spoken),
+        "evs_ms": {"mean": sum(spans) / len(spans), **asdict(percentiles(spans))} if spans else None,
+        "back_ends_cores": round(back_end_cores, 3),
+        "counts": last["counts"],
+        "state": last["state"],
     }
 
 
@@ -214,6 +234,13 @@ def report(body: dict[str, Any]) -> str:
         f"  {name:12} {s['count']:6d} {s['p50_ms']:8.2f} {s['p95_ms']:8.2f} {s['p99_ms']:8.2f}"
         for name, s in body["stages"].items()
     ]
+    if dub := body.get("dub"):
+        evs = dub["evs_ms"] or {"mean": float("nan"), "p95": float("nan")}
+        lines += [
+            f"  dub                   {dub['spoken']} of {dub['clauses']} clauses spoken, {dub['state']}",
+            f"  ear-voice span        mean {evs['mean']:.0f} p95 {evs['p95']:.0f} ms   (target 2200, 3500)",
+            f"  speech back ends      {dub['back_ends_cores']:.2f} of a core   (target 0.3)",
+        ]
     return "\n".join(lines)
 
 
