@@ -82,6 +82,8 @@ def open_chain(
             _check_pairs(translator, source, targets)
         notes, translators = _translators(translator, source, targets)
         _check_spoken(speaker, targets)
+        if translator not in translators.values():
+            translator.close()
         # Started now, so that the first clause does not wait for it.
         assert recogniser.caps.languages
     except (ConfigError, BackEndError):

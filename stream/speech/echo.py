@@ -20,6 +20,7 @@ _ALIKE = 0.8
 _STEADY = 8
 _HOLD = 15
 _QUIET_DB = -55.0
+_MOVES_DB = 3.0
 _TEXTS = 6
 _SAME_TEXT = 0.8
 _SHORTEST = 8
@@ -72,8 +73,8 @@ class EchoGuard:
         microphone, played = np.array(self._microphone), np.array(self._played)
         if played.max() < _QUIET_DB:
             return None
-        newest = len(played) - _STRETCH
-        alike = [_correlation(microphone, played[newest - lag :][:_STRETCH]) for lag in _LAGS]
+        stretches = np.lib.stride_tricks.sliding_window_view(played, _STRETCH)
+        alike = _correlations(microphone, stretches[len(stretches) - 1 - np.array(_LAGS)])
         best = int(np.argmax(alike))
         return best if alike[best] > _ALIKE else None
 
@@ -93,11 +94,13 @@ def _level_db(samples: NDArray[np.float32]) -> float:
     return float(max(-80.0, 10 * np.log10(float(np.mean(np.square(samples))) + 1e-12)))
 
 
-def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Pearson's r; 0 where one of the two does not move."""
-    if one.std() < 3.0 or other.std() < 3.0:
-        return 0.0
-    return float(np.mean((one - one.mean()) * (other - other.mean())) / (one.std() * other.std()))
+def _correlations(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pearson's r of one course [n] with each of others [k, n]; 0 where one of the two does not move."""
+    centred, rest = one - one.mean(), others - others.mean(axis=1, keepdims=True)
+    deviation, deviations = one.std(), others.std(axis=1)
+    moves = (deviation >= _MOVES_DB) & (deviations >= _MOVES_DB)
+    r = rest @ centred / len(one) / np.maximum(deviation * deviations, 1e-9)
+    return np.where(moves, r, 0.0)
 
 
 def _plain(text: str) -> str:
