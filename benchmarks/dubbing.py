@@ -33,8 +33,8 @@ RATE_HZ = 16_000
 _CHUNK = RATE_HZ // 50
 # Those of a live session with the default generator: what its lips hear ahead, what is read ahead, what the exit adds.
 _WINDOW = MelWindow(54, 13)
-_READ_AHEAD_NS = 60 * NS_PER_MS
-_DELAY_NS = 80 * NS_PER_MS
+_READ_AHEAD_NS = 20 * NS_PER_MS
+_DELAY_NS = 140 * NS_PER_MS
 
 Samples = NDArray[np.float32]
 

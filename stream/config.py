@@ -74,6 +74,7 @@ class SessionConfig:
         pass_through_delay_ms: Delay of both tracks when nothing is changed.
         re_voice_delay_ms: Delay of both tracks while the lips are re-made; long
             enough for network jitter and the slowest frame.
+        dub_delay_ms: The same while a live dub is made: longer, as a recogniser works beside the lips.
         late_tolerance_ms: A picture ready this long after its deadline counts as late.
         catch_up_ms_per_s: How fast a longer delay shrinks to a shorter one after a
             switch; slow enough that no picture is dropped and no sound is cut.
@@ -82,6 +83,7 @@ class SessionConfig:
 
     pass_through_delay_ms: Annotated[float, Within(0, 2000)] = 0.0
     re_voice_delay_ms: Annotated[float, Within(0, 2000)] = 80.0
+    dub_delay_ms: Annotated[float, Within(40, 2000)] = 140.0
     late_tolerance_ms: Annotated[float, Within(0, 1000)] = 5.0
     catch_up_ms_per_s: Annotated[float, Within(1, 500)] = 40.0
     voice_pause_ms: Annotated[float, Within(400, 60_000)] = 1000.0

@@ -36,7 +36,9 @@ from stream.speech.wish import DubWish
 Samples = NDArray[np.float32]
 
 # A picture that arrives is drawn at once; so much beyond what its lips hear may already have been read.
-_READ_AHEAD_NS = 60 * NS_PER_MS
+_READ_AHEAD_NS = 20 * NS_PER_MS
+# Sound is listened to in pieces of 80 ms, as a recogniser is fed: each costs a turn of the loop and of a lane.
+_BATCH = 4
 _RAMP_NS = 150 * NS_PER_MS
 # The original stays low between two clauses that are no further apart.
 _TOGETHER_NS = 700 * NS_PER_MS
@@ -164,8 +166,8 @@ class Dubbing:
             await self._clauses.close()
 
     async def _batch(self) -> list[AudioChunk]:
-        """All sound that waits, at least one chunk."""
-        chunks = [await self._heard.get()]
+        """The next sound, and all that waits beyond it."""
+        chunks = [await self._heard.get() for _ in range(_BATCH)]
         while len(self._heard):
             chunks.append(await self._heard.get())
         return chunks

@@ -164,9 +164,12 @@ class Session:
         return round(self._config.voice_pause_ms * NS_PER_MS)
 
     def _delay_ns(self, mode: Mode) -> int:
-        passes = mode is Mode.PASS_THROUGH
-        delay_ms = self._config.pass_through_delay_ms if passes else self._config.re_voice_delay_ms
-        return round(delay_ms * NS_PER_MS)
+        delays_ms = {
+            Mode.PASS_THROUGH: self._config.pass_through_delay_ms,
+            Mode.RE_VOICE: self._config.re_voice_delay_ms,
+            Mode.DUB: self._config.dub_delay_ms,
+        }
+        return round(delays_ms[mode] * NS_PER_MS)
 
     def _media_now_ns(self) -> int:
         """The session's time; zero until the first media has come."""
@@ -358,7 +361,7 @@ class Session:
     def strained(self) -> bool:
         """Whether the pictures of the last seconds took so much of the delay that it may not last."""
         figures = self.playout.latency.figures()
-        delay_ms = self._delay_ns(Mode.RE_VOICE) / NS_PER_MS
+        delay_ms = self._delay_ns(self.mode) / NS_PER_MS
         enough = self.mode is not Mode.PASS_THROUGH and figures.count >= _STRAIN_AFTER
         return enough and figures.p95_ms > _STRAIN_SHARE * delay_ms
 

@@ -17,6 +17,10 @@ from stream.speech.protocol import Clause, Phone, Speaker, TranslatedClause, Tra
 from stream.speech.stretch import stretch
 from stream.speech.track import EAR_RATE_HZ, DubTrack, spoken_part
 
+# What a voice is asked for at most; as many clauses are remembered for it.
+_FASTEST = 1.3
+_REMEMBERED = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -85,6 +89,7 @@ class Interpreter:
         self._target = target
         self._voice = voice
         self._lag = lag or LagConfig()
+        self._rate = 1.0
         self.counts: Counter[str] = Counter()
 
     def prepare(self, clause: Clause) -> Prepared:
@@ -99,16 +104,26 @@ class Interpreter:
         text = translated.text.strip()
         if not any(letter.isalnum() for letter in text):
             return Prepared(clause, translated, np.zeros(0, np.float32), ())
-        chunks = list(self._speaker.speak(clause.clause_id, text, self._target, voice=self._voice))
+        rate = self._rate
+        chunks = list(self._speaker.speak(clause.clause_id, text, self._target, rate=rate, voice=self._voice))
         if not chunks:
             return Prepared(clause, translated, np.zeros(0, np.float32), ())
         rate_hz = chunks[0].sample_rate_hz
         whole = np.concatenate([chunk.samples for chunk in chunks])
         part = spoken_part(whole, rate_hz)
+        self._learn_rate((part.stop - part.start) * NS_PER_S // rate_hz * rate, clause.end_ns - clause.start_ns)
         phones = tuple(phone for chunk in chunks for phone in chunk.phones)
         first_ns = part.start * NS_PER_S // rate_hz
         moved = tuple(Phone(each.ipa, each.start_ns - first_ns, each.end_ns - first_ns) for each in phones)
         return Prepared(clause, translated, resample(whole[part], rate_hz, EAR_RATE_HZ), moved)
+
+    def _learn_rate(self, duration_ns: float, source_ns: int) -> None:
+        """Follow how much longer than the source the voice is at its own speed: it is asked to speak faster by that.
+
+        A voice that speaks fast by itself sounds better than one that is sped up afterwards.
+        """
+        ratio = min(_FASTEST, max(1.0, duration_ns / max(source_ns, 1)))
+        self._rate += (ratio - self._rate) / _REMEMBERED
 
     def place(self, prepared: Prepared, free_ns: int, delay_ns: int) -> Dubbed:
         """Lay a prepared clause on the track.

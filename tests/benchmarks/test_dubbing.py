@@ -18,10 +18,10 @@ POLICY = Policy("es", LagConfig(target_ms=2000), ClauseConfig())
 
 
 def dubbed(index: int, lag_ms: int, length_ms: int = 900) -> Dubbed:
-    """Three words in 900 ms, heard `lag_ms` after they began, with an exit of 80 ms."""
+    """Three words in 900 ms, heard `lag_ms` after they began, with an exit of 140 ms."""
     said = clause(index, "a b c", index * 1000)
     translated = TranslatedClause(index, "x y z", "es", said.start_ns, said.end_ns, "draft")
-    start_ns = said.start_ns + (lag_ms - 80) * MS
+    start_ns = said.start_ns + (lag_ms - 140) * MS
     placement = Placement(start_ns, 1.0, lag_ms * MS)
     return Dubbed(Prepared(said, translated, np.zeros(0, np.float32), ()), placement, start_ns + length_ms * MS)
 
