@@ -37,8 +37,8 @@ Samples = NDArray[np.float32]
 
 # A picture that arrives is drawn at once; so much beyond what its lips hear may already have been read.
 _READ_AHEAD_NS = 20 * NS_PER_MS
-# Sound is listened to in pieces of 80 ms, as a recogniser is fed: each costs a turn of the loop and of a lane.
-_BATCH = 4
+# Sound is listened to in pieces of 40 ms: each costs a turn of the loop and of a lane.
+_BATCH = 2
 _RAMP_NS = 150 * NS_PER_MS
 # The original stays low between two clauses that are no further apart.
 _TOGETHER_NS = 700 * NS_PER_MS

@@ -97,6 +97,7 @@ export class Call extends EventTarget {
     this.#pc?.close();
     this.#release();
   }
+
   async stats() {
     return this.#pc && !this.#over ? [...(await this.#pc.getStats()).values()] : [];
   }
