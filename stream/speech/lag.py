@@ -1,4 +1,4 @@
-"""How far the dub is behind, and what keeps it there: speed first, then pauses, then captions without sound."""
+"""How far the dub is behind, and what keeps it there: speed first, then captions without sound."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,6 @@ class LagConfig:
         end_ms: A clause's dub is to end so long after the clause itself.
         slowest: Least speed against the voice's own.
         fastest: Greatest speed.
-        pause_ms: Silence between two clauses that were apart in the source, where there is time.
     """
 
     target_ms: int = 1800
@@ -23,7 +22,6 @@ class LagConfig:
     end_ms: int = 1400
     slowest: float = 0.85
     fastest: float = 1.3
-    pause_ms: int = 120
 
 
 @dataclass(frozen=True, slots=True)
