@@ -21,6 +21,9 @@ from stream.errors import ConfigError, MediaError
 
 EXIT_DONE, EXIT_OURS, EXIT_YOURS, EXIT_INTERRUPTED = 0, 1, 2, 130
 
+_NESTED = ("engines", "models")
+"""Commands that have commands below them."""
+
 
 class _Parser(argparse.ArgumentParser):
     """An argument parser that complains in one line."""
@@ -39,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     arguments, unknown = parser.parse_known_args(given)
     if unknown:
-        command = " ".join([arguments.command, *([arguments.action] if arguments.command == "engines" else [])])
+        command = " ".join([arguments.command, *([arguments.action] if arguments.command in _NESTED else [])])
         return _complain(_about_unknown(parser, command, unknown))
     _log_as_wanted(arguments)
     if arguments.command == "dub" and (wrong := _about_dub(arguments)):
@@ -72,6 +75,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return _serve(arguments)
     if arguments.command == "engines":
         return _engines(arguments)
+    if arguments.command == "models":
+        return _models(arguments)
     from stream import dub_commands
 
     return dub_commands.run(arguments, _cache_folder(), _imported_folder())
@@ -82,6 +87,13 @@ def _engines(arguments: argparse.Namespace) -> int:
 
     run = import_commands.run if arguments.action == "import" else engine_commands.run
     return run(arguments, _imported_folder())
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from stream import model_commands
+    from stream.speech.store import models_folder
+
+    return model_commands.run(arguments, models_folder(os.environ))
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -155,6 +167,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_dub(commands)
     _add_demo(commands)
     _add_engines(commands)
+    _add_models(commands)
     return parser
 
 
@@ -266,6 +279,20 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--accept-licence", action="store_true", help="you have read the weights' terms and keep them")
     parser.add_argument("--licence", metavar="TEXT", help="the terms, if the weights are not the published ones")
+
+
+def _add_models(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _command(commands, "models", "show, fetch or verify models that hear, translate or speak")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+    _command(actions, "list", "list the models that can be fetched", nested=True)
+    get = _command(actions, "get", "fetch a model; goes on where it was cut", nested=True)
+    verify = _command(actions, "verify", "hold a model's files against their hashes", nested=True)
+    for each in (get, verify):
+        each.add_argument("name", metavar="NAME", help="the model; see visavis models list")
+    get.add_argument(
+        "--from", dest="offline", type=Path, metavar="FOLDER", help="take the files or the wheels from here, offline"
+    )
+    get.add_argument("--accept-non-commercial", action="store_true", help="take a model that has no commercial use")
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:

@@ -17,14 +17,16 @@ class ProgressLine:
         stream: Where to write.
         clock: Tells the speed.
         name: What is being worked on.
-        rate: Pictures in one second of media.
+        rate: Pictures in one second of media; bytes in a megabyte where bytes are counted.
+        unit: What the speed is measured in.
     """
 
-    def __init__(self, stream: TextIO, clock: Clock, name: str, rate: float) -> None:
+    def __init__(self, stream: TextIO, clock: Clock, name: str, rate: float, unit: str = "times real time") -> None:
         self._stream = stream
         self._clock = clock
         self._name = name
         self._rate = rate
+        self._unit = unit
         self._bar = stream.isatty()
         self._start_ns = clock.now_ns()
         self._drawn_ns = 0
@@ -50,7 +52,7 @@ class ProgressLine:
 
     def _speed(self, done: int) -> str:
         elapsed_s = max(1e-3, (self._clock.now_ns() - self._start_ns) / NS_PER_S)
-        return f"{done / self._rate / elapsed_s:.1f} times real time"
+        return f"{done / self._rate / elapsed_s:.1f} {self._unit}"
 
     def end(self) -> None:
         """Leave the line."""
