@@ -65,31 +65,30 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --no-deps $(MEDIAPIPE)
 	@mkdir -p .stamps && touch $@ $(RUN)
 
+# What `$$missing` names is installed where that can be done; $(1) goes before what is said otherwise, $(2) behind it.
+define install_missing
+if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing $$missing ..."; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || \
+		echo "$(1)$$missing could not be installed; $(2)"; \
+	else echo "$(1)$$missing is missing and this is not root on Debian (apt-get install $$missing); $(2)"; fi
+endef
+
 # The browser tests talk to Debian's chromium; mediapipe loads EGL and GLES even on the CPU;
 # training speaks and pronounces with flite and espeak-ng, two programs of their own.
 browser:
 	@missing=""; for p in chromium espeak-ng flite; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	for l in libEGL.so.1:libegl1 libGLESv2.so.2:libgles2 libGL.so.1:libgl1; do /sbin/ldconfig -p | grep -q "$${l%%:*}" || missing="$$missing $${l##*:}"; done; \
 	compgen -G '/usr/lib/*/dri/swrast_dri.so' >/dev/null || missing="$$missing libgl1-mesa-dri"; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "Installing $$missing ..."; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || \
-		echo "SKIPPED: $$missing could not be installed; the tests that need it are skipped and say so"; \
-	else echo "SKIPPED: $$missing is missing and this is not root on Debian (apt-get install $$missing); the tests that need it are skipped and say so"; fi
+	$(call install_missing,SKIPPED: ,the tests that need it are skipped and say so)
 
-# Live dubbing translates with Apertium and speaks with eSpeak NG, two programs of their own. Without them the page
-# says that dubbing is not set up; everything else works.
+# Live dubbing translates with Apertium and speaks with eSpeak NG, two programs of their own.
 speech:
 	@missing=""; for p in apertium espeak-ng; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	for m in eng-spa eng-cat; do test -f /usr/share/apertium/modes/$$m.mode || missing="$$missing apertium-$$m"; done; \
 	/sbin/ldconfig -p | grep -q libsonic.so.0 || missing="$$missing libsonic0"; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "Installing $$missing ..."; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || \
-		echo "$$missing could not be installed: dubbing will not work"; \
-	else echo "For dubbing, install: apt-get install$$missing"; fi
+	$(call install_missing,,without it the page says that dubbing is not set up and its tests are skipped)
 
 clean: ## Remove what make made
 	rm -rf $(VENV) .stamps out build dist .mypy_cache .ruff_cache .pytest_cache

@@ -25,7 +25,7 @@ from stream.soundtrack import RAMP_NS, Ducking, Soundtrack, joined_spans
 from stream.speech.captions import Caption, sub_rip, web_vtt
 from stream.speech.chain import Chain
 from stream.speech.offline import HEARING_RATE_HZ, Heard, WholeDub, recognise, speak
-from stream.speech.track import EAR_RATE_HZ
+from stream.voice import EAR_RATE_HZ
 
 Samples = NDArray[np.float32]
 

@@ -19,19 +19,20 @@ from kernels.mel import MelWindow
 from stream.clock import Clock
 from stream.errors import SessionClosed
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
-from stream.pipeline import Lane, StageRunner
+from stream.pipeline import Call, Lane, StageRunner
 from stream.queues import BoundedQueue, Leaky
 from stream.speech.captions import Caption
 from stream.speech.chain import Chain
 from stream.speech.clauses import ClauseConfig, ClauseSplitter
 from stream.speech.downsample import Downsampler
 from stream.speech.echo import EchoGuard
-from stream.speech.interpreter import Dubbed, Interpreter, Prepared
+from stream.speech.interpreter import Interpreter, Prepared
 from stream.speech.lag import LagConfig
 from stream.speech.listener import Heard, Listener, Turn, talks_at
 from stream.speech.protocol import Clause
-from stream.speech.track import EAR_RATE_HZ, DubTrack
+from stream.speech.track import DubTrack
 from stream.speech.wish import DubWish
+from stream.voice import EAR_RATE_HZ, add_at
 
 Samples = NDArray[np.float32]
 
@@ -99,18 +100,17 @@ class Dubbing:
     ) -> None:
         self.wish = wish
         self._open_chain = open_chain
-        self._clock = clock
         self._media_now_ns = media_now_ns
         self._lag = lag or LagConfig()
         self._clause_config = clauses or ClauseConfig()
         self.hold_ns = self._lag.target_ms * NS_PER_MS - delay_ns if wish.video == "together" else 0
         self.delay_ns = delay_ns + self.hold_ns
         self.track = DubTrack(window)
-        self._echo = EchoGuard(self._played, self.delay_ns)
+        self._echo = EchoGuard(self.track.audio, self.delay_ns)
         self._listen_lane, self._speak_lane = Lane("dub-listen"), Lane("dub-speak")
         self._listening = StageRunner(_Stage("listen", self._listen), self._listen_lane, clock, on_off=on_off)
         self._speaking = StageRunner(_Stage("speak", self._prepare), self._speak_lane, clock, on_off=on_off)
-        self._opening = StageRunner(_Stage("opening the chain", self._open), self._speak_lane, clock, on_off=on_off)
+        self._opening = StageRunner(Call("opening the chain", self._open), self._speak_lane, clock, on_off=on_off)
         self._heard: BoundedQueue[AudioChunk] = BoundedQueue(_HEARD_CHUNKS, Leaky.DOWNSTREAM)
         self._clauses: BoundedQueue[Clause] = BoundedQueue(_CLAUSES, Leaky.DOWNSTREAM)
         self._downsampler = Downsampler()
@@ -207,10 +207,6 @@ class Dubbing:
         self._lines.append(
             Line(prepared.clause, prepared.translated.text, prepared.translated.quality, heard_ns, dubbed.end_ns)
         )
-        self.on_dubbed(dubbed)
-
-    def on_dubbed(self, dubbed: Dubbed) -> None:
-        """What became of a clause; a benchmark listens here."""
 
     @property
     def free_ns(self) -> int:
@@ -219,7 +215,7 @@ class Dubbing:
 
     # -- on the lanes -------------------------------------------------------------------------------
 
-    def _open(self, _: None) -> bool:
+    def _open(self) -> bool:
         chain = self._chain = self._open_chain(self.wish)
         self._listener = Listener(chain.recogniser, ClauseSplitter(self._clause_config, self.wish.source))
         self._interpreter = Interpreter(
@@ -243,9 +239,6 @@ class Dubbing:
     def _prepare(self, clause: Clause) -> Prepared:
         assert self._interpreter is not None
         return self._interpreter.prepare(clause)
-
-    def _played(self, pts_ns: int, count: int) -> Samples:
-        return self.track.audio(pts_ns, count)
 
     # -- sound and lips out -------------------------------------------------------------------------
 
@@ -277,9 +270,7 @@ class Dubbing:
             offset = chunk.pts_ns * EAR_RATE_HZ // NS_PER_S - first
             if offset + len(chunk.samples) <= 0:
                 break
-            begin, end = max(offset, 0), min(offset + len(chunk.samples), count)
-            if begin < end:
-                heard[begin:end] = chunk.samples[begin - offset : end - offset]
+            add_at(heard, chunk.samples, offset)
         return heard
 
     def mel(self, pts_ns: int) -> NDArray[np.float32] | None:

@@ -129,6 +129,8 @@ class Session:
 
     def _passage(self, mode: Mode, start_ns: int, dub: DubWish | None) -> Passage:
         before = self.dubbing
+        if mode is Mode.RE_VOICE and self.voice is None:
+            raise ValueError("re-voice needs a voice")
         if mode is Mode.DUB:
             if self._open_dubbing is None:
                 raise ValueError("a dub needs speech back ends")
@@ -144,10 +146,8 @@ class Session:
             self._end_dubbing(before)
         if self.dubbing is not None:
             return Passage(start_ns, mode, self.dubbing, self.dubbing.hold_ns, self.dubbing)
-        if mode is Mode.PASS_THROUGH:
+        if mode is Mode.PASS_THROUGH or self.voice is None:
             return Passage(start_ns, mode, None)
-        if self.voice is None:
-            raise ValueError("re-voice needs a voice")
         return Passage(start_ns, mode, LoopedVoice(self.voice, start_ns, self._pause_ns))
 
     def _start_dubbing(self, dubbing: Dubbing) -> None:

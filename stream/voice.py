@@ -15,6 +15,18 @@ Samples = NDArray[np.float32]
 EAR_RATE_HZ = 48_000
 
 
+def add_at(heard: Samples, samples: Samples, offset: int) -> None:
+    """Add to `heard`, in place, the part of `samples` that lies in it when their first one is at `offset`."""
+    begin, end = max(offset, 0), min(offset + len(samples), len(heard))
+    if begin < end:
+        heard[begin:end] += samples[begin - offset : end - offset]
+
+
+def sample_at(pts_ns: int) -> int:
+    """The sample at 48 kHz that is nearest to a time; halves go to the later one."""
+    return (2 * pts_ns * EAR_RATE_HZ + NS_PER_S) // (2 * NS_PER_S)
+
+
 class VoiceTrack:
     """A whole voice on its own timeline; zero is its first sample, outside it is silent.
 
@@ -59,11 +71,8 @@ class VoiceTrack:
         """
         if sample_rate_hz != EAR_RATE_HZ:
             raise ValueError(f"a voice is heard at {EAR_RATE_HZ} Hz, not at {sample_rate_hz}")
-        first = (2 * pts_ns * EAR_RATE_HZ + NS_PER_S) // (2 * NS_PER_S)
         heard = np.zeros(count, np.float32)
-        begin, end = max(first, 0), min(first + count, len(self._samples))
-        if begin < end:
-            heard[begin - first : end - first] = self._samples[begin:end]
+        add_at(heard, self._samples, -sample_at(pts_ns))
         return heard
 
     def mel(self, pts_ns: int) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ class ClauseSplitter:
     @property
     def pending(self) -> str:
         """The committed words that belong to no clause yet."""
-        return " ".join(word.text for word in self._words)
+        return joined(self._words)
 
     def add(self, heard: Recognition) -> list[Clause]:
         """Take what was recognised; give the clauses that it closes."""

@@ -15,7 +15,8 @@ from stream.media import resample
 from stream.speech.lag import LagConfig, Placement, place
 from stream.speech.protocol import Clause, Phone, Speaker, TranslatedClause, Translator
 from stream.speech.stretch import stretch
-from stream.speech.track import EAR_RATE_HZ, DubTrack, spoken_part
+from stream.speech.track import DubTrack, spoken_part
+from stream.voice import EAR_RATE_HZ
 
 # What a voice is asked for at most; as many clauses are remembered for it.
 _FASTEST = 1.3

@@ -4,7 +4,6 @@ Its model decodes a whole sound, in a time that grows with the sound. So what wa
 place near its end, and the rest is decoded again whenever half a second has been added.
 """
 
-import hashlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from stream.speech.agreement import Agreement, Guess, spread
+from stream.speech.store import sha256_of
 from stream.speech.wire import Message
 from stream.speech.worker import Answer, Channel, serve
 
@@ -56,7 +56,6 @@ class Stream:
         self._samples: Samples = np.zeros(0, np.float32)
         self._start_s = start_s
         self._decoded_s = start_s
-        self._empty = True
         self._agreement = Agreement()
 
     @property
@@ -71,9 +70,8 @@ class Stream:
 
     def push(self, pts_s: float, samples: Samples) -> list[Guess]:
         """Take sound; give the words that are committed now."""
-        if self._empty:
+        if not len(self._samples):
             self._begin(pts_s)
-            self._empty = False
         self._samples = np.concatenate([self._samples, samples])
         if self.heard_s - self._decoded_s < STEP_S or len(self._samples) < _SHORTEST_S * RATE_HZ:
             return []
@@ -87,8 +85,7 @@ class Stream:
         if len(self._samples) >= _SHORTEST_S * RATE_HZ / 2:
             words = self._agreement.add(self._guess(), self.heard_s)
             words += self._agreement.finish()
-        heard_s = self.heard_s
-        self._begin(heard_s)
+        self._begin(self.heard_s)
         return words
 
     def _guess(self) -> list[Guess]:
@@ -173,7 +170,7 @@ def _verify(folder: Path) -> None:
         path = folder / name
         if not path.is_file():
             raise ImportError(f"moonshine-voice is there without {name}; version 0.1.0 carries it")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = sha256_of(path)
         if found != expected:
             raise ValueError(f"{name} is damaged: its sha256 is {found[:16]}, expected {expected[:16]}")
 

@@ -17,8 +17,9 @@ from stream.media import resample
 from stream.speech.clauses import ClauseConfig, ClauseSplitter
 from stream.speech.protocol import Clause, Recogniser, Recognition, Speaker, Translator
 from stream.speech.stretch import stretch
-from stream.speech.track import EAR_RATE_HZ, DubTrack, trimmed
+from stream.speech.track import DubTrack, trimmed
 from stream.speech.vad import VadConfig, VoiceActivity
+from stream.voice import EAR_RATE_HZ
 
 Samples = NDArray[np.float32]
 

@@ -6,9 +6,9 @@ placed in the session only later: its times count from the first sample of its c
 alone may be called from any thread and returns at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,19 @@ class Caps:
     languages: tuple[str, ...]
     voices: tuple[str, ...] = ()
     phone_times: bool = False
+
+
+def read_caps(said: Mapping[str, Any]) -> Caps:
+    """What a worker said of itself when it was ready; only a speaker names voices and phone times."""
+    return Caps(
+        name=said["name"],
+        licence=said["licence"],
+        commercial=said["commercial"],
+        quality=said["quality"],
+        languages=tuple(said["languages"]),
+        voices=tuple(said.get("voices", ())),
+        phone_times=said.get("phone_times", False),
+    )
 
 
 @dataclass(frozen=True, slots=True)

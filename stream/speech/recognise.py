@@ -13,7 +13,7 @@ from stream.clock import Clock
 from stream.errors import BackEndError
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
 from stream.speech.host import Failure, Health, Host, Program
-from stream.speech.protocol import Caps, Recognition, Word
+from stream.speech.protocol import Caps, Recognition, Word, read_caps
 from stream.speech.wire import Message
 
 RATE_HZ = 16_000
@@ -44,8 +44,7 @@ class ProcessRecogniser:
             ConfigError: It is not installed.
             BackEndError: It failed.
         """
-        said = self._host.start().fields
-        return Caps(said["name"], said["licence"], said["commercial"], said["quality"], tuple(said["languages"]))
+        return read_caps(self._host.start().fields)
 
     def push(self, chunk: AudioChunk) -> Sequence[Recognition]:
         """See `Recogniser.push`.

@@ -11,7 +11,7 @@ import numpy as np
 from stream.clock import Clock
 from stream.frames import NS_PER_S
 from stream.speech.host import Failure, Health, Host, Program
-from stream.speech.protocol import Caps, Phone, SpokenChunk
+from stream.speech.protocol import Caps, Phone, SpokenChunk, read_caps
 from stream.speech.wire import Message
 
 
@@ -35,16 +35,7 @@ class ProcessSpeaker:
             ConfigError: It is not installed.
             BackEndError: It failed.
         """
-        said = self._host.start().fields
-        return Caps(
-            name=said["name"],
-            licence=said["licence"],
-            commercial=said["commercial"],
-            quality=said["quality"],
-            languages=tuple(said["languages"]),
-            voices=tuple(said["voices"]),
-            phone_times=said["phone_times"],
-        )
+        return read_caps(self._host.start().fields)
 
     def speak(
         self, clause_id: int, text: str, language: str, *, rate: float = 1.0, voice: str | None = None

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from kernels.mel import COLUMN_NS, N_FFT, SAMPLE_RATE_HZ, SILENCE, MelWindow, column_at, mel_spectrogram
 from stream.frames import NS_PER_MS, NS_PER_S
 from stream.media import resample
+from stream.voice import EAR_RATE_HZ, add_at, sample_at
 
 Samples = NDArray[np.float32]
 
-EAR_RATE_HZ = 48_000
 _FADE = EAR_RATE_HZ // 100
 # Whatever still reads the past, a picture that waits or a mel window, reads no further back.
 _KEPT_NS = 12 * NS_PER_S
@@ -126,13 +126,9 @@ class DubTrack:
         """
         if sample_rate_hz != EAR_RATE_HZ:
             raise ValueError(f"a dub is heard at {EAR_RATE_HZ} Hz, not at {sample_rate_hz}")
-        first = _sample(pts_ns)
         heard = np.zeros(count, np.float32)
         for line in self._near(pts_ns, pts_ns + count * NS_PER_S // EAR_RATE_HZ):
-            offset = _sample(line.start_ns) - first
-            begin, end = max(offset, 0), min(offset + len(line.samples), count)
-            if begin < end:
-                heard[begin:end] += line.samples[begin - offset : end - offset]
+            add_at(heard, line.samples, sample_at(line.start_ns) - sample_at(pts_ns))
         return heard
 
     def window(self, pts_ns: int) -> NDArray[np.float32]:
@@ -156,10 +152,6 @@ class DubTrack:
     def _near(self, start_ns: int, end_ns: int) -> list[_Line]:
         with self._lock:
             return [line for line in self._lines if line.start_ns < end_ns and line.end_ns > start_ns]
-
-
-def _sample(pts_ns: int) -> int:
-    return (2 * pts_ns * EAR_RATE_HZ + NS_PER_S) // (2 * NS_PER_S)
 
 
 def _faded(samples: Samples) -> Samples:

@@ -10,7 +10,7 @@ from typing import Literal
 from stream.clock import Clock
 from stream.errors import BackEndError
 from stream.speech.host import Failure, Health, Host, Program
-from stream.speech.protocol import Caps, Clause, TranslatedClause
+from stream.speech.protocol import Caps, Clause, TranslatedClause, read_caps
 
 
 class ProcessTranslator:
@@ -33,8 +33,7 @@ class ProcessTranslator:
             ConfigError: It is not installed.
             BackEndError: It failed.
         """
-        said = self._host.start().fields
-        return Caps(said["name"], said["licence"], said["commercial"], said["quality"], tuple(said["languages"]))
+        return read_caps(self._host.start().fields)
 
     @property
     def pairs(self) -> frozenset[tuple[str, str]]:
@@ -43,17 +42,15 @@ class ProcessTranslator:
 
     def translate(self, clause: Clause, language: str) -> TranslatedClause:
         """See `Translator.translate`."""
-        answer = self._host.exchange(
-            "translate", clause.clause_id, text=clause.text, source=clause.language, target=language
-        )
-        for message in answer:
-            text = str(message.fields["text"])
-            quality = self.caps.quality
-            # Read to its end: an answer that is left would be cancelled.
-            for _ in answer:
-                pass
-            return TranslatedClause(clause.clause_id, text, language, clause.start_ns, clause.end_ns, quality)
-        raise BackEndError(f"clause {clause.clause_id} was cancelled")
+        answer = [
+            *self._host.exchange(
+                "translate", clause.clause_id, text=clause.text, source=clause.language, target=language
+            )
+        ]
+        if not answer:
+            raise BackEndError(f"clause {clause.clause_id} was cancelled")
+        text, quality = str(answer[0].fields["text"]), self.caps.quality
+        return TranslatedClause(clause.clause_id, text, language, clause.start_ns, clause.end_ns, quality)
 
     def cancel(self, clause_id: int) -> None:
         """See `Translator.cancel`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.speech import errors
 from stream.clock import MonotonicClock
 from stream.errors import BackEndError, ConfigError
 from stream.frames import AudioChunk
@@ -57,15 +58,6 @@ def listen(recogniser: ProcessRecogniser, samples: np.ndarray, from_ns: int = 0)
 def said(events: list[Recognition]) -> list[str]:
     text = " ".join(word.text for event in events for word in event.committed)
     return "".join(letter for letter in text.lower() if letter.isalpha() or letter == " ").split()
-
-
-def errors(reference: list[str], found: list[str]) -> int:
-    row = list(range(len(found) + 1))
-    for index, word in enumerate(reference, 1):
-        before, row = row, [index]
-        for place, other in enumerate(found):
-            row.append(min(before[place] + (word != other), before[place + 1] + 1, row[place] + 1))
-    return row[-1]
 
 
 def worker() -> int:
