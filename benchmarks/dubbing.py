@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.harness import RESULTS, percentiles, write_result
 from kernels.mel import MelWindow
 from stream.clock import MonotonicClock
+from stream.dubbing import READ_AHEAD_NS
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
 from stream.media import decode_sound
 from stream.speech.chain import Chain, open_chain
@@ -31,9 +32,8 @@ from stream.speech.track import DubTrack
 
 RATE_HZ = 16_000
 _CHUNK = RATE_HZ // 50
-# Those of a live session with the default generator: what its lips hear ahead, what is read ahead, what the exit adds.
+# Those of a live session with the default generator: what its lips hear, what the exit adds.
 _WINDOW = MelWindow(54, 13)
-_READ_AHEAD_NS = 20 * NS_PER_MS
 _DELAY_NS = 140 * NS_PER_MS
 
 Samples = NDArray[np.float32]
@@ -92,7 +92,7 @@ def simulate(sound: Callable[[int], Samples | None], chain: Chain, policy: "Poli
             spent_ns = time.perf_counter_ns() - begun
             run.prepare_ms.append(spent_ns / 1e6)
             spoken_ns = max(listened_ns, spoken_ns) + (spent_ns if charged else 0)
-            free_ns = spoken_ns + track.look_ahead_ns + _READ_AHEAD_NS
+            free_ns = spoken_ns + READ_AHEAD_NS
             run.dubbed.append(_without_sound(interpreter.place(prepared, free_ns, _DELAY_NS)))
             run.ready_ns.append(spoken_ns)
         if heard.turns and heard.turns[-1].end_ns:

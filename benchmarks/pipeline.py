@@ -188,10 +188,23 @@ def dub_account(events: list[tuple[float, dict[str, Any]]], back_end_cores: floa
         "clauses": len(clauses),
         "spoken": len(spoken),
         "evs_ms": {"mean": sum(spans) / len(spans), **asdict(percentiles(spans))} if spans else None,
+        "steps_ms": _steps(spoken) if spoken else None,
         "back_ends_cores": round(back_end_cores, 3),
         "counts": last["counts"],
         "state": last["state"],
     }
+
+
+def _steps(spoken: list[tuple[dict[str, Any], float]]) -> dict[str, Any]:
+    """What the ear-voice span is made of, clause by clause: its parts add up to it."""
+    parts = {
+        "clause": [each["end_ms"] - each["start_ms"] for each, _ in spoken],
+        "words_known": [each["closed_ms"] - each["end_ms"] for each, _ in spoken],
+        "translated_and_spoken": [each["ready_ms"] - each["closed_ms"] for each, _ in spoken],
+        "wait_for_its_place": [each["heard_ms"] - each["ready_ms"] for each, _ in spoken],
+        "exit": [delay for _, delay in spoken],
+    }
+    return {name: {"mean": sum(values) / len(values), **asdict(percentiles(values))} for name, values in parts.items()}
 
 
 def _windows(events: list[tuple[float, dict[str, Any]]], name: str, window_s: float) -> dict[str, Any]:
@@ -235,11 +248,12 @@ def report(body: dict[str, Any]) -> str:
         for name, s in body["stages"].items()
     ]
     if dub := body.get("dub"):
-        evs = dub["evs_ms"] or {"mean": float("nan"), "p95": float("nan")}
+        evs, steps = dub["evs_ms"] or {"mean": float("nan"), "p95": float("nan")}, dub["steps_ms"] or {}
         lines += [
             f"  dub                   {dub['spoken']} of {dub['clauses']} clauses spoken, {dub['state']}",
             f"  ear-voice span        mean {evs['mean']:.0f} p95 {evs['p95']:.0f} ms   (target 2200, 3500)",
             f"  speech back ends      {dub['back_ends_cores']:.2f} of a core   (target 0.3)",
+            *(f"    {name:22} {each['mean']:6.0f} p95 {each['p95']:6.0f} ms" for name, each in steps.items()),
         ]
     return "\n".join(lines)
 

@@ -36,8 +36,8 @@ from stream.voice import EAR_RATE_HZ, add_at
 
 Samples = NDArray[np.float32]
 
-# A picture that arrives is drawn at once; so much beyond what its lips hear may already have been read.
-_READ_AHEAD_NS = 20 * NS_PER_MS
+READ_AHEAD_NS = 40 * NS_PER_MS
+"""A dub begins so long after the newest picture whose lips may have been drawn."""
 # Sound is listened to in pieces of 40 ms: each costs a turn of the loop and of a lane.
 _BATCH = 2
 _RAMP_NS = 150 * NS_PER_MS
@@ -60,12 +60,17 @@ class Line:
     """A clause as the page shows it.
 
     Attributes:
+        closed_ns: Session time at which its words were known.
+        ready_ns: Session time at which it could be spoken.
         heard_ns: When its dub begins, in session time; None where it is a caption only.
+        end_ns: When its dub ends; of its words where it is not spoken.
     """
 
     clause: Clause
     target: str
     quality: str
+    closed_ns: int
+    ready_ns: int
     heard_ns: int | None
     end_ns: int
 
@@ -112,7 +117,7 @@ class Dubbing:
         self._speaking = StageRunner(_Stage("speak", self._prepare), self._speak_lane, clock, on_off=on_off)
         self._opening = StageRunner(Call("opening the chain", self._open), self._speak_lane, clock, on_off=on_off)
         self._heard: BoundedQueue[AudioChunk] = BoundedQueue(_HEARD_CHUNKS, Leaky.DOWNSTREAM)
-        self._clauses: BoundedQueue[Clause] = BoundedQueue(_CLAUSES, Leaky.DOWNSTREAM)
+        self._clauses: BoundedQueue[tuple[Clause, int]] = BoundedQueue(_CLAUSES, Leaky.DOWNSTREAM)
         self._downsampler = Downsampler()
         self._originals: deque[AudioChunk] = deque()
         self._turns: tuple[Turn, ...] = ()
@@ -180,38 +185,44 @@ class Dubbing:
                 continue
             self._pending += 1
             self._newest = clause.clause_id
-            await self._clauses.put(clause)
+            await self._clauses.put((clause, self._media_now_ns()))
 
     async def _run_speaking(self) -> None:
         try:
             while not self._closed:
-                clause = await self._clauses.get()
+                clause, closed_ns = await self._clauses.get()
                 self._current = clause.clause_id
                 prepared = await self._speaking.apply(clause)
                 self._current = None
                 self._pending = len(self._clauses)
                 if prepared is None:
-                    self._lines.append(Line(clause, "", "failed", None, clause.end_ns))
+                    ready_ns = self._media_now_ns()
+                    self._lines.append(Line(clause, "", "failed", closed_ns, ready_ns, None, clause.end_ns))
                 elif clause.clause_id >= self._wanted:
-                    self._place(prepared)
+                    self._place(prepared, closed_ns)
         except SessionClosed:
             return
 
-    def _place(self, prepared: Prepared) -> None:
+    def _place(self, prepared: Prepared, closed_ns: int) -> None:
         assert self._interpreter is not None
+        ready_ns = self._media_now_ns()
         dubbed = self._interpreter.place(prepared, self.free_ns, self.delay_ns)
         self._echo.spoke(prepared.translated.text)
         heard_ns = None
         if dubbed.placement is not None:
             heard_ns, self._lag_ns = dubbed.placement.start_ns, dubbed.placement.lag_ns
+        clause, translated = prepared.clause, prepared.translated
         self._lines.append(
-            Line(prepared.clause, prepared.translated.text, prepared.translated.quality, heard_ns, dubbed.end_ns)
+            Line(clause, translated.text, translated.quality, closed_ns, ready_ns, heard_ns, dubbed.end_ns)
         )
 
     @property
     def free_ns(self) -> int:
-        """First session time that neither a picture's lips nor the ear can have read."""
-        return self._media_now_ns() - self.hold_ns + self.track.look_ahead_ns + _READ_AHEAD_NS
+        """First session time that no picture can have shown yet.
+
+        Pictures just before it may have looked ahead into silence: their lips did not open for what comes.
+        """
+        return self._media_now_ns() - self.hold_ns + READ_AHEAD_NS
 
     # -- on the lanes -------------------------------------------------------------------------------
 
@@ -400,6 +411,9 @@ def _public(line: Line) -> dict[str, Any]:
         "source": line.clause.text,
         "target": line.target,
         "start_ms": round(line.clause.start_ns / NS_PER_MS),
+        "end_ms": round(line.clause.end_ns / NS_PER_MS),
+        "closed_ms": round(line.closed_ns / NS_PER_MS),
+        "ready_ms": round(line.ready_ns / NS_PER_MS),
         "heard_ms": None if line.heard_ns is None else round(line.heard_ns / NS_PER_MS),
         "spoken": line.heard_ns is not None,
         "quality": line.quality,

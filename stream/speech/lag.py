@@ -17,9 +17,9 @@ class LagConfig:
         fastest: Greatest speed.
     """
 
-    target_ms: int = 1800
+    target_ms: int = 1500
     max_ms: int = 5000
-    end_ms: int = 1400
+    end_ms: int = 1000
     slowest: float = 0.85
     fastest: float = 1.3
 

@@ -11,7 +11,7 @@ import pytest
 from aiortc.rtcdtlstransport import RtpRouter
 
 from benchmarks import clips
-from benchmarks.pipeline import account, report
+from benchmarks.pipeline import account, dub_account, report
 from benchmarks.processor import descendants, usage
 from benchmarks.serve import command, drop_audio
 from benchmarks.transport import Case, Seen, add, cases, offset_table, summarise, summarise_offsets
@@ -158,3 +158,26 @@ def test_audio_packets_are_lost_at_the_rate_asked_for_and_video_never(monkeypatc
     video = [router.route_rtp(_Packet(96)) for _ in range(4000)]
     assert audio.count(None) / 4000 == pytest.approx(0.05, abs=0.012)  # 3.5 deviations of a binomial
     assert None not in video
+
+
+def test_the_parts_of_the_ear_voice_span_add_up_to_it() -> None:
+    caption = {
+        "id": 1,
+        "spoken": True,
+        "start_ms": 1000,
+        "end_ms": 1800,
+        "closed_ms": 2400,
+        "ready_ms": 2440,
+        "heard_ms": 2600,
+    }
+    events = [(1.0, {"delay_ms": 140.0, "dub": {"captions": [caption], "counts": {}, "state": "listening"}})]
+    figures = dub_account(events, 0.2)
+    steps = {name: each["mean"] for name, each in figures["steps_ms"].items()}
+    assert steps == {
+        "clause": 800,
+        "words_known": 600,
+        "translated_and_spoken": 40,
+        "wait_for_its_place": 160,
+        "exit": 140,
+    }
+    assert sum(steps.values()) == figures["evs_ms"]["mean"] == 1740
