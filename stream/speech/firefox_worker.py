@@ -159,7 +159,7 @@ class Firefox:
         direct = (source, target) in self._engines
         for pair in [(source, target)] if direct else [(source, PIVOT), (PIVOT, target)]:
             text = self._engines[pair].translate_long(text)
-        answer.send("translated", text=text)
+        answer.send("translated", text=text.strip())
 
 
 def main(folder: Path) -> None:

@@ -80,15 +80,39 @@ def test_a_word_that_it_does_not_know_is_left_out_and_nothing_breaks(opened: Ope
     assert translator.translate(clause(""), "es").text == ""
 
 
-def test_compressed_files_and_two_vocabularies_do_as_well(opened: Open, tmp_path: Path) -> None:
+def zstandard(content: bytes) -> bytes:
+    """A Zstandard frame (RFC 8878) of one block that is not compressed."""
+    assert len(content) < 1 << 17
+    whole, last_raw_block = b"\x28\xb5\x2f\xfd\xa0" + len(content).to_bytes(4, "little"), len(content) << 3 | 1
+    return whole + last_raw_block.to_bytes(3, "little") + content
+
+
+@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".zst", zstandard)])
+def test_compressed_files_and_two_vocabularies_do_as_well(
+    opened: Open, tmp_path: Path, ending: str, compress: Callable[[bytes], bytes]
+) -> None:
     folder = write_pair(tmp_path, "en", "es", SPANISH)
     vocabulary = folder / "vocab.enes.spm"
     (folder / "trgvocab.enes.spm").write_bytes(vocabulary.read_bytes())
     vocabulary.rename(folder / "srcvocab.enes.spm")
     for path in list(folder.iterdir()):
-        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.with_name(f"{path.name}{ending}").write_bytes(compress(path.read_bytes()))
         path.unlink()
     assert opened(tmp_path).translate(clause("two house"), "es").text == "dos casa"
+
+
+@pytest.mark.parametrize("text", ["  ", "...", "\n\0\u2581", "😀"])
+def test_what_is_no_word_breaks_nothing(opened: Open, failures: list[Failure], tmp_path: Path, text: str) -> None:
+    write_pair(tmp_path, "en", "es", SPANISH)
+    translator = opened(tmp_path)
+    assert translator.translate(clause(text), "es").text == ""
+    assert failures == []
+
+
+def test_a_clause_that_is_longer_than_the_network_sees_is_translated_in_parts(opened: Open, tmp_path: Path) -> None:
+    write_pair(tmp_path, "en", "es", SPANISH)
+    translated = opened(tmp_path).translate(clause("house " * 300), "es").text
+    assert translated.replace(" ", "").count("casa") >= 100
 
 
 def test_a_pair_without_a_shortlist_does_as_well(opened: Open, tmp_path: Path) -> None:
