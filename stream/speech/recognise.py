@@ -83,13 +83,14 @@ class ProcessRecogniser:
 
     def _ask(self, kind: str, body: bytes, **fields: int) -> Sequence[Recognition]:
         try:
-            return [_recognition(message) for message in self._host.exchange(kind, 0, body, **fields)]
+            return [recognition(message) for message in self._host.exchange(kind, 0, body, **fields)]
         except BackEndError:
             self._held, self._count = [], 0
             raise
 
 
-def _recognition(message: Message) -> Recognition:
+def recognition(message: Message) -> Recognition:
+    """What a `heard` message says."""
     said = message.fields
     return Recognition(
         said["heard_ns"],

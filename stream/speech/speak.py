@@ -43,7 +43,7 @@ class ProcessSpeaker:
         """See `Speaker.speak`."""
         answer = self._host.exchange("speak", clause_id, text=text, language=language, rate=rate, voice=voice)
         for message in answer:
-            yield _chunk(clause_id, message)
+            yield spoken_chunk(clause_id, message)
 
     def cancel(self, clause_id: int) -> None:
         """See `Speaker.cancel`."""
@@ -58,7 +58,8 @@ class ProcessSpeaker:
         self._host.close()
 
 
-def _chunk(clause_id: int, message: Message) -> SpokenChunk:
+def spoken_chunk(clause_id: int, message: Message) -> SpokenChunk:
+    """What a `sound` message holds."""
     rate_hz = message.fields["rate_hz"]
     phones = tuple(
         Phone(ipa, start * NS_PER_S // rate_hz, end * NS_PER_S // rate_hz)

@@ -8,6 +8,13 @@ from stream.speech.host import Program
 _SCRIPT = str(Path(__file__).with_name("scripted_worker.py"))
 
 
-def scripted(how: str = "", *, answer_ms: int = 10_000) -> Program:
-    """The scripted back end. Where nothing should hang, its deadline is longer than any test's patience."""
-    return Program("scripted", (sys.executable, _SCRIPT, how), "Install libscripted.", answer_ms=answer_ms)
+def scripted(how: str = "", *, answer_ms: int = 10_000, speaking: Path | None = None) -> Program:
+    """The scripted back end. Where nothing should hang, its deadline is longer than any test's patience.
+
+    Args:
+        how: What is wrong with it, or the text that it hears.
+        answer_ms: Its deadline.
+        speaking: A named pipe that it opens when it speaks a clause that begins with LONG.
+    """
+    command = (sys.executable, _SCRIPT, how) if speaking is None else (sys.executable, _SCRIPT, how, str(speaking))
+    return Program("scripted", command, "Install libscripted.", answer_ms=answer_ms)

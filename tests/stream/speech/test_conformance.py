@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from stream.frames import NS_PER_MS
-from stream.speech.protocol import Clause, Phone, Recognition, SpokenChunk, Word
-from tests.stream.speech.conformance import check_chunks, check_phones, check_recognitions
+from stream.speech.protocol import Clause, Phone, Recognition, SpokenChunk, TranslatedClause, Word
+from stream.speech.s2s import ClauseSpoken, S2SEvent
+from tests.stream.speech.conformance import check_chunks, check_phones, check_recognitions, check_s2s
 
 pytestmark = pytest.mark.unit
 
@@ -80,6 +81,54 @@ def test_sound_with_a_gap_is_refused() -> None:
 def test_sound_of_another_clause_is_refused() -> None:
     with pytest.raises(AssertionError):
         check_chunks([_chunk(0, 50)], 2)
+
+
+def _translated(clause_id: int, start_ms: int, end_ms: int) -> TranslatedClause:
+    return TranslatedClause(clause_id, "cara", "es", start_ms * NS_PER_MS, end_ms * NS_PER_MS, "good")
+
+
+def _sound(clause_id: int, start_ms: int = 0) -> SpokenChunk:
+    return SpokenChunk(clause_id, start_ms * NS_PER_MS, 16_000, np.full(800, 0.5, np.float32))
+
+
+FIRST, SECOND = _translated(1, 100, 400), _translated(2, 400, 500)
+HEARD = _heard(600, (FACE, TO))
+
+
+def test_a_clause_may_be_announced_before_the_one_in_front_of_it_was_spoken() -> None:
+    check_s2s(
+        [HEARD, FIRST, SECOND, _sound(1), _sound(1, 50), ClauseSpoken(1), _heard(700), _sound(2), ClauseSpoken(2)]
+    )
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [_heard(300, (), (FACE,)), FIRST],
+        [HEARD, _sound(1), FIRST],
+        [HEARD, FIRST, _sound(1, 50)],
+        [HEARD, FIRST, _sound(1), ClauseSpoken(1), _sound(1, 50)],
+        [HEARD, FIRST, ClauseSpoken(1)],
+        [HEARD, FIRST, SECOND, _sound(2), _sound(1)],
+        [HEARD, FIRST, FIRST],
+        [HEARD, _translated(1, 400, 500), _translated(2, 100, 400)],
+        [_heard(600, (TO,)), _heard(700, (FACE,))],
+    ],
+    ids=[
+        "not yet heard",
+        "spoken unannounced",
+        "begins late",
+        "goes on after its end",
+        "ends without sound",
+        "an earlier clause",
+        "announced twice",
+        "back in time",
+        "words out of order",
+    ],
+)
+def test_speech_that_takes_back_or_jumps_is_refused(events: list[S2SEvent]) -> None:
+    with pytest.raises(AssertionError):
+        check_s2s(events)
 
 
 def test_a_clause_lasts_from_its_first_word_to_its_last() -> None:
