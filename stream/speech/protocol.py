@@ -30,6 +30,8 @@ class Caps:
         languages: BCP 47 tags that it hears or speaks.
         voices: Names that `voice` takes beside the languages' own.
         phone_times: Whether spoken sound comes with its phones.
+        into: Language of the words that a recogniser gives, where it translates while it listens; None where they are
+            in the language that is spoken, one of `languages`.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Caps:
     languages: tuple[str, ...]
     voices: tuple[str, ...] = ()
     phone_times: bool = False
+    into: str | None = None
 
 
 def read_caps(said: Mapping[str, Any]) -> Caps:
@@ -51,6 +54,7 @@ def read_caps(said: Mapping[str, Any]) -> Caps:
         languages=tuple(said["languages"]),
         voices=tuple(said.get("voices", ())),
         phone_times=said.get("phone_times", False),
+        into=said.get("into"),
     )
 
 
