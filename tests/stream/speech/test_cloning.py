@@ -81,7 +81,13 @@ def test_a_voice_s_name_is_no_way_around_consent() -> None:
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed: apt-get install espeak-ng")
 def test_espeak_refuses_a_recording_by_itself() -> None:
     host = Host(ESPEAK, MonotonicClock())
-    fields: dict[str, Any] = {"text": "Hola.", "language": "es", "rate": 1.0, "voice": None, "reference": "somebody.wav"}
+    fields: dict[str, Any] = {
+        "text": "Hola.",
+        "language": "es",
+        "rate": 1.0,
+        "voice": None,
+        "reference": "somebody.wav",
+    }
     with pytest.raises(BackEndError, match="consent of the person"):
         list(host.exchange("speak", 1, **fields))
     with pytest.raises(BackEndError, match="does not clone"):
