@@ -7,11 +7,11 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
+from stream.speech.speak_request import read_request
 from stream.speech.wire import Message
 from stream.speech.worker import Answer, Channel, Refused, serve
 
 LIBRARY = "libespeak-ng.so.1"
-RATES = (0.5, 2.0)
 
 _SYNCHRONOUS = 2
 _CHUNK_MS = 50  # it makes no shorter ones
@@ -148,19 +148,12 @@ class Espeak:
 
     def speak(self, message: Message, answer: Answer) -> None:
         """Speak one clause."""
-        text, language = str(message.fields["text"]), message.fields["language"]
-        voice, rate = message.fields["voice"], message.fields["rate"]
-        if language not in self.languages:
-            raise Refused(f"it does not speak {language!r}; it speaks {', '.join(sorted(self.languages))}")
-        if voice is not None and voice not in self.voices:
-            raise Refused(f"it has no voice {voice!r}; it has {', '.join(sorted(self.voices))}")
-        if not RATES[0] <= rate <= RATES[1]:
-            raise Refused(f"rate is {rate}, it must be between {RATES[0]} and {RATES[1]}")
-        name = language if voice is None else f"{language}+{voice}"
+        asked = read_request(message, languages=self.languages, voices=self.voices)
+        name = asked.language if asked.voice is None else f"{asked.language}+{asked.voice}"
         if self._library.espeak_SetVoiceByName(name.encode()):
             raise Refused(f"its voice {name!r} cannot be loaded")
-        self._library.espeak_SetParameter(_RATE_PARAMETER, round(rate * _NORMAL_WORDS_PER_MINUTE), 0)
-        self._synthesise(text, Clause(answer, self.rate_hz))
+        self._library.espeak_SetParameter(_RATE_PARAMETER, round(asked.rate * _NORMAL_WORDS_PER_MINUTE), 0)
+        self._synthesise(asked.text, Clause(answer, self.rate_hz))
 
     def _synthesise(self, text: str, clause: Clause) -> None:
         data = text.replace("\0", " ").encode()

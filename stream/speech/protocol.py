@@ -8,6 +8,7 @@ alone may be called from any thread and returns at once.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -32,6 +33,7 @@ class Caps:
         phone_times: Whether spoken sound comes with its phones.
         into: Language of the words that a recogniser gives, where it translates while it listens; None where they are
             in the language that is spoken, one of `languages`.
+        clones: Whether `voice` may be a `ClonedVoice`.
     """
 
     name: str
@@ -42,10 +44,11 @@ class Caps:
     voices: tuple[str, ...] = ()
     phone_times: bool = False
     into: str | None = None
+    clones: bool = False
 
 
 def read_caps(said: Mapping[str, Any]) -> Caps:
-    """What a worker said of itself when it was ready; only a speaker names voices and phone times."""
+    """What a worker said of itself when it was ready; only a speaker names voices, phone times and cloning."""
     return Caps(
         name=said["name"],
         licence=said["licence"],
@@ -55,7 +58,25 @@ def read_caps(said: Mapping[str, Any]) -> Caps:
         voices=tuple(said.get("voices", ())),
         phone_times=said.get("phone_times", False),
         into=said.get("into"),
+        clones=said.get("clones", False),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ClonedVoice:
+    """A person's own voice, after a recording of it.
+
+    Attributes:
+        reference: The recording, some seconds of that person alone.
+        consent: That person agreed to be spoken for. Without it every layer refuses.
+    """
+
+    reference: Path
+    consent: bool = False
+
+
+Voice = str | ClonedVoice
+"""One of `Caps.voices`, or a voice of which a recording is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +260,7 @@ class Speaker(Protocol):
         ...
 
     def speak(
-        self, clause_id: int, text: str, language: str, *, rate: float = 1.0, voice: str | None = None
+        self, clause_id: int, text: str, language: str, *, rate: float = 1.0, voice: Voice | None = None
     ) -> Iterator[SpokenChunk]:
         """Speak a text; the chunks follow each other without gaps.
 
@@ -248,11 +269,11 @@ class Speaker(Protocol):
             text: One clause.
             language: One of `caps.languages`.
             rate: Speed against the voice's own, 0.5 to 2.
-            voice: One of `caps.voices`; the language's own when None.
+            voice: One of `caps.voices`, or a cloned one where `caps.clones`; the language's own when None.
 
         Raises:
-            BackEndError: It failed, or language or voice is not one of its own; it can be used again. Chunks that
-                were given before stay valid.
+            BackEndError: It failed, or language or voice is not one of its own, or consent to a cloned one was not
+                stated; it can be used again. Chunks that were given before stay valid.
         """
         ...
 

@@ -1,17 +1,21 @@
 """A speaker in a process of its own, whatever the program behind it.
 
-The worker answers `speak` (text, language, rate, voice) with `sound` messages: `start` and `phones` in samples,
-`rate_hz`, and the samples themselves as signed 16-bit integers. What it says of itself when ready is its `Caps`.
+The worker answers `speak` (text, language, rate, voice; for a cloned voice also reference and consent) with `sound`
+messages: `start` and `phones` in samples, `rate_hz`, and the samples themselves as signed 16-bit integers. What it says
+of itself when ready is its `Caps`.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from stream.clock import Clock
+from stream.errors import BackEndError
 from stream.frames import NS_PER_S
 from stream.speech.host import Failure, Health, Host, Program
-from stream.speech.protocol import Caps, Phone, SpokenChunk, read_caps
+from stream.speech.protocol import Caps, ClonedVoice, Phone, SpokenChunk, Voice, read_caps
+from stream.speech.speak_request import NO_CLONES, consent_needed
 from stream.speech.wire import Message
 
 
@@ -38,12 +42,21 @@ class ProcessSpeaker:
         return read_caps(self._host.start().fields)
 
     def speak(
-        self, clause_id: int, text: str, language: str, *, rate: float = 1.0, voice: str | None = None
+        self, clause_id: int, text: str, language: str, *, rate: float = 1.0, voice: Voice | None = None
     ) -> Iterator[SpokenChunk]:
         """See `Speaker.speak`."""
-        answer = self._host.exchange("speak", clause_id, text=text, language=language, rate=rate, voice=voice)
+        whose = self._cloned(voice) if isinstance(voice, ClonedVoice) else {"voice": voice}
+        answer = self._host.exchange("speak", clause_id, text=text, language=language, rate=rate, **whose)
         for message in answer:
             yield spoken_chunk(clause_id, message)
+
+    def _cloned(self, voice: ClonedVoice) -> dict[str, Any]:
+        """The fields of a request that ask for a cloned voice; a recording without consent is not even sent."""
+        if not voice.consent:
+            raise BackEndError(consent_needed(str(voice.reference)))
+        if not self.caps.clones:
+            raise BackEndError(f"{self.caps.name}: {NO_CLONES}")
+        return {"voice": None, "reference": str(voice.reference.absolute()), "consent": True}
 
     def cancel(self, clause_id: int) -> None:
         """See `Speaker.cancel`."""

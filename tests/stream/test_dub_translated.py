@@ -27,7 +27,7 @@ from stream.soundtrack import Ducking
 from stream.speech import chain
 from stream.speech.chain import Chain
 from stream.speech.offline import FitConfig, WholeDub, find_turns, fitting_speed, levelled, recognise, speak
-from stream.speech.protocol import Caps, Clause, Recognition, SpokenChunk, TranslatedClause, Word
+from stream.speech.protocol import Caps, Clause, Recognition, SpokenChunk, TranslatedClause, Voice, Word
 from tests.stream.clip_maker import SAMPLE, make_clip, make_sound
 from tests.stream.fake_faces import FakeFinder
 from tests.stream.fake_generator import FakeGenerator
@@ -104,7 +104,7 @@ class ScriptedSpeaker:
         language: str,  # noqa: ARG002
         *,
         rate: float = 1.0,  # noqa: ARG002
-        voice: str | None = None,  # noqa: ARG002
+        voice: Voice | None = None,  # noqa: ARG002
     ) -> Iterator[SpokenChunk]:
         time_s = np.arange(round(self._seconds * 24_000)) / 24_000
         hum = (0.2 * np.sin(2 * np.pi * 150 * time_s)).astype(np.float32)

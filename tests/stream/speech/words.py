@@ -6,7 +6,7 @@ import numpy as np
 
 from stream.errors import BackEndError
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
-from stream.speech.protocol import Caps, Clause, Phone, Recognition, SpokenChunk, TranslatedClause, Word
+from stream.speech.protocol import Caps, Clause, Phone, Recognition, SpokenChunk, TranslatedClause, Voice, Word
 
 MS = NS_PER_MS
 
@@ -64,7 +64,7 @@ class Humming:
         language: str,  # noqa: ARG002 - the protocol's
         *,
         rate: float = 1.0,  # noqa: ARG002
-        voice: str | None = None,  # noqa: ARG002
+        voice: Voice | None = None,  # noqa: ARG002
     ) -> Iterator[SpokenChunk]:
         count = 3200 * len(text.split())
         tone = 0.3 * np.sin(np.arange(count) * 2 * np.pi * 220 / 16_000).astype(np.float32)
