@@ -44,7 +44,7 @@ def whisper(
     return Program(
         name=model_folder.name,
         command=("env", *limits, sys.executable, "-m", "stream.speech.whisper_worker", *arguments),
-        remedy="Install it: pip install 'visavis[speech]', and a model: visavis models get whisper-base",
+        remedy="Install it: pip install 'visavis[languages]', and a model: visavis models get whisper-base",
         start_ms=30_000,
         answer_ms=10_000,
     )

@@ -37,7 +37,7 @@ def failures() -> list[Failure]:
 @pytest.fixture
 def opened(failures: list[Failure]) -> Iterator[Open]:
     if importlib.util.find_spec("fxtranslate") is None:
-        pytest.skip("fxtranslate is not installed: pip install fxtranslate==0.5.0")
+        pytest.skip("fxtranslate is not installed: pip install 'visavis[languages]'")
     translators: list[ProcessTranslator] = []
 
     def translator(folder: Path) -> ProcessTranslator:
@@ -189,7 +189,7 @@ def test_a_missing_package_says_how_to_install_it(failures: list[Failure], tmp_p
     )
     program: Program = replace(firefox(tmp_path), command=(sys.executable, "-c", without, str(tmp_path)))
     translator = ProcessTranslator(program, MonotonicClock(), failures.append)
-    assert "pip install fxtranslate==0.5.0" in refusal(translator, failures)
+    assert "pip install 'visavis[languages]'" in refusal(translator, failures)
     translator.close()
 
 

@@ -41,7 +41,7 @@ def _apertium(_folder: Path) -> Candidate:
 
 def _firefox(folder: Path) -> Candidate:
     if importlib.util.find_spec("fxtranslate") is None:
-        pytest.skip("fxtranslate is not installed: pip install fxtranslate==0.5.0")
+        pytest.skip("fxtranslate is not installed: pip install 'visavis[languages]'")
     write_pair(folder, "en", "es", {"the": "la", "house": "casa"})
     return Candidate(firefox(folder), "the house", "la casa")
 

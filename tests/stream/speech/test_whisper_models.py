@@ -30,7 +30,7 @@ JFK = "and so my fellow americans ask not what your country can do for you ask w
 
 def fetched(name: str) -> Path:
     if importlib.util.find_spec("ctranslate2") is None:
-        pytest.skip("ctranslate2 is not installed: pip install 'visavis[speech]'")
+        pytest.skip("ctranslate2 is not installed: pip install 'visavis[languages]'")
     try:
         return whisper_folder(name, models_folder(os.environ))
     except ConfigError as absent:
