@@ -7,6 +7,7 @@ and the same clip gives the same placements but for that time.
 
 import argparse
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,11 +24,13 @@ from stream.clock import MonotonicClock
 from stream.dubbing import READ_AHEAD_NS
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
 from stream.media import decode_sound
+from stream.speech.back_ends import BackEnds
 from stream.speech.chain import Chain, open_chain
 from stream.speech.clauses import ClauseConfig, ClauseSplitter
 from stream.speech.interpreter import Dubbed, Interpreter
 from stream.speech.lag import LagConfig
 from stream.speech.listener import Listener
+from stream.speech.store import models_folder
 from stream.speech.track import DubTrack
 
 RATE_HZ = 16_000
@@ -43,6 +46,7 @@ Samples = NDArray[np.float32]
 class Policy:
     """What is asked of a chain."""
 
+    source: str
     target: str
     lag: LagConfig
     clauses: ClauseConfig
@@ -72,7 +76,7 @@ def simulate(sound: Callable[[int], Samples | None], chain: Chain, policy: "Poli
         charged: False charges no time for the work: the same policy on an endless machine.
     """
     run, track = Run(), DubTrack(_WINDOW)
-    listener = Listener(chain.recogniser, ClauseSplitter(policy.clauses, "en"))
+    listener = Listener(chain.recogniser, ClauseSplitter(policy.clauses, policy.source))
     interpreter = Interpreter(
         chain.translators[policy.target], chain.speaker, track, target=policy.target, lag=policy.lag
     )
@@ -232,8 +236,11 @@ def report(name: str, body: dict[str, Any]) -> str:
 def main(argv: list[str]) -> int:
     """Run it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks run dubbing", description=__doc__)
-    parser.add_argument("clips", nargs="*", type=Path, help="sound files in English")
+    parser.add_argument("clips", nargs="*", type=Path, help="sound files")
+    parser.add_argument("--from", dest="source", default="en")
     parser.add_argument("--to", default="es")
+    for part, default in (("recogniser", "auto"), ("translator", "apertium"), ("speaker", "espeak")):
+        parser.add_argument(f"--{part}", default=default, help="see docs/dub.md")
     parser.add_argument("--minutes", type=float, default=0.0, help="also the first clip looped for so long")
     parser.add_argument("--target-ms", type=int, default=LagConfig().target_ms)
     parser.add_argument("--end-ms", type=int, default=LagConfig().end_ms)
@@ -243,12 +250,15 @@ def main(argv: list[str]) -> int:
     names = arguments.clips or [Path(__file__).parents[1] / "stream" / "assets" / "sample.mp4"]
     sounds = {path.name: decode_sound(path, path.name, rate_hz=RATE_HZ) for path in names}
     policy = Policy(
+        arguments.source,
         arguments.to,
         LagConfig(target_ms=arguments.target_ms, end_ms=arguments.end_ms),
         ClauseConfig(max_words=arguments.max_words),
     )
-    body: dict[str, Any] = {"policy": dataclasses.asdict(policy), "clips": {}}
-    chain = open_chain("en", [arguments.to], MonotonicClock())
+    named = {"recogniser": arguments.recogniser, "translator": arguments.translator, "speaker": arguments.speaker}
+    back_ends = BackEnds(models=models_folder(os.environ), **named)
+    body: dict[str, Any] = {"policy": dataclasses.asdict(policy), "back_ends": named, "clips": {}}
+    chain = open_chain(arguments.source, [arguments.to], MonotonicClock(), back_ends)
     # Warm: the first clause starts a pair's programs.
     simulate(looped(next(iter(sounds.values())), 8.0), chain, policy)
     for name, samples in sounds.items():

@@ -5,6 +5,7 @@
 
 import argparse
 import dataclasses
+import os
 import random
 import sys
 from pathlib import Path
@@ -58,9 +59,11 @@ def main(argv: list[str]) -> int:
     if asked.kind == "stock":
         return stock.serve(asked.port)
     from stream.server import serve
+    from stream.speech.store import models_folder
 
     config = load_config(asked.config)
-    serve(dataclasses.replace(config, server=dataclasses.replace(config.server, port=asked.port)))
+    config = dataclasses.replace(config, server=dataclasses.replace(config.server, port=asked.port))
+    serve(config, models_folder(os.environ))
     return 0
 
 

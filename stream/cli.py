@@ -79,7 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _models(arguments)
     from stream import dub_commands
 
-    return dub_commands.run(arguments, _cache_folder(), _imported_folder())
+    return dub_commands.run(arguments, _cache_folder(), _imported_folder(), _models_folder())
 
 
 def _engines(arguments: argparse.Namespace) -> int:
@@ -91,9 +91,8 @@ def _engines(arguments: argparse.Namespace) -> int:
 
 def _models(arguments: argparse.Namespace) -> int:
     from stream import model_commands
-    from stream.speech.store import models_folder
 
-    return model_commands.run(arguments, models_folder(os.environ))
+    return model_commands.run(arguments, _models_folder())
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -106,7 +105,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     config = take_engine(load_config(arguments.config), arguments.engine, _imported_folder())
     given = {key: getattr(arguments, key) for key in ("host", "port") if getattr(arguments, key) is not None}
     config = dataclasses.replace(config, server=dataclasses.replace(config.server, **given))
-    serve(config, cache_folder=_cache_folder())
+    serve(config, _models_folder(), cache_folder=_cache_folder())
     return EXIT_DONE
 
 
@@ -114,6 +113,12 @@ def _cache_folder() -> Path:
     from models.catalogue import default_cache_folder
 
     return default_cache_folder(os.environ)
+
+
+def _models_folder() -> Path:
+    from stream.speech.store import models_folder
+
+    return models_folder(os.environ)
 
 
 def _imported_folder() -> Path:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from stream.errors import ConfigError
 from stream.render import RenderOptions
+from stream.speech.back_ends import BackEnds
 from stream.speech.clauses import ClauseConfig
 from stream.speech.lag import LagConfig
 from stream.transport.config import PeerConfig
@@ -125,12 +126,22 @@ class DubbingConfig:
         lag_max_ms: A clause that would be later is a caption only.
         max_words: A clause closes at the latest with so many words: fewer come sooner and translate worse.
         glossary: TOML file with terms, see `docs/dub.md`; "" for none.
+        recogniser: See `BackEnds`, like the next two.
+        translator: "apertium", or a folder.
+        speaker: A name, or a folder.
     """
 
     target_lag_ms: Annotated[int, Within(500, 4500)] = LagConfig().target_ms
     lag_max_ms: Annotated[int, Within(2000, 30_000)] = LagConfig().max_ms
     max_words: Annotated[int, Within(2, 30)] = ClauseConfig().max_words
     glossary: str = ""
+    recogniser: str = "auto"
+    translator: str = "apertium"
+    speaker: str = "espeak"
+
+    def back_ends(self, models: Path) -> BackEnds:
+        """What chains are made of, `models` being where `visavis models` keeps them."""
+        return BackEnds(models=models, recogniser=self.recogniser, translator=self.translator, speaker=self.speaker)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ from stream.speech.offline import WholeDub
 ASSETS = Path(__file__).parent / "assets"
 
 
-def run(arguments: argparse.Namespace, cache_folder: Path | None, imported_folder: Path) -> int:
+def run(arguments: argparse.Namespace, cache_folder: Path | None, imported_folder: Path, models: Path) -> int:
     """Run one of the two commands; 0 when everything was written.
 
     Raises:
@@ -57,8 +57,9 @@ def run(arguments: argparse.Namespace, cache_folder: Path | None, imported_folde
     config = take_engine(_config(arguments), arguments.engine, imported_folder)
     if arguments.command == "demo":
         return _demo(arguments, config, cache_folder)
-    command = _dub if arguments.to is None else _translate
-    return command(arguments, config, cache_folder)
+    if arguments.to is None:
+        return _dub(arguments, config, cache_folder)
+    return _translate(arguments, config, cache_folder, models)
 
 
 def _dub(arguments: argparse.Namespace, config: Config, cache_folder: Path | None) -> int:
@@ -76,7 +77,7 @@ def _dub(arguments: argparse.Namespace, config: Config, cache_folder: Path | Non
     return 0
 
 
-def _translate(arguments: argparse.Namespace, config: Config, cache_folder: Path | None) -> int:
+def _translate(arguments: argparse.Namespace, config: Config, cache_folder: Path | None, models: Path) -> int:
     wanted = Translation(
         source=arguments.source,
         targets=arguments.to,
@@ -93,7 +94,8 @@ def _translate(arguments: argparse.Namespace, config: Config, cache_folder: Path
     check_source(wanted, keep_going=arguments.keep_going)
     clock = MonotonicClock()
     try:
-        chain = open_chain(wanted.language, wanted.targets, clock, untranslated=False)
+        back_ends = config.dubbing.back_ends(models)
+        chain = open_chain(wanted.language, wanted.targets, clock, back_ends, untranslated=False)
     except BackEndError as error:
         raise ConfigError(f"a speech back end cannot be started: {error}") from error
     try:

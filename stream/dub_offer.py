@@ -9,9 +9,7 @@ from typing import Any, Literal
 from stream.clock import Clock
 from stream.errors import BackEndError, ConfigError
 from stream.http_errors import Refusal
-from stream.speech.apertium import APERTIUM
-from stream.speech.espeak import ESPEAK
-from stream.speech.moonshine import MOONSHINE
+from stream.speech.back_ends import ENGLISH, BackEnds, reaches
 from stream.speech.recognise import ProcessRecogniser
 from stream.speech.speak import ProcessSpeaker
 from stream.speech.stretch import check_stretch
@@ -44,20 +42,34 @@ class DubOffer:
 NO_DUB = DubOffer()
 
 
-def find_offer(clock: Clock) -> DubOffer:
+def find_offer(clock: Clock, back_ends: BackEnds) -> DubOffer:
     """Start each back end once and ask what it can do; without one of them there is no dubbing, and it is said why."""
-    speaker, recogniser = ProcessSpeaker(ESPEAK, clock), ProcessRecogniser(MOONSHINE, clock)
-    translator = ProcessTranslator(APERTIUM, clock)
+    opened: list[ProcessSpeaker | ProcessTranslator | ProcessRecogniser] = []
     try:
         check_stretch()
-        heard, spoken = recogniser.caps.languages, speaker.caps.languages
-        pairs = tuple(sorted(pair for pair in translator.pairs if pair[0] in heard and pair[1] in spoken))
+        speaker = ProcessSpeaker(back_ends.speaker_program(), clock)
+        opened.append(speaker)
+        translator = ProcessTranslator(back_ends.translator_program(), clock)
+        opened.append(translator)
+        spoken, pairs = speaker.caps.languages, translator.pairs
+        sources = back_ends.sources()
+        if ENGLISH in sources or not sources:
+            recogniser = ProcessRecogniser(back_ends.recogniser_program(ENGLISH, into_english=False), clock)
+            opened.append(recogniser)
+            sources = tuple(sorted({*sources, *recogniser.caps.languages}))
+        targets = {ENGLISH, *(target for _, target in pairs)} & set(spoken)
+        offered = tuple(
+            (source, target) for source in sources for target in sorted(targets) if reaches(source, target, pairs)
+        )
+        draft = "draft" in (speaker.caps.quality, translator.caps.quality)
     except (BackEndError, ConfigError) as error:
         return DubOffer(notes=(f"Dubbing is not set up: {error}",))
     finally:
-        for back_end in (speaker, recogniser, translator):
+        for back_end in opened:
             back_end.close()
-    return DubOffer(pairs, (_DRAFT if pairs else "Dubbing is not set up: no pair of languages is installed",))
+    if not offered:
+        return DubOffer(notes=("Dubbing is not set up: no pair of languages is installed",))
+    return DubOffer(offered, (_DRAFT,) if draft else ())
 
 
 def read_dub_wish(fields: Mapping[str, Any], before: DubWish | None, offer: DubOffer) -> DubWish:

@@ -27,6 +27,7 @@ from stream.http_errors import explain, same_origin_only
 from stream.http_page import PageApi
 from stream.http_sessions import SessionsApi
 from stream.session import Session
+from stream.speech.back_ends import BackEnds
 from stream.speech.chain import Chain, open_chain
 from stream.speech.clauses import ClauseConfig
 from stream.speech.glossary import Glossary
@@ -57,6 +58,7 @@ class Server:
     admission: Admission
     voices: VoiceShelf
     make_peer: Callable[[], Caller]
+    back_ends: BackEnds
     dub: DubOffer = NO_DUB
 
     def make_session(self, peer: Caller, name: str) -> Session:
@@ -71,7 +73,7 @@ class Server:
     ) -> Dubbing:
         def open_for(wish: DubWish) -> Chain:
             glossary = Glossary.read(Path(wanted.glossary)) if wanted.glossary else None
-            return open_chain(wish.source, [wish.target], self.clock, glossary=glossary)
+            return open_chain(wish.source, [wish.target], self.clock, self.back_ends, glossary=glossary)
 
         wanted = self.config.dubbing
         return Dubbing(
@@ -115,6 +117,7 @@ def make_server(
     clock: Clock,
     *,
     make_peer: Callable[[], Caller] | None = None,
+    models: Path = Path(),
     dub: DubOffer = NO_DUB,
 ) -> Server:
     """Put a server together.
@@ -124,6 +127,7 @@ def make_server(
         engines: Loaded; closed by whoever loaded them.
         clock: The time of all sessions.
         make_peer: Opens one end of a connection; a WebRTC peer where left out.
+        models: Where `visavis models` keeps models of speech; with `dub`.
         dub: What sessions can be dubbed from and to.
     """
     health = Health()
@@ -140,6 +144,7 @@ def make_server(
         admission=Admission(config.server, health),
         voices=_shelf(config.server, engines.mel_window),
         make_peer=make_peer or webrtc_peer,
+        back_ends=config.dubbing.back_ends(models),
         dub=dub,
     )
 
@@ -191,11 +196,12 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
         ) from error
 
 
-def serve(config: Config, *, cache_folder: Path | None = None) -> None:
+def serve(config: Config, models: Path, *, cache_folder: Path | None = None) -> None:
     """Serve until SIGINT or SIGTERM; this owns the process.
 
     Args:
         config: Everything the operator set.
+        models: Where `visavis models` keeps models of speech.
         cache_folder: Where compiled networks are kept between starts; None keeps none.
 
     Raises:
@@ -209,7 +215,7 @@ def serve(config: Config, *, cache_folder: Path | None = None) -> None:
     gc.collect()
     gc.freeze()
     try:
-        asyncio.run(_serve(config, engines))
+        asyncio.run(_serve(config, engines, models))
     finally:
         engines.close()
 
@@ -225,7 +231,7 @@ def _use_few_arenas() -> None:
         mallopt(_M_ARENA_MAX, 2)
 
 
-async def _serve(config: Config, engines: Engines) -> None:
+async def _serve(config: Config, engines: Engines, models: Path) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -233,10 +239,10 @@ async def _serve(config: Config, engines: Engines) -> None:
     clock = MonotonicClock()
     if config.dubbing.glossary:
         Glossary.read(Path(config.dubbing.glossary))  # what is wrong with it shows at start
-    offer = await asyncio.to_thread(find_offer, clock)
+    offer = await asyncio.to_thread(find_offer, clock, config.dubbing.back_ends(models))
     if not offer.pairs:
         log.warning("%s", "; ".join(offer.notes))
-    async with running(make_server(config, engines, clock, dub=offer)) as port:
+    async with running(make_server(config, engines, clock, models=models, dub=offer)) as port:
         print(f"visavis serves http://{config.server.host}:{port} (Ctrl-C stops it)", flush=True)
         await stop.wait()
         log.info("stopping")

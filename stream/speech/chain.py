@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from stream.clock import Clock
 from stream.errors import BackEndError, ConfigError
-from stream.speech.apertium import APERTIUM
-from stream.speech.espeak import ESPEAK
+from stream.speech.back_ends import ENGLISH, BackEnds, heard_in_english, reaches
 from stream.speech.glossary import Glossary, GlossaryTranslator
 from stream.speech.host import Failure
-from stream.speech.moonshine import MOONSHINE
 from stream.speech.protocol import Recogniser, Speaker, Translator
 from stream.speech.recognise import ProcessRecogniser
 from stream.speech.speak import ProcessSpeaker
@@ -49,6 +47,7 @@ def open_chain(
     source: str,
     targets: Sequence[str],
     clock: Clock,
+    back_ends: BackEnds,
     *,
     untranslated: bool = True,
     glossary: Glossary | None = None,
@@ -56,9 +55,10 @@ def open_chain(
     """Start the back ends that speak `source` in every one of `targets`.
 
     Args:
-        source: BCP 47 tag of what is heard.
+        source: BCP 47 tag of what is heard, or "auto".
         targets: BCP 47 tags of what is wanted.
         clock: Measures the back ends' deadlines.
+        back_ends: What they are.
         glossary: Terms that are not left to the translator.
         untranslated: Words pass as they are where a pair is not installed; otherwise that is refused.
 
@@ -72,28 +72,35 @@ def open_chain(
         failures[failure.reason] += 1
         failures["restarted"] += failure.restarted
 
-    if source != "en":
-        raise ConfigError(f"no recogniser hears {source!r}: what is spoken must be English (en)")
-    speaker = ProcessSpeaker(ESPEAK, clock, count)
-    recogniser = ProcessRecogniser(MOONSHINE, clock, count)
-    translator = ProcessTranslator(APERTIUM, clock, count)
+    opened: list[ProcessSpeaker | ProcessTranslator | ProcessRecogniser] = []
     try:
+        speaker = ProcessSpeaker(back_ends.speaker_program(), clock, count)
+        opened.append(speaker)
+        translator = ProcessTranslator(back_ends.translator_program(), clock, count)
+        opened.append(translator)
+        into_english = heard_in_english(source, targets, translator.pairs)
+        program = back_ends.recogniser_program(source, into_english=into_english)
         if not untranslated:
             _check_pairs(translator, source, targets)
-        notes, translators = _translators(translator, source, targets)
+        notes, translators = _translators(translator, ENGLISH if into_english else source, targets)
         _check_spoken(speaker, targets)
         if translator not in translators.values():
             translator.close()
+        recogniser = ProcessRecogniser(program, clock, count)
+        opened.append(recogniser)
         # Started now, so that the first clause does not wait for it.
-        assert recogniser.caps.languages
+        notes = [*_heard_notes(recogniser, into_english=into_english), *notes]
     except (ConfigError, BackEndError):
-        for each in (speaker, recogniser, translator):
+        for each in opened:
             each.close()
         raise
     if glossary is not None:
         translators = {target: GlossaryTranslator(each, glossary) for target, each in translators.items()}
     if speaker.caps.quality == "draft":
         notes.append(f"voice: {speaker.caps.name}, robotic")
+    notes += [
+        f"{each.caps.name} is not for commercial use" for each in (recogniser, speaker) if not each.caps.commercial
+    ]
     return Chain(recogniser, translators, speaker, tuple(notes), failures)
 
 
@@ -114,11 +121,17 @@ def _translators(
     return notes, chosen
 
 
+def _heard_notes(recogniser: Recogniser, *, into_english: bool) -> list[str]:
+    caps = recogniser.caps
+    notes = [f"translation to English: {caps.name} while it listens, draft quality"] if into_english else []
+    return [*notes, *([f"recognition: {caps.name}, draft quality"] if caps.quality == "draft" else [])]
+
+
 def _check_pairs(translator: Translator, source: str, targets: Sequence[str]) -> None:
     for target in targets:
         if target == source:
             raise ConfigError(f"{target!r} is what is spoken already: name another language to dub into")
-        if (source, target) not in translator.pairs:
+        if not reaches(source, target, translator.pairs):
             there = ", ".join(sorted(f"{one} to {other}" for one, other in translator.pairs))
             raise ConfigError(
                 f"{translator.caps.name} has no pair {source} to {target}; installed: {there}. Name one of these, or "

@@ -21,10 +21,11 @@ def firefox(folder: Path) -> Program:
         name="firefox",
         command=(sys.executable, "-m", "stream.speech.firefox_worker", str(folder)),
         remedy=(
-            "Install the engine: pip install 'visavis[languages]'. Fetch a pair of the project named Firefox translation "
-            f"models, English to Spanish say: fxtranslate models add en es --cache-dir {folder}. Or put its files, "
-            "model.enes.intgemm.alphas.bin, vocab.enes.spm (or srcvocab.enes.spm and trgvocab.enes.spm) and, where "
-            f"there is one, lex.50.50.enes.s2t.bin, into {folder / 'en-es'}"
+            "Install the engine: pip install 'visavis[languages]'. Fetch a pair of the project named Firefox "
+            f"translation models, English to Spanish say: fxtranslate models add en es --cache-dir {folder}. "
+            "Or put its files, model.enes.intgemm.alphas.bin, vocab.enes.spm (or srcvocab.enes.spm and "
+            "trgvocab.enes.spm) and, where there is one, lex.50.50.enes.s2t.bin, "
+            f"into {folder / 'en-es'}"
         ),
         start_ms=60_000,
         answer_ms=10_000,

@@ -14,7 +14,7 @@ from tests.stream.speech.words import clause
 
 pytestmark = pytest.mark.unit
 
-POLICY = Policy("es", LagConfig(target_ms=2000), ClauseConfig())
+POLICY = Policy("en", "es", LagConfig(target_ms=2000), ClauseConfig())
 
 
 def dubbed(index: int, lag_ms: int, length_ms: int = 900) -> Dubbed:

@@ -25,6 +25,7 @@ from stream.media import ClipReader, Encoding, SoundReader, decode_sound
 from stream.render import RenderOptions
 from stream.soundtrack import Ducking
 from stream.speech import chain
+from stream.speech.back_ends import BackEnds
 from stream.speech.chain import Chain
 from stream.speech.offline import FitConfig, WholeDub, find_turns, fitting_speed, levelled, recognise, speak
 from stream.speech.protocol import Caps, Clause, Recognition, SpokenChunk, TranslatedClause, Voice, Word
@@ -284,7 +285,9 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedRecogniser]:
     """Everything but the media is scripted; the recognisers that were opened."""
     opened: list[ScriptedRecogniser] = []
 
-    def open_chain(_source: str, targets: Sequence[str], _clock: object, *, untranslated: bool) -> Chain:
+    def open_chain(
+        _source: str, targets: Sequence[str], _clock: object, _back_ends: object, *, untranslated: bool
+    ) -> Chain:
         assert not untranslated
         opened.append(ScriptedRecogniser())
         translators = {target: ScriptedTranslator() for target in targets}
@@ -391,7 +394,7 @@ LACKS = [
         r"scripted has no pair en to xx; installed: en to ca, en to es\. Name one .* apt-cache search apertium",
     ),
     ("en", "en", r"'en' is what is spoken already"),
-    ("de", "es", r"no recogniser hears 'de': .* English"),
+    ("de", "es", r"no recogniser here hears 'de'\. .*: visavis models get whisper-base"),
 ]
 
 
@@ -403,7 +406,7 @@ def test_a_pair_that_is_missing_is_refused_with_what_is_there(
         monkeypatch.setattr(chain, f"Process{name}", lambda *_arguments, fake=fake: fake())
     monkeypatch.setattr(chain, "ProcessSpeaker", lambda *_arguments: ScriptedSpeaker())
     with pytest.raises(ConfigError, match=complaint):
-        chain.open_chain(source, [target], MonotonicClock(), untranslated=False)
+        chain.open_chain(source, [target], MonotonicClock(), BackEnds(models=Path("none")), untranslated=False)
 
 
 # -- the real chain ------------------------------------------------------------------------------------

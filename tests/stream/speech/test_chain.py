@@ -12,6 +12,7 @@ from stream.clock import MonotonicClock
 from stream.errors import BackEndError, ConfigError
 from stream.frames import AudioChunk
 from stream.media import decode_sound
+from stream.speech.back_ends import BackEnds
 from stream.speech.chain import open_chain
 from stream.speech.clauses import ClauseConfig, ClauseSplitter
 from stream.speech.interpreter import Dubbed, Interpreter
@@ -26,6 +27,7 @@ from tests.stream.speech.words import MS, Humming, Scripted, Shouting, clause
 pytestmark = pytest.mark.unit
 
 RATE_HZ = 16_000
+EMBEDDED = BackEnds(models=Path("none"))
 
 
 @pytest.fixture
@@ -132,7 +134,7 @@ def _needs_programs() -> None:
 
 def test_english_goes_in_and_spanish_comes_out(speech: np.ndarray) -> None:
     _needs_programs()
-    chain = open_chain("en", ["es"], MonotonicClock())
+    chain = open_chain("en", ["es"], MonotonicClock(), EMBEDDED)
     track = DubTrack(MelWindow(54, 13))
     listener = Listener(chain.recogniser, ClauseSplitter(ClauseConfig(), "en"))
     interpreter = Interpreter(chain.translators["es"], chain.speaker, track, target="es")
@@ -175,13 +177,13 @@ def test_two_people_at_once_and_clipped_sound_break_nothing(speech: np.ndarray) 
 
 
 def test_a_language_that_nobody_hears_is_refused_with_a_remedy() -> None:
-    with pytest.raises(ConfigError, match="must be English"):
-        open_chain("de", ["en"], MonotonicClock())
+    with pytest.raises(ConfigError, match="visavis models get whisper-base"):
+        open_chain("de", ["en"], MonotonicClock(), EMBEDDED)
 
 
 def test_a_pair_that_is_missing_passes_with_a_warning_and_never_silently() -> None:
     _needs_programs()
-    chain = open_chain("en", ["fi"], MonotonicClock())
+    chain = open_chain("en", ["fi"], MonotonicClock(), EMBEDDED)
     translated = chain.translators["fi"].translate(clause(1, "good morning", 0), "fi")
     assert translated.quality == "untranslated"
     assert any("untranslated" in note for note in chain.notes)
