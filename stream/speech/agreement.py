@@ -82,10 +82,10 @@ class Agreement:
         """The guesses behind what was committed."""
         words = [guess for guess in guesses if guess.plain]
         known = [word.plain for word in self.committed[-self._left - _UNSURE :]] if self.committed else []
-        return words[_repeated(known, [word.plain for word in words], self._left) :]
+        return words[repeated(known, [word.plain for word in words], self._left) :]
 
 
-def _repeated(known: Sequence[str], words: Sequence[str], expected: int) -> int:
+def repeated(known: Sequence[str], words: Sequence[str], expected: int) -> int:
     """How many of `words` are the end of `known`, said again.
 
     The alignment may leave out the beginning of `known`, which was cut off with its sound.

@@ -11,6 +11,7 @@ from stream.speech.glossary import Glossary, GlossaryTranslator
 from stream.speech.host import Failure
 from stream.speech.protocol import Recogniser, Speaker, Translator
 from stream.speech.recognise import ProcessRecogniser
+from stream.speech.sentence import SentenceTranslator
 from stream.speech.speak import ProcessSpeaker
 from stream.speech.translate import PassThrough, ProcessTranslator
 
@@ -94,14 +95,20 @@ def open_chain(
         for each in opened:
             each.close()
         raise
-    if glossary is not None:
-        translators = {target: GlossaryTranslator(each, glossary) for target, each in translators.items()}
+    translators = {target: _with_terms(each, glossary) for target, each in translators.items()}
     if speaker.caps.quality == "draft":
         notes.append(f"voice: {speaker.caps.name}, robotic")
     notes += [
         f"{each.caps.name} is not for commercial use" for each in (recogniser, speaker) if not each.caps.commercial
     ]
     return Chain(recogniser, translators, speaker, tuple(notes), failures)
+
+
+def _with_terms(translator: Translator, glossary: Glossary | None) -> Translator:
+    """A translator that knows the terms, and the sentence that it is in; what only passes words needs neither."""
+    if isinstance(translator, PassThrough):
+        return translator
+    return SentenceTranslator(translator if glossary is None else GlossaryTranslator(translator, glossary))
 
 
 def _translators(
@@ -135,7 +142,7 @@ def _check_pairs(translator: Translator, source: str, targets: Sequence[str]) ->
             there = ", ".join(sorted(f"{one} to {other}" for one, other in translator.pairs))
             raise ConfigError(
                 f"{translator.caps.name} has no pair {source} to {target}; installed: {there}. Name one of these, or "
-                "install the pair: apt-cache search apertium lists those of Debian"
+                "install the pair: docs/dub.md says how (apt-cache search apertium lists those of Apertium)"
             )
 
 

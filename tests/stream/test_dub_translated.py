@@ -391,7 +391,7 @@ LACKS = [
     (
         "en",
         "xx",
-        r"scripted has no pair en to xx; installed: en to ca, en to es\. Name one .* apt-cache search apertium",
+        r"scripted has no pair en to xx; installed: en to ca, en to es\. Name one .*apt-cache search apertium",
     ),
     ("en", "en", r"'en' is what is spoken already"),
     ("de", "es", r"no recogniser here hears 'de'\. .*: visavis models get whisper-base"),

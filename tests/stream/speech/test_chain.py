@@ -62,6 +62,18 @@ def test_a_listener_hears_only_while_somebody_speaks(speech: np.ndarray) -> None
     assert recogniser.closed
 
 
+def test_ten_minutes_of_silence_are_not_heard_and_not_kept() -> None:
+    recogniser = Scripted("never said")
+    listener = Listener(recogniser, ClauseSplitter(ClauseConfig(), "en"))
+    silence = np.zeros(320, np.float32)
+    for index in range(600 * 50):
+        heard = listener.push(AudioChunk(index * 20 * MS, RATE_HZ, silence))
+        assert not heard.clauses
+    assert listener.counts["turns"] == 0
+    assert len(listener._before) <= 26
+    listener.close()
+
+
 def test_turns_say_when_somebody_talks(speech: np.ndarray) -> None:
     listener = Listener(Scripted(""), ClauseSplitter(ClauseConfig(), "en"))
     turns = [listener.push(chunk).turns for chunk in chunks(speech)][-1]

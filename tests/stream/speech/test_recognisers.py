@@ -191,6 +191,27 @@ def test_a_crash_in_mid_sentence_is_counted_and_the_next_turn_is_heard(
     assert [failure.reason for failure in failures] == ["crashed"]
 
 
+def test_a_hang_in_mid_sentence_is_ended_counted_and_the_next_turn_is_heard(
+    jfk: np.ndarray, failures: list[Failure]
+) -> None:
+    recogniser = ProcessRecogniser(
+        replace(MOONSHINE, start_ms=60_000, answer_ms=3_000), MonotonicClock(), failures.append
+    )
+    assert recogniser.caps
+    first = AudioChunk(0, RATE_HZ, jfk[: 2 * RATE_HZ])
+    recogniser.push(first)
+    stopped = worker()
+    os.kill(stopped, signal.SIGSTOP)
+    with pytest.raises(BackEndError, match="hung"):
+        recogniser.push(AudioChunk(first.end_ns, RATE_HZ, jfk[: 2 * RATE_HZ]))
+    assert not Path(f"/proc/{stopped}").exists()
+    assert errors(JFK.split(), said(listen(recogniser, jfk))) <= 4
+    assert [(failure.reason, failure.restarted) for failure in failures] == [("hung", True)]
+    started = worker()
+    recogniser.close()
+    assert not Path(f"/proc/{started}").exists(), "closing leaves a process behind"
+
+
 def test_sound_at_another_rate_is_refused(recogniser: ProcessRecogniser) -> None:
     with pytest.raises(ValueError, match="48000"):
         recogniser.push(AudioChunk(0, 48_000, np.zeros(960, np.float32)))
