@@ -13,7 +13,7 @@ from stream.errors import ConfigError
 from stream.speech.agreement import Guess
 from stream.speech.recognise import ProcessRecogniser
 from stream.speech.whisper import whisper, whisper_folder
-from stream.speech.whisper_network import Vocabulary, log_mel, loops, mel_filters
+from stream.speech.whisper_network import Vocabulary, believable, log_mel, loops, mel_filters
 from stream.speech.whisper_worker import Stream, Tongue, Whisper, heard_languages
 from stream.speech.wire import Message
 from tests.stream.speech.model_files import from_web, model, sha256
@@ -236,6 +236,17 @@ def test_languages_without_spaces_are_heard_only_when_they_are_translated() -> N
 def test_a_text_that_says_the_same_over_and_over_is_a_loop() -> None:
     assert loops("in being comparatively modern, " * 12)
     assert not loops("And so, my fellow Americans: ask not what your country can do for you.")
+
+
+def test_words_without_sound_are_not_believed() -> None:
+    heard = [Guess("ask", 0.0, 0.4), Guess("not", 0.4, 0.9)]
+    at_the_end = [Guess("ask", 1.96, 1.96), Guess("not", 1.96, 1.98)]
+    squeezed = [Guess("ask", 0.9, 0.92), Guess("not", 0.92, 0.92), Guess("what", 0.92, 1.0)]
+    assert believable(heard, 0, 2.0) == heard
+    assert believable([*heard, *at_the_end], 0, 2.0) == heard
+    assert believable([*heard, *squeezed], 0, 2.0) == heard
+    # What was committed is not taken back.
+    assert believable([*heard, *at_the_end], 3, 2.0) == [*heard, at_the_end[0]]
 
 
 MARKS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|jw|>", "<|translate|>", "<|transcribe|>"]
