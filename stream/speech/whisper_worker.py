@@ -335,7 +335,7 @@ def main() -> None:
         "name": asked.model.name,
         "licence": known.licence if known else "NOASSERTION",
         "commercial": known.commercial if known else False,
-        "quality": "good",
+        "quality": "draft" if asked.translate else "good",
         "languages": languages if asked.language is None else [asked.language],
         "into": "en" if asked.translate else None,
     }
