@@ -74,7 +74,7 @@ WHISPER_TINY_EN = Model(
 WHISPER_BASE = Model(
     name="whisper-base",
     task="recognise",
-    languages=("en", "es", "fr", "it", "pt"),
+    languages=("en", "de", "es", "fr", "it", "pt"),
     licence="MIT",
     commercial=True,
     files=(
@@ -109,7 +109,7 @@ WHISPER_BASE = Model(
             ),
         ),
     ),
-    note="its authors name 99 languages; these are the ones that were tried",
+    note="its authors name 99 languages; these were tried; of German speech 13 % of words are wrong",
 )
 
 KOKORO_82M = Model(

@@ -28,7 +28,7 @@ _BREAK_HZ, _HZ_PER_MEL = 1000.0, 200.0 / 3  # Slaney's mel scale is linear below
 _LOG_STEP = np.log(6.4) / 27
 # Whisper's own limits for what it should not be believed.
 _NO_SPEECH, _MEAN_LOG_PROBABILITY, _COMPRESSION = 0.6, -1.0, 2.4
-# German speech comes to seven tokens a second; more is a loop.
+# More than anybody says: it ends a loop early.
 _TOKENS_PER_S = 9.0
 _MOST_TOKENS = 448
 _CONTEXT_TOKENS = 60

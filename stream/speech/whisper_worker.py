@@ -39,6 +39,7 @@ _CONTEXT_WORDS = 15
 _FORGOTTEN_S = 10.0
 _GAP_S = 0.1
 _SAMPLE_S = 1 / RATE_HZ
+_PIECE = RATE_HZ // 2
 _DETECT_S, _DETECT_AT_LAST_S = 1.0, 3.0
 _LIKELY, _CERTAIN = 0.6, 0.85
 
@@ -264,12 +265,9 @@ class Whisper:
         pts_s = message.fields["pts_ns"] / 1e9
         if not self._stream.follows(pts_s):
             self._send(self._stream.flush(), answer, endpoint=True)
-        words: list[Guess] = []
-        # A long piece is heard step by step, as if it had come so.
-        piece = RATE_HZ // 2
-        for first in range(0, len(samples), piece):
-            words += self._stream.push(pts_s + first / RATE_HZ, samples[first : first + piece])
-        self._send(words, answer)
+        # A long piece is heard and answered step by step, as if it had come so: each part has the deadline for itself.
+        for first in range(0, len(samples), _PIECE):
+            self._send(self._stream.push(pts_s + first / RATE_HZ, samples[first : first + _PIECE]), answer)
 
     def flush(self, message: Message, answer: Answer) -> None:  # noqa: ARG002 - the signature of a handler
         """The end of a turn."""
@@ -337,7 +335,7 @@ def main() -> None:
         "name": asked.model.name,
         "licence": known.licence if known else "NOASSERTION",
         "commercial": known.commercial if known else False,
-        "quality": "good",
+        "quality": "draft" if asked.translate else "good",
         "languages": languages if asked.language is None else [asked.language],
         "into": "en" if asked.translate else None,
     }

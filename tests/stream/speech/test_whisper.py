@@ -13,7 +13,7 @@ from stream.errors import ConfigError
 from stream.speech.agreement import Guess
 from stream.speech.recognise import ProcessRecogniser
 from stream.speech.whisper import whisper, whisper_folder
-from stream.speech.whisper_network import Vocabulary, log_mel, loops, mel_filters
+from stream.speech.whisper_network import Vocabulary, believable, log_mel, loops, mel_filters
 from stream.speech.whisper_worker import Stream, Tongue, Whisper, heard_languages
 from stream.speech.wire import Message
 from tests.stream.speech.model_files import from_web, model, sha256
@@ -220,11 +220,14 @@ def test_a_gap_ends_the_turn_and_begins_another() -> None:
         sound = Message({"kind": "push", "pts_ns": int(pts_s * 1e9)}, speech(first, 10).tobytes())
         answers.push(sound, answered)  # type: ignore[arg-type]
     answers.flush(Message({"kind": "flush"}), answered)  # type: ignore[arg-type]
-    assert [part["endpoint"] for part in answered.parts] == [False, True, False, True]
-    turns = [[word for part in answered.parts[at : at + 2] for word in part["committed"]] for at in (0, 2)]
+    ends = [index for index, part in enumerate(answered.parts) if part["endpoint"]]
+    # Three seconds are answered half a second at a time.
+    assert ends == [6, 13]
+    parts = [answered.parts[:7], answered.parts[7:]]
+    turns = [[word for part in turn for word in part["committed"]] for turn in parts]
     assert [word[0] for word in turns[0]] == [f"w{index}" for index in range(10)]
     assert [word[0] for word in turns[1]] == [f"w{index}" for index in range(50, 60)]
-    assert turns[0][-1][2] <= answered.parts[1]["heard_ns"] <= 3_000_000_000
+    assert turns[0][-1][2] <= answered.parts[6]["heard_ns"] <= 3_000_000_000
     assert turns[1][0][1] >= 30_000_000_000
 
 
@@ -236,6 +239,17 @@ def test_languages_without_spaces_are_heard_only_when_they_are_translated() -> N
 def test_a_text_that_says_the_same_over_and_over_is_a_loop() -> None:
     assert loops("in being comparatively modern, " * 12)
     assert not loops("And so, my fellow Americans: ask not what your country can do for you.")
+
+
+def test_words_without_sound_are_not_believed() -> None:
+    heard = [Guess("ask", 0.0, 0.4), Guess("not", 0.4, 0.9)]
+    at_the_end = [Guess("ask", 1.96, 1.96), Guess("not", 1.96, 1.98)]
+    squeezed = [Guess("ask", 0.9, 0.92), Guess("not", 0.92, 0.92), Guess("what", 0.92, 1.0)]
+    assert believable(heard, 0, 2.0) == heard
+    assert believable([*heard, *at_the_end], 0, 2.0) == heard
+    assert believable([*heard, *squeezed], 0, 2.0) == heard
+    # What was committed is not taken back.
+    assert believable([*heard, *at_the_end], 3, 2.0) == [*heard, at_the_end[0]]
 
 
 MARKS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|jw|>", "<|translate|>", "<|transcribe|>"]
