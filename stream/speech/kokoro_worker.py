@@ -33,10 +33,10 @@ _PAD = 0
 # Its text encoder has 512 positions, two of them for the pads; a voice has a style for each length.
 _MOST_SYMBOLS = 510
 
-LANGUAGES = {"en": "en-us", "en-GB": "en-gb", "es": "es"}
+LANGUAGES = {"en": "en-us", "es": "es"}
 """The languages that were tried, and espeak-ng's names of them."""
 
-# How its authors' misaki writes what espeak-ng gives; the longest first.
+# How its authors' misaki writes what espeak-ng gives.
 _SHARED = {
     "a^ɪ": "I",
     "a^ʊ": "W",
@@ -49,7 +49,7 @@ _SHARED = {
     "ə^ʊ": "Q",
     "ɔ^ɪ": "Y",
 }
-_ENGLISH = {
+_AMERICAN = {
     "ʔn̩": "tᵊn",
     "n̩": "ᵊn",
     "ə^l": "ᵊl",
@@ -62,18 +62,15 @@ _ENGLISH = {
     "x": "k",
     "ç": "k",
     "r": "ɹ",
+    "ɾ": "T",
     "ʔ": "t",
     "o": "ɔ",
     "e": "A",
     "ː": "",
     "̃": "",
 }
-_AMERICAN = {"ɾ": "T"}
-_BRITISH = {"ɜː": "ɜː", "ɪ^ə": "ɪə", "i^ə": "ɪə", "e^ə": "ɛː", "ː": "ː"}
-_WRITTEN: Mapping[str, Mapping[str, str]] = {
-    "en": {**_SHARED, **_ENGLISH, **_AMERICAN},
-    "en-GB": {**_SHARED, **_ENGLISH, **_BRITISH},
-}
+_WRITTEN: Mapping[str, Mapping[str, str]] = {"en": {**_SHARED, **_AMERICAN}, "es": _SHARED}
+_LONGEST = 3
 
 SPELT = {
     "A": "eɪ",
@@ -101,11 +98,11 @@ def symbols_of(phonemes: str, language: str, vocabulary: Mapping[str, int]) -> s
         language: One of `LANGUAGES`.
         vocabulary: Number of each symbol.
     """
-    table = _WRITTEN.get(language, _SHARED)
+    table = _WRITTEN[language]
     written = []
     at = 0
     while at < len(phonemes):
-        length = next((n for n in (3, 2, 1) if phonemes[at : at + n] in table), 1)
+        length = next((n for n in range(_LONGEST, 0, -1) if phonemes[at : at + n] in table), 1)
         found = phonemes[at : at + length]
         written.append(table.get(found, found))
         at += length

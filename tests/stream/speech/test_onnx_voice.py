@@ -11,7 +11,7 @@ import pytest
 
 from stream.speech import onnx_voice
 from stream.speech.onnx_voice import Network, Phonemiser, Piece, phones_of, split, trimmed, with_output
-from tests.stream.speech.small_network import write_network
+from tests.stream.speech.voice_fakes import write_network
 
 pytestmark = pytest.mark.unit
 

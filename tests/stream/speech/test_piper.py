@@ -16,8 +16,7 @@ from stream.speech.piper_worker import HOP, Piper, find_voice, read_config, symb
 from stream.speech.speak import ProcessSpeaker
 from stream.speech.wire import Message
 from stream.speech.worker import Refused
-from tests.stream.speech.small_network import write_network
-from tests.stream.speech.test_kokoro import FakePhonemisers, Heard
+from tests.stream.speech.voice_fakes import FakePhonemisers, Heard, write_network
 
 pytestmark = pytest.mark.unit
 
