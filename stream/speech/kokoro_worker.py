@@ -29,6 +29,9 @@ RATE_HZ = 24_000
 # One frame of its durations, 40 a second.
 HOP = 600
 _DURATIONS = "/encoder/Clip_output_0"
+# Its sound is two frames ahead of its durations: in Spanish, 57 starts and ends of s lay 50 ms before theirs, half of
+# them within 8 ms; those of eSpeak NG lay 0 to 3 ms beside theirs.
+_EARLY = 2
 _PAD = 0
 # Its text encoder has 512 positions, two of them for the pads; a voice has a style for each length.
 _MOST_SYMBOLS = 510
@@ -206,7 +209,12 @@ class Kokoro:
                 "speed": np.array([rate], np.float32),
             }
         )
-        return sound, [] if frames is None else phones_of(["^", *symbols, "$"], frames * HOP, SPELT)
+        if frames is None:
+            return sound, []
+        early = min(_EARLY, int(frames[0]))
+        frames[0] -= early
+        frames[-1] += early
+        return sound, phones_of(["^", *symbols, "$"], frames * HOP, SPELT)
 
 
 def open_kokoro(model: str, models: Path, threads: int) -> Kokoro:

@@ -80,7 +80,7 @@ def test_voices_of_another_shape_or_none_at_all_are_refused(tmp_path: Path) -> N
 
 
 class FakeNetwork:
-    """A tone for every symbol, each of which lasts two frames."""
+    """A tone for every symbol, each of which lasts four frames."""
 
     phone_times = True
 
@@ -89,7 +89,7 @@ class FakeNetwork:
 
     def run(self, feed: dict[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         self.feeds.append(feed)
-        frames = np.full(feed["tokens"].shape[1], 2)
+        frames = np.full(feed["tokens"].shape[1], 4)
         return np.full(int(frames.sum()) * HOP, 0.25, np.float32), frames
 
 
@@ -115,6 +115,13 @@ def test_a_clause_is_given_with_its_punctuation_between_pads_and_comes_with_its_
     assert (sent["kind"], sent["start"], sent["rate_hz"]) == ("sound", 0, 24_000)
     assert "".join(ipa or "_" for ipa, _, _ in sent["phones"]) == "_ola_aðjos_"
     assert sent["phones"][-1][2] == len(sent["samples"])
+
+
+def test_phones_lie_two_frames_before_the_durations_say() -> None:
+    answer = Heard()
+    _speak("Hola", answer)
+    # A pad of four frames, of which two are left; the fake's tone lasts through all of them.
+    assert answer.sent[0]["phones"][:2] == [("", 0, 2 * HOP), ("o", 2 * HOP, 10 * HOP)]
 
 
 def test_speed_and_the_style_for_the_length_go_to_the_network() -> None:
