@@ -1,9 +1,11 @@
 """Programs for the tests of the host and of the back ends."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from stream.speech.host import Program
+from stream.speech.pocket import pocket
 
 _SCRIPT = str(Path(__file__).with_name("scripted_worker.py"))
 
@@ -18,3 +20,10 @@ def scripted(how: str = "", *, answer_ms: int = 10_000, speaking: Path | None = 
     """
     command = (sys.executable, _SCRIPT, how) if speaking is None else (sys.executable, _SCRIPT, how, str(speaking))
     return Program("scripted", command, "Install libscripted.", answer_ms=answer_ms)
+
+
+def fake_pocket() -> Program:
+    """Pocket TTS's worker with a package that stands in for the real one."""
+    folder = str(Path(__file__).with_name("fake_packages"))
+    code = f"import sys; sys.path.insert(0, {folder!r}); from stream.speech.pocket_worker import main; main()"
+    return replace(pocket(), command=(sys.executable, "-c", code), start_ms=60_000)

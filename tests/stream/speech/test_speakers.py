@@ -27,7 +27,7 @@ from stream.speech.protocol import SpokenChunk
 from stream.speech.speak import ProcessSpeaker
 from stream.speech.store import models_folder
 from tests.stream.speech.conformance import check_chunks, check_phones
-from tests.stream.speech.programs import scripted
+from tests.stream.speech.programs import fake_pocket, scripted
 
 pytestmark = pytest.mark.unit
 
@@ -61,6 +61,7 @@ CANDIDATES = [
         "Hola, buenos días. ¿Qué tal? Hoy hablamos de la cara y de la voz, mañana de los labios.",
         "f3",
     ),
+    Candidate(fake_pocket(), "es", "Hola, buenos días. " * 40, "anna", phone_times=False),
     Candidate(
         kokoro(MODELS_FOLDER),
         "es",
@@ -85,7 +86,7 @@ Open = Callable[[Program], ProcessSpeaker]
 @pytest.fixture(params=CANDIDATES, ids=lambda candidate: candidate.program.name)
 def candidate(request: pytest.FixtureRequest) -> Candidate:
     candidate: Candidate = request.param
-    if candidate.program.name != "scripted" and shutil.which("espeak-ng") is None:
+    if candidate.program.name not in ("scripted", "pocket-tts") and shutil.which("espeak-ng") is None:
         pytest.skip("espeak-ng is not installed: apt-get install espeak-ng")
     if candidate.needs is not None and not (MODELS_FOLDER / candidate.needs).is_dir():
         pytest.skip(f"{candidate.needs} is not there: visavis models get {candidate.needs}")
