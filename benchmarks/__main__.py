@@ -10,6 +10,7 @@ NAMES = {
     "transport": "glass to glass through Chromium, ours against stock aiortc",
     "pipeline": "re-voice through WebRTC at a fixed offered rate",
     "dub": "speed of file mode on a clip",
+    "dub_lips": "signed A/V offset between the lips of a dub and its sound, with controls",
     "dubbing": "live dubbing: lag, drift, isochrony and cost of the chain",
     "speech": "word error rate, commit lag, BLEU and chrF of the speech back ends",
     "av_offset": "signed A/V offset on clips whose truth is known",
