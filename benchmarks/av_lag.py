@@ -47,12 +47,16 @@ def best_lag(truth: Curve, found: Curve, begin_s: float = 0.0, end_s: float = np
 
 
 def lag_scores(truth: Curve, found: Curve, begin_s: float = 0.0, end_s: float = np.inf) -> NDArray[np.floating[Any]]:
-    """Correlation of two curves at every lag that is tried; the arguments are those of `best_lag`."""
+    """Correlation of two curves at every lag that is tried; the arguments are those of `best_lag`.
+
+    Not a number where one of the two does not move.
+    """
     last_s = min(truth[0][-1], found[0][-1], end_s + REACH_S)
     grid = np.arange(max(begin_s, REACH_S), last_s - REACH_S, GRID_S)
     lags = np.arange(-REACH_S, REACH_S + GRID_S / 2, GRID_S)
     fixed = np.interp(grid, *truth)
-    return np.array([np.corrcoef(fixed, np.interp(grid + lag, *found))[0, 1] for lag in lags])
+    with np.errstate(invalid="ignore"):
+        return np.array([np.corrcoef(fixed, np.interp(grid + lag, *found))[0, 1] for lag in lags])
 
 
 def lag_at_peak(scores: NDArray[np.floating[Any]]) -> float:

@@ -116,7 +116,7 @@ def placed_phones(line: Line, chunks: Sequence[SpokenChunk]) -> list[Phone]:
     scale = (line.end_ns - line.start_ns) / (last_ns - first_ns)
 
     def at(time_ns: float) -> int:
-        return line.start_ns + round((min(max(time_ns, first_ns), last_ns) - first_ns) * scale)
+        return line.start_ns + int(round((min(max(time_ns, first_ns), last_ns) - first_ns) * scale))
 
     moved = [Phone(phone.ipa, at(phone.start_ns), at(phone.end_ns)) for chunk in chunks for phone in chunk.phones]
     return [phone for phone in moved if phone.end_ns > phone.start_ns]
