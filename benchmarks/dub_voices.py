@@ -112,11 +112,12 @@ def placed_phones(line: Line, chunks: Sequence[SpokenChunk]) -> list[Phone]:
     """A clause's phones on the clip's time: without the silence that was cut, and as fast as it is spoken."""
     rate_hz = chunks[0].sample_rate_hz
     part = spoken_part(np.concatenate([chunk.samples for chunk in chunks]), rate_hz)
-    first_ns, last_ns = (at * NS_PER_S / rate_hz for at in (part.start, part.stop))
+    first_ns: float = part.start * NS_PER_S / rate_hz
+    last_ns: float = part.stop * NS_PER_S / rate_hz
     scale = (line.end_ns - line.start_ns) / (last_ns - first_ns)
 
     def at(time_ns: float) -> int:
-        return line.start_ns + int(round((min(max(time_ns, first_ns), last_ns) - first_ns) * scale))
+        return line.start_ns + round((min(max(time_ns, first_ns), last_ns) - first_ns) * scale)
 
     moved = [Phone(phone.ipa, at(phone.start_ns), at(phone.end_ns)) for chunk in chunks for phone in chunk.phones]
     return [phone for phone in moved if phone.end_ns > phone.start_ns]
