@@ -30,6 +30,7 @@ from benchmarks.dub_voices import FileDub, Skewed, file_dub, live_dub
 from benchmarks.faces import MATERIAL
 from benchmarks.harness import percentiles, write_result
 from benchmarks.lip_meters import (
+    Spans,
     Sync,
     Watched,
     delayed,
@@ -84,13 +85,15 @@ class Made:
 
     Attributes:
         seen: Its lips.
-        sound: float32 [n] at 16 kHz, the dub alone.
+        sound: float32 [n] at 16 kHz, as it is heard.
+        turns: When the dub speaks in it.
         windows: What the expert says of both.
         dub: What was laid into it, where its phones are known.
     """
 
     seen: Watched
     sound: Samples
+    turns: Spans
     windows: list[Sync]
     dub: FileDub | None
 
@@ -140,7 +143,7 @@ def others(clips: Mapping[str, object]) -> list[tuple[str, str]]:
 
 
 def _swapped(made: Mapping[str, Made], name: str, other: str, judging: Judging) -> list[Sync]:
-    return sync_of(judging.expert, made[name].seen, made[other].sound)
+    return sync_of(judging.expert, made[name].seen, made[other].sound, made[other].turns)
 
 
 def _shifted(made: Mapping[str, Made], shift_ms: int, chance: float, judging: Judging) -> dict[str, Any]:
@@ -149,7 +152,8 @@ def _shifted(made: Mapping[str, Made], shift_ms: int, chance: float, judging: Ju
     errors: list[float] = []
     for one in made.values():
         before = {each.start_ns: each for each in one.windows if each.confidence > chance}
-        for each in sync_of(judging.expert, one.seen, delayed(one.sound, shift_ms)):
+        # The turns are the lips': the same windows before and after.
+        for each in sync_of(judging.expert, one.seen, delayed(one.sound, shift_ms), one.turns):
             if each.start_ns in before:
                 found.append(each.offset_ms)
                 errors.append(each.offset_ms - before[each.start_ns].offset_ms - shift_ms)
@@ -172,7 +176,7 @@ def near(values_ms: Sequence[float]) -> float | None:
 def phone_figures(made: Mapping[str, Made]) -> dict[str, Any]:
     """Offset of all windows together, by the phones of the dub, and by those of other clips' dubs."""
     dubs = {name: one.dub for name, one in made.items() if one.dub is not None}
-    turns = {name: find_turns(made[name].sound) for name in dubs}
+    turns = {name: made[name].turns for name in dubs}
     truth = {name: opening_of(said(each.phones)) for name, each in dubs.items()}
     right = [score for name in dubs for score in window_scores(truth[name], made[name].seen.curve, turns[name])]
     wrong = [
@@ -193,7 +197,7 @@ def phone_figures(made: Mapping[str, Made]) -> dict[str, Any]:
 def shut_figures(made: Mapping[str, Made], own: Mapping[str, Watched]) -> dict[str, Any]:
     """Whether lips are shut on m, b and p, all clips together and each by itself."""
     found = {
-        name: shut_lips(one.seen, own[name], shut_spans_ns(one.dub.phones), find_turns(one.sound))
+        name: shut_lips(one.seen, own[name], shut_spans_ns(one.dub.phones), one.turns)
         for name, one in made.items()
         if one.dub is not None
     }
@@ -209,28 +213,33 @@ def of_files(clips: Sequence[Path], target: str, engine: LoadedEngine, judging: 
         for clip in clips:
             spoken = file_dub(clip, chain, target, mel_window(engine))
             seen, sound = make(clip, spoken.voice, engine, judging)
-            made[clip.stem] = Made(seen, sound, sync_of(judging.expert, seen, sound), spoken)
+            turns = find_turns(sound)
+            made[clip.stem] = Made(seen, sound, turns, sync_of(judging.expert, seen, sound, turns), spoken)
             own[clip.stem] = watch(clip, judging.networks)
             _say_clip(clip.stem, made[clip.stem].windows)
     finally:
         chain.close()
+    expert = expert_figures(made, judging)
     body = {
-        "expert": expert_figures(made, judging),
+        "expert": expert,
         "phones": phone_figures(made),
         "shut": shut_figures(made, own),
-        "faulty": _faulty(clips, made, engine, judging),
+        "faulty": _faulty(clips, made, engine, judging, expert["confidence_by_chance"]),
     }
     _say(body)
     return body
 
 
-def _faulty(clips: Sequence[Path], made: Mapping[str, Made], engine: LoadedEngine, judging: Judging) -> dict[str, Any]:
+def _faulty(
+    clips: Sequence[Path], made: Mapping[str, Made], engine: LoadedEngine, judging: Judging, chance: float
+) -> dict[str, Any]:
     """Make the clip of which the expert was surest once more, with lips 80 ms late: the sound must be found early."""
     surest = max(clips, key=lambda clip: np.median([each.confidence for each in made[clip.stem].windows] or [0.0]))
     spoken = made[surest.stem].dub
     assert spoken is not None
     seen, sound = make(surest, Skewed(spoken.voice, SHIFTS_MS[1] * NS_PER_MS), engine, judging)
-    found = [each.offset_ms for each in sync_of(judging.expert, seen, sound)]
+    windows = sync_of(judging.expert, seen, sound, made[surest.stem].turns)
+    found = [each.offset_ms for each in windows if each.confidence > chance]
     return {"clip": surest.name, "lips_late_ms": SHIFTS_MS[1], **offsets(found)}
 
 
@@ -238,8 +247,10 @@ def of_live(clips: Sequence[Path], target: str, engine: LoadedEngine, judging: J
     """The same for what a live session makes of them, as far as it needs no phones."""
     made = {}
     for clip in clips:
-        seen, sound = make(clip, live_dub(clip, target, mel_window(engine)), engine, judging)
-        made[clip.stem] = Made(seen, sound, sync_of(judging.expert, seen, sound), None)
+        spoken = live_dub(clip, target, mel_window(engine))
+        seen, sound = make(clip, spoken, engine, judging)
+        windows = sync_of(judging.expert, seen, sound, spoken.turns)
+        made[clip.stem] = Made(seen, sound, spoken.turns, windows, None)
         _say_clip(clip.stem, made[clip.stem].windows)
     body = {"expert": expert_figures(made, judging)}
     _say(body)
@@ -271,7 +282,7 @@ def of_real(material: Path, clips: Sequence[Path], judging: Judging) -> dict[str
     body = {}
     for group, paths in groups.items():
         seen = {path: watch(path, judging.networks) for path in paths}
-        found = [each for path in paths for each in sync_of(judging.expert, seen[path], heard_in(path))]
+        found = [each for path in paths for each in _real_sync(path, seen[path], judging)]
         scores = [each for path in paths for each in _real_scores(seen[path], entries.get(path))]
         body[group] = {
             "clips": len(paths),
@@ -283,6 +294,11 @@ def of_real(material: Path, clips: Sequence[Path], judging: Judging) -> dict[str
         }
         _say_floor(group, body[group])
     return body
+
+
+def _real_sync(path: Path, seen: Watched, judging: Judging) -> list[Sync]:
+    sound = heard_in(path)
+    return sync_of(judging.expert, seen, sound, find_turns(sound))
 
 
 def _real_scores(seen: Watched, entry: ClipEntry | None) -> list[NDArray[np.floating]]:
@@ -313,6 +329,7 @@ def _spread(body: Mapping[str, Any]) -> str:
 def _say(body: Mapping[str, Any]) -> None:
     expert = body["expert"]
     print(f"expert, {expert['sure']} of {expert['windows']} windows surer than chance: {_spread(expert)}")
+    print(f"  all windows: {_spread(expert['all_windows'])}")
     print(f"  within 40 ms: {expert['within_40_ms']:.2f}; with another dub {expert['wrong_dub']['within_40_ms']:.2f}")
     for shift, each in expert["shifted"].items():
         print(f"  dub {shift}: {_spread(each)}; error of the meter {_spread(each['meter_error_ms'])}")

@@ -20,6 +20,7 @@ from stream.dubbing import SEND_AHEAD_NS, Dubbing
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
 from stream.media import ClipReader, decode_sound
 from stream.passage import Spoken
+from stream.soundtrack import joined_spans
 from stream.speech.chain import Chain, open_chain
 from stream.speech.offline import HEARING_RATE_HZ, Line, recognise, speak
 from stream.speech.protocol import Caps, Phone, Speaker, SpokenChunk
@@ -130,10 +131,12 @@ class Replayed:
     Attributes:
         mels: By the picture's pts in ns; None where it left as it came.
         samples: float32 [n] at 48 kHz from session time zero on.
+        turns: When the dub speaks; elsewhere the original is heard.
     """
 
     mels: Mapping[int, NDArray[np.float32] | None]
     samples: Samples
+    turns: tuple[tuple[int, int], ...] = ()
 
     def audio(self, pts_ns: int, count: int, sample_rate_hz: int = EAR_RATE_HZ) -> Samples:  # noqa: ARG002 - the protocol's
         """See `Spoken.audio`."""
@@ -167,6 +170,7 @@ async def _live_dub(clip: Path, target: str, window: MelWindow) -> Replayed:
     running = asyncio.create_task(dubbing.run())
     mels: dict[int, NDArray[np.float32] | None] = {}
     said: list[Samples] = []
+    speaks: list[tuple[int, int]] = []
     for now_ns in range(0, pictures_ns[-1] + _DELAY_NS + _CHUNK_NS, _CHUNK_NS):
         await clock.advance_to(now_ns)
         first = now_ns * EAR_RATE_HZ // NS_PER_S
@@ -177,9 +181,11 @@ async def _live_dub(clip: Path, target: str, window: MelWindow) -> Replayed:
             mels[pts_ns] = dubbing.mel(pts_ns)
         if (sent_ns := now_ns - _DELAY_NS + SEND_AHEAD_NS) >= 0:
             said.append(dubbing.audio(sent_ns, _CHUNK))
+            if dubbing.track.speaks(sent_ns, sent_ns + _CHUNK_NS):
+                speaks.append((sent_ns, sent_ns + _CHUNK_NS))
     await dubbing.close()
     await running
-    return Replayed(mels, np.concatenate(said))
+    return Replayed(mels, np.concatenate(said), tuple(joined_spans(speaks, 0)))
 
 
 def _padded(samples: Samples) -> Samples:

@@ -20,7 +20,6 @@ from stream.faces import LoadedNetworks
 from stream.frames import NS_PER_MS, NS_PER_S
 from stream.media import ClipReader
 from stream.occlusion import MouthWatch
-from stream.speech.offline import find_turns
 from training.clip_figures import CLOSED_ABOVE, CLOSED_PERCENTILE
 from training.data.mouth import mouth_opening
 from training.mouths import narrowest
@@ -32,8 +31,8 @@ Spans = Sequence[tuple[int, int]]
 SIZE = 96
 WINDOW_NS = 2 * NS_PER_S
 STEP_NS = NS_PER_S
-# A window in which the voice is silent for longer than it speaks says nothing.
-_LEAST_SPEECH = 0.5
+# Beyond it a window shows lips that the voice does not move.
+_LEAST_SPEECH = 0.75
 _LEAST_RUNS = 20
 _DRAWS = 500
 _SEED = 20
@@ -95,16 +94,16 @@ class Sync:
     confidence: float
 
 
-def sync_of(expert: SyncExpert, seen: Watched, sound: Samples) -> list[Sync]:
-    """Offset and confidence of every window of two seconds, one a second, in which the sound speaks.
+def sync_of(expert: SyncExpert, seen: Watched, sound: Samples, turns: Spans) -> list[Sync]:
+    """Offset and confidence of every window of two seconds, one a second, in which the voice speaks.
 
     Args:
         expert: Frozen.
         seen: The lips.
         sound: float32 [n] at 16 kHz, on the pictures' time.
+        turns: When the voice speaks.
     """
     curve = shift_curve(expert, seen.crops, mel_spectrogram(sound), seen.pts_ns)
-    turns = find_turns(sound)
     return [sync for start_ns in starts_of(curve, turns) if (sync := _sync(curve, start_ns)) is not None]
 
 

@@ -42,6 +42,7 @@ EAR = "whisper-base"
 TARGET = "es"
 _VOICE = "slt"
 _AFTER_NS = NS_PER_S // 2
+_PAUSE = np.zeros(HEARING_RATE_HZ * 3 // 10, np.float32)
 
 
 class Ear(Protocol):
@@ -117,8 +118,8 @@ def round_trip(samples: Samples, chain: Chain, ear: Ear, *, reference: str = "")
     count = (dub.track.end_ns + _AFTER_NS) * EAR_RATE_HZ // NS_PER_S
     whole = resample(dub.track.audio(0, count), EAR_RATE_HZ, HEARING_RATE_HZ)
     spoken = " ".join(line.text for line in dub.lines)
-    own_speed = [said(chain, line.clause.clause_id, line.text) for line in dub.lines]
-    plainly = ear.hear(np.concatenate(own_speed))
+    own_speed = [part for line in dub.lines for part in (_PAUSE, said(chain, line.clause.clause_id, line.text))]
+    plainly = ear.hear(np.concatenate([*own_speed, _PAUSE]))
     return Trip(reference, spoken, ear.hear(whole), plainly, tuple(line.speed for line in dub.lines))
 
 
@@ -214,7 +215,7 @@ def main(argv: Sequence[str]) -> int:
     for name, sounds in groups.items():
         if asked.group in (name, "all"):
             trips = [round_trip(samples, chain, ear, reference=text) for samples, text in sounds]
-            body[name] = {**account(trips), "examples": [[each.spoken, each.heard] for each in trips[:5]]}
+            body[name] = {**account(trips), "examples": [[each.spoken, each.heard, each.plainly] for each in trips[:5]]}
             print(report(name, body[name]), flush=True)
     chain.close()
     print(write_result("round_trip" if asked.group == "all" else f"round_trip_{asked.group}", body))
