@@ -41,6 +41,7 @@ from benchmarks.lip_meters import (
     watch,
     window_scores,
 )
+from benchmarks.lip_report import say, say_clip, say_floor, spread
 from benchmarks.phone_opening import opening_of, said, shut_spans_ns
 from kernels.mel import LIPGAN_WINDOW, SAMPLE_RATE_HZ
 from models.catalogue import LoadedEngine, mel_window
@@ -54,6 +55,7 @@ from stream.media import decode_sound
 from stream.passage import Spoken
 from stream.speech.chain import open_chain
 from stream.speech.offline import find_turns
+from training.data import phones as lips
 from training.data.phones import align_phones
 from training.data.split import ClipEntry, read_clips
 from training.judges import SHIPPED_EXPERT
@@ -197,7 +199,7 @@ def phone_figures(made: Mapping[str, Made]) -> dict[str, Any]:
 def shut_figures(made: Mapping[str, Made], own: Mapping[str, Watched]) -> dict[str, Any]:
     """Whether lips are shut on m, b and p, all clips together and each by itself."""
     found = {
-        name: shut_lips(one.seen, own[name], shut_spans_ns(one.dub.phones), one.turns)
+        name: shut_lips(one.seen, own[name], shut_spans_ns(said(one.dub.phones)), one.turns)
         for name, one in made.items()
         if one.dub is not None
     }
@@ -216,7 +218,7 @@ def of_files(clips: Sequence[Path], target: str, engine: LoadedEngine, judging: 
             turns = find_turns(sound)
             made[clip.stem] = Made(seen, sound, turns, sync_of(judging.expert, seen, sound, turns), spoken)
             own[clip.stem] = watch(clip, judging.networks)
-            _say_clip(clip.stem, made[clip.stem].windows)
+            say_clip(clip.stem, made[clip.stem].windows)
     finally:
         chain.close()
     expert = expert_figures(made, judging)
@@ -226,7 +228,7 @@ def of_files(clips: Sequence[Path], target: str, engine: LoadedEngine, judging: 
         "shut": shut_figures(made, own),
         "faulty": _faulty(clips, made, engine, judging, expert["confidence_by_chance"]),
     }
-    _say(body)
+    say(body)
     return body
 
 
@@ -251,9 +253,9 @@ def of_live(clips: Sequence[Path], target: str, engine: LoadedEngine, judging: J
         seen, sound = make(clip, spoken, engine, judging)
         windows = sync_of(judging.expert, seen, sound, spoken.turns)
         made[clip.stem] = Made(seen, sound, spoken.turns, windows, None)
-        _say_clip(clip.stem, made[clip.stem].windows)
+        say_clip(clip.stem, made[clip.stem].windows)
     body = {"expert": expert_figures(made, judging)}
-    _say(body)
+    say(body)
     return body
 
 
@@ -266,7 +268,7 @@ def of_path(clips: Sequence[Path], target: str) -> dict[str, Any]:
         chain.close()
     body = {"file": file, "live": offsets(_painted(clips, lambda clip: live_dub(clip, target, LIPGAN_WINDOW)))}
     for kind, each in body.items():
-        print(f"path, {kind}: {_spread(each)}", flush=True)
+        print(f"path, {kind}: {spread(each)}", flush=True)
     return body
 
 
@@ -275,88 +277,54 @@ def _painted(clips: Sequence[Path], voice_of: Callable[[Path], Spoken]) -> list[
     return [offset for clip in clips for offset in gauge_offsets_ms(clip, voice_of(clip))]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Real:
+    """A real clip with its own sound.
+
+    Attributes:
+        seen: Its lips.
+        sound: float32 [n] at 16 kHz.
+        turns: When it speaks.
+        row: Its phones by forced alignment; none where its words are not known.
+    """
+
+    seen: Watched
+    sound: Samples
+    turns: Spans
+    row: Sequence[lips.Phone]
+
+
 def of_real(material: Path, clips: Sequence[Path], judging: Judging) -> dict[str, Any]:
     """What the meters say of real clips with their own sound, by material."""
     entries = {entry.path: entry for entry in read_clips(material)}
     groups = {"grid": sorted((material / "video" / "grid").glob("*.mpg")), "the clips that were dubbed": clips}
     body = {}
     for group, paths in groups.items():
-        seen = {path: watch(path, judging.networks) for path in paths}
-        found = [each for path in paths for each in _real_sync(path, seen[path], judging)]
-        scores = [each for path in paths for each in _real_scores(seen[path], entries.get(path))]
-        body[group] = {
-            "clips": len(paths),
-            "windows": len(found),
-            "confidence": asdict(percentiles([each.confidence for each in found])),
-            **offsets([each.offset_ms for each in found]),
-            "within_40_ms": near([each.offset_ms for each in found]),
-            "phones": asdict(pooled(scores)) if scores else None,
-        }
-        _say_floor(group, body[group])
+        body[group] = _floor({path.stem: _real(path, entries.get(path), judging) for path in paths}, judging)
+        say_floor(group, body[group])
     return body
 
 
-def _real_sync(path: Path, seen: Watched, judging: Judging) -> list[Sync]:
+def _real(path: Path, entry: ClipEntry | None, judging: Judging) -> Real:
     sound = heard_in(path)
-    return sync_of(judging.expert, seen, sound, find_turns(sound))
+    row = align_phones(sound, entry.words) if entry is not None and entry.words else None
+    return Real(watch(path, judging.networks), sound, find_turns(sound), row or ())
 
 
-def _real_scores(seen: Watched, entry: ClipEntry | None) -> list[NDArray[np.floating]]:
-    """Real lips against phones found by forced alignment; none where the words are not known."""
-    if entry is None or not entry.words:
-        return []
-    sound = heard_in(entry.path)
-    row = align_phones(sound, entry.words)
-    return window_scores(opening_of(row), seen.curve, find_turns(sound)) if row else []
-
-
-# -- what is printed -------------------------------------------------------------------------------
-
-
-def _say_clip(name: str, windows: Sequence[Sync]) -> None:
-    told = ", ".join(f"{each.offset_ms:+.0f} ({each.confidence:.2f})" for each in windows)
-    print(f"  {name}: {told or 'no window speaks'}", flush=True)
-
-
-def _spread(body: Mapping[str, Any]) -> str:
-    if "offset_ms" not in body:
-        return "none"
-    signed, sizes = body["offset_ms"], body["absolute_ms"]
-    sized = f"of the size {sizes['p50']:.1f}, p95 {sizes['p95']:.1f}"
-    return f"median {signed['p50']:+.1f} ms, {sized}, n {signed['count']}"
-
-
-def _say(body: Mapping[str, Any]) -> None:
-    expert = body["expert"]
-    print(f"expert, {expert['sure']} of {expert['windows']} windows surer than chance: {_spread(expert)}")
-    print(f"  all windows: {_spread(expert['all_windows'])}")
-    print(f"  within 40 ms: {expert['within_40_ms']:.2f}; with another dub {expert['wrong_dub']['within_40_ms']:.2f}")
-    for shift, each in expert["shifted"].items():
-        print(f"  dub {shift}: {_spread(each)}; error of the meter {_spread(each['meter_error_ms'])}")
-    if "phones" in body:
-        _say_phones(body)
-
-
-def _say_phones(body: Mapping[str, Any]) -> None:
-    phones, shut, faulty = body["phones"], body["shut"], body["faulty"]
-    print(f"phones: {_pooled(phones)}")
-    print(f"  with another dub: {_pooled(phones['wrong_dub'])}")
-    for shift, each in phones["shifted"].items():
-        print(f"  dub {shift}: {_pooled(each)}")
-    print(f"shut on m, b, p: {shut['shut']:.2f} of {shut['phones']}, by chance {shut['by_chance']:.2f}")
-    print(f"lips made {faulty['lips_late_ms']} ms late, {faulty['clip']}: {_spread(faulty)}")
-
-
-def _pooled(body: Mapping[str, Any] | None) -> str:
-    if body is None:
-        return "none"
-    interval = f"[{body['low_ms']:+.0f}, {body['high_ms']:+.0f}]"
-    return f"{body['offset_ms']:+.1f} ms {interval}, alike {body['alike']:.2f}, {body['windows']} windows"
-
-
-def _say_floor(group: str, body: Mapping[str, Any]) -> None:
-    print(f"floor, {group}: expert {_spread(body)}; within 40 ms {body['within_40_ms']:.2f}")
-    print(f"  confidence {body['confidence']['p50']:.2f}; phones {_pooled(body['phones'])}", flush=True)
+def _floor(real: Mapping[str, Real], judging: Judging) -> dict[str, Any]:
+    found = [sync for one in real.values() for sync in sync_of(judging.expert, one.seen, one.sound, one.turns)]
+    known = {name: one for name, one in real.items() if one.row}
+    scores = [each for one in known.values() for each in window_scores(opening_of(one.row), one.seen.curve, one.turns)]
+    shut = {name: shut_lips(one.seen, one.seen, shut_spans_ns(one.row), one.turns) for name, one in known.items()}
+    return {
+        "clips": len(real),
+        "windows": len(found),
+        "confidence": asdict(percentiles([each.confidence for each in found])),
+        **offsets([each.offset_ms for each in found]),
+        "within_40_ms": near([each.offset_ms for each in found]),
+        "phones": asdict(pooled(scores)) if scores else None,
+        "shut": asdict(mean_shut(shut)),
+    }
 
 
 def main(argv: Sequence[str]) -> int:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from benchmarks.av_lag import GRID_S, Curve
 from stream.frames import NS_PER_S
 from stream.speech.protocol import Phone
+from training.clip_figures import BILABIALS
 from training.data import phones as lips
 from training.data.articulation import prior
 
-BILABIALS = ("m", "b", "p")
 # Before the first phone and behind the last, where the mouth is at rest.
 _REST_S = 1.0
 # Shorter gaps are rounding between two phones.
@@ -56,7 +56,7 @@ def opening_of(row: Sequence[lips.Phone]) -> Curve:
     return times_s, prior().track(row, times_s)[:, 0].astype(np.float64)
 
 
-def shut_spans_ns(phones: Sequence[Phone]) -> NDArray[np.int64]:
+def shut_spans_ns(row: Sequence[lips.Phone]) -> NDArray[np.int64]:
     """First and last instant of every m, b and p, int64 [n, 2]."""
-    spans = [(each.start_ns, each.end_ns) for each in phones if each.ipa[:1] in BILABIALS]
-    return np.array(spans, np.int64).reshape(-1, 2)
+    spans = [(each.start_s * NS_PER_S, each.end_s * NS_PER_S) for each in row if each.name in BILABIALS]
+    return np.array(spans, np.float64).reshape(-1, 2).round().astype(np.int64)

@@ -90,8 +90,8 @@ def test_a_phone_has_a_mouth_whatever_its_length_marks() -> None:
 
 
 def test_only_m_b_and_p_ask_for_shut_lips() -> None:
-    phones = (Phone("m", 0, 10), Phone("a", 10, 20), Phone("β", 20, 30), Phone("pː", 30, 40))
-    assert shut_spans_ns(phones).tolist() == [[0, 10], [30, 40]]
+    phones = tuple(Phone(ipa, at * 10 * MS, (at + 1) * 10 * MS) for at, ipa in enumerate(["m", "a", "β", "pː"]))
+    assert shut_spans_ns(said(phones)).tolist() == [[0, 10 * MS], [30 * MS, 40 * MS]]
 
 
 def seen_with_shut(shut_s: list[float]) -> Watched:
@@ -123,8 +123,8 @@ def test_drawn_spans_begin_in_turns_and_keep_their_length() -> None:
 def test_windows_begin_where_the_voice_speaks() -> None:
     pts_ns = np.arange(200) * 40 * MS
     curve = ShiftCurve(np.zeros((200, len(SHIFTS_MS)), np.float32), pts_ns)
-    speaks = [(2 * NS_PER_S, 4 * NS_PER_S)]
-    assert starts_of(curve, speaks) == [1 * STEP_NS, 2 * STEP_NS, 3 * STEP_NS]
+    speaks = [(2 * NS_PER_S, 5 * NS_PER_S)]
+    assert starts_of(curve, speaks) == [2 * STEP_NS, 3 * STEP_NS]
     assert speech_share(speaks, NS_PER_S, NS_PER_S + WINDOW_NS) == 0.5
 
 

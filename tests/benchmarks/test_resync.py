@@ -51,6 +51,7 @@ def test_a_sheet_shows_before_above_after(tmp_path: Path) -> None:
     dark, light = (Watched(times_ns, np.zeros(30), np.full((30, 96, 96, 3), level, np.uint8)) for level in (10, 200))
     write_sheet(tmp_path / "sheet.png", dark, light)
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet is not None
     assert sheet.shape == (384, 1920, 3)
     assert (sheet[:192] == 10).all()
     assert (sheet[192:] == 200).all()
