@@ -69,9 +69,15 @@ class WhisperEar:
 
     def hear(self, samples: Samples) -> str:
         """See `Ear.hear`."""
-        # At temperature 0 alone: a second try at a higher one is drawn at random, and is five times the work.
+        # Of sound that it does not understand Whisper repeats itself without end. Its own remedy, to try again at
+        # higher temperatures, is drawn at random and five times the work; here no three tokens may come twice.
         segments, _ = self._model.transcribe(
-            samples, language=self._language, beam_size=1, temperature=0.0, condition_on_previous_text=False
+            samples,
+            language=self._language,
+            beam_size=1,
+            temperature=0.0,
+            no_repeat_ngram_size=3,
+            condition_on_previous_text=False,
         )
         return " ".join(segment.text.strip() for segment in segments)
 
