@@ -214,6 +214,8 @@ def shut_lips(seen: Watched, own: Watched, spans_ns: NDArray[np.int64], turns: S
     limit = float(np.percentile(own.opening, CLOSED_PERCENTILE)) + CLOSED_ABOVE
     inside = (spans_ns[:, 0] > seen.pts_ns[0]) & (spans_ns[:, 1] < seen.pts_ns[-1])
     spans_ns = spans_ns[inside] + room
+    if not len(spans_ns) or not turns:
+        return ShutLips(0, 0.0, 0.0)
     elsewhere = np.concatenate([drawn_spans(spans_ns, turns, seed) for seed in range(_DRAWS // 10)])
     shut, chance = (narrowest(seen.opening, seen.pts_ns, each) <= limit for each in (spans_ns, elsewhere))
     return ShutLips(len(spans_ns), float(np.mean(shut)), float(np.mean(chance)))

@@ -8,9 +8,11 @@ from benchmarks.dub_voices import Replayed, Skewed, placed_phones
 from benchmarks.lip_meters import (
     STEP_NS,
     WINDOW_NS,
+    ShutLips,
     Watched,
     delayed,
     drawn_spans,
+    mean_shut,
     pooled,
     shut_lips,
     speech_share,
@@ -111,6 +113,13 @@ def test_lips_shut_in_time_count_and_shut_elsewhere_do_not() -> None:
     assert (right.phones, right.shut) == (4, 1.0)
     assert right.by_chance < 0.3
     assert shut_lips(seen_with_shut([each + 0.5 for each in at_s]), own, spans, turns).shut == 0.0
+
+
+def test_a_clip_without_such_phones_does_not_count() -> None:
+    own = seen_with_shut([1.0])
+    none = shut_lips(own, own, np.zeros((0, 2), np.int64), [(0, 9 * NS_PER_S)])
+    some = ShutLips(4, 0.5, 0.25)
+    assert mean_shut({"a": none, "b": some}) == some
 
 
 def test_drawn_spans_begin_in_turns_and_keep_their_length() -> None:
