@@ -1,10 +1,13 @@
 """The meters that hold lips against a dub: they find known shifts, and they are able to fail."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
+from benchmarks import dub_voices
 from benchmarks.dub_lips import others
-from benchmarks.dub_voices import Replayed, Skewed, placed_phones
+from benchmarks.dub_voices import Replayed, Skewed, live_dub, placed_phones
 from benchmarks.lip_meters import (
     STEP_NS,
     WINDOW_NS,
@@ -20,11 +23,14 @@ from benchmarks.lip_meters import (
     window_scores,
 )
 from benchmarks.phone_opening import mouth_phones, opening_of, said, shut_spans_ns
+from kernels.mel import LIPGAN_WINDOW, SILENCE
 from stream.frames import NS_PER_MS as MS
 from stream.frames import NS_PER_S
+from stream.speech.chain import Chain
 from stream.speech.offline import Line
 from stream.speech.protocol import Phone, SpokenChunk
-from tests.stream.speech.words import clause
+from tests.stream.clip_maker import SAMPLE
+from tests.stream.speech.words import Humming, Scripted, Shouting, clause
 from training.sync_curve import SHIFTS_MS, ShiftCurve
 
 pytestmark = pytest.mark.unit
@@ -176,3 +182,22 @@ def test_each_clip_meets_two_others() -> None:
     assert others({"a": 1, "b": 1, "c": 1, "d": 1})[:2] == [("a", "b"), ("a", "c")]
     assert others({"a": 1}) == []
     assert all(one != other for one, other in others({"a": 1, "b": 1}))
+
+
+def test_a_live_dub_is_heard_and_seen_at_the_same_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scripted(*_: object) -> Chain:
+        text = "one two three. four five six. seven eight nine."
+        return Chain(Scripted(text), {"xx": Shouting()}, Humming(), (), Counter())
+
+    monkeypatch.setattr(dub_voices, "open_chain", scripted)
+    dub = live_dub(SAMPLE, "xx", LIPGAN_WINDOW)
+    assert dub.turns
+    for start_ns, end_ns in dub.turns:
+        middle_ns = (start_ns + end_ns) // 2
+        assert np.abs(dub.audio(middle_ns - 20 * MS, 1920)).max() > 0.1
+        seen_ns = min(dub.mels, key=lambda pts_ns: abs(pts_ns - middle_ns))
+        window = dub.mel(seen_ns)
+        assert window is not None
+        # The column at the picture's own time hears the hum.
+        assert window[:, LIPGAN_WINDOW.past].max() > SILENCE + 1
+    assert dub.mel(1) is None
