@@ -10,8 +10,11 @@ NAMES = {
     "transport": "glass to glass through Chromium, ours against stock aiortc",
     "pipeline": "re-voice through WebRTC at a fixed offered rate",
     "dub": "speed of file mode on a clip",
+    "dub_lips": "signed A/V offset between the lips of a dub and its sound, with controls",
     "dubbing": "live dubbing: lag, drift, isochrony and cost of the chain",
     "speech": "word error rate, commit lag, BLEU and chrF of the speech back ends",
+    "resync": "dubbed clips before and after their lips are made again",
+    "round_trip": "what a machine listener understands of a dub: BLEU and chrF",
     "av_offset": "signed A/V offset on clips whose truth is known",
     "soak": "connect and disconnect; memory, threads and tasks",
 }

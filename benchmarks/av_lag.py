@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from models.engine import Engine
 from stream.dub import Dub
 from stream.dub_job import DubJob
-from stream.faces import FaceFinder
+from stream.faces import FaceFinder, open_face_finder
 from stream.media import Encoding
+from stream.passage import Spoken
 from stream.render import RenderOptions
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -41,12 +42,26 @@ def best_lag(truth: Curve, found: Curve, begin_s: float = 0.0, end_s: float = np
         begin_s: Start of the part that is compared.
         end_s: Its end.
     """
+    score = lag_scores(truth, found, begin_s, end_s)
+    return lag_at_peak(score), float(score.max())
+
+
+def lag_scores(truth: Curve, found: Curve, begin_s: float = 0.0, end_s: float = np.inf) -> NDArray[np.floating[Any]]:
+    """Correlation of two curves at every lag that is tried; the arguments are those of `best_lag`.
+
+    Not a number where one of the two does not move.
+    """
     last_s = min(truth[0][-1], found[0][-1], end_s + REACH_S)
     grid = np.arange(max(begin_s, REACH_S), last_s - REACH_S, GRID_S)
     lags = np.arange(-REACH_S, REACH_S + GRID_S / 2, GRID_S)
     fixed = np.interp(grid, *truth)
-    score = np.array([np.corrcoef(fixed, np.interp(grid + lag, *found))[0, 1] for lag in lags])
-    return -REACH_S + peak_of(score) * GRID_S, float(score.max())
+    with np.errstate(invalid="ignore"):
+        return np.array([np.corrcoef(fixed, np.interp(grid + lag, *found))[0, 1] for lag in lags])
+
+
+def lag_at_peak(scores: NDArray[np.floating[Any]]) -> float:
+    """The lag in seconds at which `lag_scores`, or a mean of several, is highest."""
+    return -REACH_S + peak_of(scores) * GRID_S
 
 
 class NoFaces:
@@ -60,8 +75,13 @@ class NoFaces:
         """Hold nothing."""
 
 
-def dub(source: Path, voice: Path, output: Path, engine: Engine, finder: FaceFinder) -> None:
-    """Dub as the command does, without a mark and at a quality that hides nothing."""
+def finder_for(engine: Engine) -> FaceFinder:
+    """A finder whose crops are as large as those that the generator takes."""
+    return open_face_finder(crop_size=int(engine.inputs["face"].shape[-1] or 0))
+
+
+def dub(source: Path, voice: Path | Spoken, output: Path, engine: Engine, finder: FaceFinder) -> None:
+    """Dub as the command does, without a mark, at a quality that hides nothing, and with the voice alone."""
     job = DubJob(
         source=source,
         voice=voice,

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.av_lag import Curve, best_lag, dub
+from benchmarks.av_lag import Curve, best_lag, dub, finder_for
 from kernels.crop import crop_face, crop_transform
 from kernels.mel import COLUMN_NS, LIPGAN_WINDOW, MAX_ABS, SAMPLE_RATE_HZ, mel_spectrogram
 from models.engine import Engine, TensorSpec
 from stream.faces import open_face_finder
 from stream.frames import NS_PER_S
 from stream.media import ClipReader, decode_sound
+from stream.passage import Spoken
 
 SIZE = 96
 # Where the gauge is painted into the crop, and where it is read: well inside, away from the blend.
@@ -53,7 +54,7 @@ class GaugeGenerator:
         """Hold nothing."""
 
 
-def gauge_offsets_ms(clip: Path, voice: Path) -> list[float]:
+def gauge_offsets_ms(clip: Path, voice: Path | Spoken) -> list[float]:
     """Dub with the gauge, read it off the written file, and hold it against the file's own sound.
 
     Returns:
@@ -61,7 +62,7 @@ def gauge_offsets_ms(clip: Path, voice: Path) -> list[float]:
     """
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "dubbed.mp4"
-        dub(clip, voice, output, GaugeGenerator(), open_face_finder())
+        dub(clip, voice, output, GaugeGenerator(), finder_for(GaugeGenerator()))
         found, truth = gauge(output, clip), loudness(output)
     offsets = []
     for begin_s in np.arange(0.5, min(found[0][-1], truth[0][-1]) - WINDOW_S - 0.5, WINDOW_S):
@@ -145,7 +146,7 @@ def _lips_offsets(
     clips: Sequence[Path], truth: Mapping[Path, Curve], output: Path, engine: Engine
 ) -> Iterator[LipsResult]:
     for picture, sound in zip(clips, [*clips[1:], clips[0]], strict=True):
-        dub(picture, sound, output, engine, open_face_finder())
+        dub(picture, sound, output, engine, finder_for(engine))
         found = opening(output)
         late_s, alike = best_lag(truth[sound], found)
         _, own = best_lag(truth[picture], found)

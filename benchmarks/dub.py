@@ -14,12 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.av_lag import finder_for
 from benchmarks.harness import write_result
 from models.catalogue import LoadedEngine, load_engine
 from stream.dub import Dub
 from stream.dub_commands import ASSETS
 from stream.dub_job import DubJob
-from stream.faces import open_face_finder
 from stream.media import ClipReader
 
 
@@ -28,7 +28,7 @@ def measure(clip: Path, voice: Path, engine: LoadedEngine) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         job = DubJob(source=clip, voice=voice, output=Path(folder) / "dubbed.mp4")
         start_s, busy_s = time.perf_counter(), time.process_time()
-        figures = asyncio.run(Dub(job, engine, open_face_finder).run())
+        figures = asyncio.run(Dub(job, engine, lambda: finder_for(engine)).run())
         wall_s, busy_s = time.perf_counter() - start_s, time.process_time() - busy_s
     cores = len(os.sched_getaffinity(0))
     return {

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.unit
 
 
 def test_every_picture_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dub, "open_face_finder", FakeFinder)
+    monkeypatch.setattr(dub, "finder_for", lambda _: FakeFinder())
     run = dub.measure(make_clip(tmp_path / "in.mp4", pts=range(20)), VOICE, FakeGenerator())  # type: ignore[arg-type]
     assert (run["pictures"], run["re_voiced"]) == (20, 20)
     assert run["media_s"] == pytest.approx(0.8)
