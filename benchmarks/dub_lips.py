@@ -53,6 +53,7 @@ from stream.faces import LoadedNetworks, load_networks
 from stream.frames import NS_PER_MS
 from stream.media import decode_sound
 from stream.passage import Spoken
+from stream.speech.back_ends import EMBEDDED
 from stream.speech.chain import open_chain
 from stream.speech.offline import find_turns
 from training.data import phones as lips
@@ -208,7 +209,7 @@ def shut_figures(made: Mapping[str, Made], own: Mapping[str, Watched]) -> dict[s
 
 def of_files(clips: Sequence[Path], target: str, engine: LoadedEngine, judging: Judging) -> dict[str, Any]:
     """Everything about clips dubbed as files."""
-    chain = open_chain("en", [target], MonotonicClock())
+    chain = open_chain("en", [target], MonotonicClock(), EMBEDDED)
     try:
         made: dict[str, Made] = {}
         own: dict[str, Watched] = {}
@@ -261,7 +262,7 @@ def of_live(clips: Sequence[Path], target: str, engine: LoadedEngine, judging: J
 
 def of_path(clips: Sequence[Path], target: str) -> dict[str, Any]:
     """Which sound pictures are given, file and live, without what a generator has learned."""
-    chain = open_chain("en", [target], MonotonicClock())
+    chain = open_chain("en", [target], MonotonicClock(), EMBEDDED)
     try:
         file = offsets(_painted(clips, lambda clip: file_dub(clip, chain, target, LIPGAN_WINDOW).voice))
     finally:

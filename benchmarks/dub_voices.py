@@ -21,9 +21,10 @@ from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
 from stream.media import ClipReader, decode_sound
 from stream.passage import Spoken
 from stream.soundtrack import joined_spans
+from stream.speech.back_ends import EMBEDDED
 from stream.speech.chain import Chain, open_chain
 from stream.speech.offline import HEARING_RATE_HZ, Line, recognise, speak
-from stream.speech.protocol import Caps, Phone, Speaker, SpokenChunk
+from stream.speech.protocol import Caps, Phone, Speaker, SpokenChunk, Voice
 from stream.speech.track import spoken_part
 from stream.speech.wish import DubWish
 from stream.voice import EAR_RATE_HZ, add_at, sample_at
@@ -67,7 +68,7 @@ class Overheard:
         return self._speaker.caps
 
     def speak(
-        self, clause_id: int, text: str, language: str, *, rate: float = 1.0, voice: str | None = None
+        self, clause_id: int, text: str, language: str, *, rate: float = 1.0, voice: Voice | None = None
     ) -> Iterator[SpokenChunk]:
         """See `Speaker.speak`."""
         self.said[clause_id] = []
@@ -161,7 +162,7 @@ async def _live_dub(clip: Path, target: str, window: MelWindow) -> Replayed:
     wish = DubWish(source="en", target=target, duck=0.0)
     dubbing = Dubbing(
         wish,
-        lambda _: open_chain("en", (target,), MonotonicClock()),
+        lambda _: open_chain("en", (target,), MonotonicClock(), EMBEDDED),
         window,
         clock,
         clock.now_ns,

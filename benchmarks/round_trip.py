@@ -29,6 +29,7 @@ from stream.clock import MonotonicClock
 from stream.errors import ConfigError
 from stream.frames import NS_PER_S
 from stream.media import decode_sound, resample
+from stream.speech.back_ends import EMBEDDED
 from stream.speech.chain import Chain, open_chain
 from stream.speech.model_list import MODELS
 from stream.speech.offline import HEARING_RATE_HZ, recognise, speak
@@ -219,7 +220,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"nobody listens to the dub: {error}")
         return 2
     groups = {"recorded": recorded(asked.material), "spoken": synthetic(asked.material, asked.sentences)}
-    chain = open_chain("en", [TARGET], MonotonicClock())
+    chain = open_chain("en", [TARGET], MonotonicClock(), EMBEDDED)
     body: dict[str, Any] = {"ear": EAR, "voice": chain.speaker.caps.name, "source_voice_of_spoken": f"flite {_VOICE}"}
     for name, sounds in groups.items():
         if asked.group in (name, "all"):

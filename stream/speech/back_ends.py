@@ -1,5 +1,6 @@
 """Which back ends are named, and the programs that they are; which of them a pair of languages takes."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from stream.speech.kokoro import kokoro
 from stream.speech.model_list import MODELS
 from stream.speech.moonshine import MOONSHINE
 from stream.speech.piper import piper
+from stream.speech.pocket import pocket
 from stream.speech.whisper import NAMES, whisper, whisper_folder
 
 ENGLISH = "en"
@@ -32,7 +34,7 @@ class BackEnds:
         recogniser: "auto" hears English with Moonshine, and other languages with a Whisper that was fetched;
             "moonshine"; a Whisper of `visavis models list`; or the folder of one.
         translator: "apertium", or a folder of Firefox's translation models.
-        speaker: "espeak", "kokoro-82m", "piper-joe", or the folder of a voice of Kokoro or Piper.
+        speaker: "espeak"; "kokoro-82m"; "piper-joe"; "pocket"; or the folder of a voice of Kokoro or Piper.
     """
 
     models: Path
@@ -59,10 +61,13 @@ class BackEnds:
         if self.speaker == "espeak":
             return ESPEAK
         if self.speaker == KOKORO:
-            return kokoro(self.models)
+            # With one thread it cannot keep up with who speaks, on the cores that it was measured on.
+            return kokoro(self.models, threads=2)
+        if self.speaker == "pocket":
+            return pocket()
         if self.speaker in MODELS and MODELS[self.speaker].task == "speak":
             return piper(self.models, self.speaker)
-        names = ", ".join(["espeak", *(name for name, model in MODELS.items() if model.task == "speak")])
+        names = ", ".join(["espeak", "pocket", *(name for name, model in MODELS.items() if model.task == "speak")])
         folder = _folder("speaker", self.speaker, f"one of {names}, or the folder of a voice")
         made = kokoro if (folder / "vocab.json").is_file() else piper
         return made(self.models, str(folder))
@@ -101,6 +106,10 @@ class BackEnds:
                 found |= set(MODELS[name].languages)
                 found |= {AUTO} if len(MODELS[name].languages) > 1 else set()
         return tuple(sorted(found))
+
+
+EMBEDDED = BackEnds(models=Path(os.devnull))
+"""Those that need no model to be fetched."""
 
 
 def _hears(name: str, source: str) -> bool:

@@ -25,7 +25,7 @@ from stream.media import ClipReader, Encoding, SoundReader, decode_sound
 from stream.render import RenderOptions
 from stream.soundtrack import Ducking
 from stream.speech import chain
-from stream.speech.back_ends import BackEnds
+from stream.speech.back_ends import EMBEDDED
 from stream.speech.chain import Chain
 from stream.speech.offline import FitConfig, WholeDub, find_turns, fitting_speed, levelled, recognise, speak
 from stream.speech.protocol import Caps, Clause, Recognition, SpokenChunk, TranslatedClause, Voice, Word
@@ -406,7 +406,7 @@ def test_a_pair_that_is_missing_is_refused_with_what_is_there(
         monkeypatch.setattr(chain, f"Process{name}", lambda *_arguments, fake=fake: fake())
     monkeypatch.setattr(chain, "ProcessSpeaker", lambda *_arguments: ScriptedSpeaker())
     with pytest.raises(ConfigError, match=complaint):
-        chain.open_chain(source, [target], MonotonicClock(), BackEnds(models=Path("none")), untranslated=False)
+        chain.open_chain(source, [target], MonotonicClock(), EMBEDDED, untranslated=False)
 
 
 # -- the real chain ------------------------------------------------------------------------------------

@@ -75,7 +75,11 @@ def test_a_whisper_that_is_there_is_offered_and_held_against_its_pins(tmp_path: 
     ("what", "named", "complaint"),
     [
         ("translator", "babelfish", r"translator is 'babelfish', expected apertium, or a folder"),
-        ("speaker", "parrot", r"speaker is 'parrot', expected one of espeak, kokoro-82m, piper-joe, or the folder"),
+        (
+            "speaker",
+            "parrot",
+            r"speaker is 'parrot', expected one of espeak, pocket, kokoro-82m, piper-joe, or the folder",
+        ),
     ],
 )
 def test_a_name_that_is_no_back_end_says_which_there_are(tmp_path: Path, what: str, named: str, complaint: str) -> None:

@@ -12,7 +12,7 @@ from stream.clock import MonotonicClock
 from stream.errors import BackEndError, ConfigError
 from stream.frames import AudioChunk
 from stream.media import decode_sound
-from stream.speech.back_ends import BackEnds
+from stream.speech.back_ends import EMBEDDED
 from stream.speech.chain import open_chain
 from stream.speech.clauses import ClauseConfig, ClauseSplitter
 from stream.speech.interpreter import Dubbed, Interpreter
@@ -27,7 +27,6 @@ from tests.stream.speech.words import MS, Humming, Scripted, Shouting, clause
 pytestmark = pytest.mark.unit
 
 RATE_HZ = 16_000
-EMBEDDED = BackEnds(models=Path("none"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from stream.clock import MonotonicClock
 from stream.errors import BackEndError, ConfigError
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
 from stream.media import decode_sound
-from stream.speech.back_ends import BackEnds
+from stream.speech.back_ends import EMBEDDED
 from stream.speech.cascade import Cascade
 from stream.speech.chain import Chain, open_chain
 from stream.speech.host import Failure, Program
@@ -258,7 +258,7 @@ def test_the_real_chain_keeps_the_contract_on_real_speech(material: Path) -> Non
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed: apt-get install {program}")
     samples = decode_sound(material / "speech" / "jfk.flac", "jfk", rate_hz=RATE_HZ)
-    s2s = Cascade(open_chain("en", ["es"], MonotonicClock(), BackEnds(models=Path("none"))), "en", "es")
+    s2s = Cascade(open_chain("en", ["es"], MonotonicClock(), EMBEDDED), "en", "es")
     events: list[S2SEvent] = []
     first_sound_ns = None
     for first in range(0, len(samples) - 319, 320):
