@@ -112,12 +112,19 @@ def _processes(program: Program) -> set[int]:
     children = {
         int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
     }
-    last = program.command[-1].encode()
-    return {pid for pid in children if (line := Path(f"/proc/{pid}/cmdline").read_bytes()) == b"" or last in line}
+    return {pid for pid in children if _line(pid) in (b"", _line_of(program))}
+
+
+def _line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def _line_of(program: Program) -> bytes:
+    return b"".join(part.encode() + b"\0" for part in program.command)
 
 
 def _process(program: Program) -> int:
-    (pid,) = _processes(program)
+    (pid,) = (pid for pid in _processes(program) if _line(pid) == _line_of(program))
     return pid
 
 

@@ -312,6 +312,6 @@ def test_a_name_that_is_not_known_is_answered_with_the_nearest(tmp_path: Path) -
 
 def test_what_is_missing_names_the_package_and_the_model(tmp_path: Path) -> None:
     recogniser = ProcessRecogniser(whisper(tmp_path / "none", language=None), MonotonicClock())
-    with pytest.raises(ConfigError, match=r"visavis\[speech\].*visavis models get whisper-base"):
+    with pytest.raises(ConfigError, match=r"visavis\[languages\].*visavis models get whisper-base"):
         recogniser.caps  # noqa: B018 - asking is what is tested
     recogniser.close()
