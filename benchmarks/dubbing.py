@@ -32,6 +32,7 @@ from stream.speech.lag import LagConfig
 from stream.speech.listener import Listener
 from stream.speech.store import models_folder
 from stream.speech.track import DubTrack
+from stream.speech.voiced import voiced
 
 RATE_HZ = 16_000
 _CHUNK = RATE_HZ // 50
@@ -111,7 +112,7 @@ def simulate(sound: Callable[[int], Samples | None], chain: Chain, policy: "Poli
 
 def _without_sound(dubbed: Dubbed) -> Dubbed:
     """For the account: an hour of sound is kept by nobody."""
-    silent = dataclasses.replace(dubbed.prepared, samples=np.zeros(0, np.float32))
+    silent = dataclasses.replace(dubbed.prepared, voiced=voiced(()))
     return dataclasses.replace(dubbed, prepared=silent)
 
 

@@ -7,15 +7,11 @@ simulated clock and a session can decide at the last moment.
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from stream.frames import NS_PER_S
-from stream.media import resample
 from stream.speech.lag import LagConfig, Placement, place
-from stream.speech.protocol import Clause, Phone, Speaker, TranslatedClause, Translator
+from stream.speech.protocol import Clause, Speaker, TranslatedClause, Translator
 from stream.speech.stretch import stretch
-from stream.speech.track import DubTrack, spoken_part
+from stream.speech.track import DubTrack
+from stream.speech.voiced import Voiced, voiced
 from stream.voice import EAR_RATE_HZ
 
 # What a voice is asked for at most; as many clauses are remembered for it.
@@ -28,19 +24,12 @@ class Prepared:
     """A clause that can be heard.
 
     Attributes:
-        samples: float32 [n] at 48 kHz at the voice's own speed; empty where there is nothing to say.
-        phones: From the first of the samples.
+        voiced: At the voice's own speed.
     """
 
     clause: Clause
     translated: TranslatedClause
-    samples: NDArray[np.float32]
-    phones: tuple[Phone, ...]
-
-    @property
-    def duration_ns(self) -> int:
-        """At the voice's own speed."""
-        return len(self.samples) * NS_PER_S // EAR_RATE_HZ
+    voiced: Voiced
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +39,11 @@ class Dubbed:
     Attributes:
         placement: When and how fast it is spoken; None where it is a caption only.
         end_ns: When it ends in session time; its start where nothing is spoken.
-        phones: In session time.
     """
 
     prepared: Prepared
     placement: Placement | None
     end_ns: int
-    phones: tuple[Phone, ...] = ()
 
 
 class Interpreter:
@@ -104,19 +91,12 @@ class Interpreter:
         self.counts["untranslated"] += translated.quality == "untranslated"
         text = translated.text.strip()
         if not any(letter.isalnum() for letter in text):
-            return Prepared(clause, translated, np.zeros(0, np.float32), ())
+            return Prepared(clause, translated, voiced(()))
         rate = self._rate
-        chunks = list(self._speaker.speak(clause.clause_id, text, self._target, rate=rate, voice=self._voice))
-        if not chunks:
-            return Prepared(clause, translated, np.zeros(0, np.float32), ())
-        rate_hz = chunks[0].sample_rate_hz
-        whole = np.concatenate([chunk.samples for chunk in chunks])
-        part = spoken_part(whole, rate_hz)
-        self._learn_rate((part.stop - part.start) * NS_PER_S // rate_hz * rate, clause.end_ns - clause.start_ns)
-        phones = tuple(phone for chunk in chunks for phone in chunk.phones)
-        first_ns = part.start * NS_PER_S // rate_hz
-        moved = tuple(Phone(each.ipa, each.start_ns - first_ns, each.end_ns - first_ns) for each in phones)
-        return Prepared(clause, translated, resample(whole[part], rate_hz, EAR_RATE_HZ), moved)
+        spoken = voiced(self._speaker.speak(clause.clause_id, text, self._target, rate=rate, voice=self._voice))
+        if len(spoken.samples):
+            self._learn_rate(spoken.duration_ns * rate, clause.end_ns - clause.start_ns)
+        return Prepared(clause, translated, spoken)
 
     def _learn_rate(self, duration_ns: float, source_ns: int) -> None:
         """Follow how much longer than the source the voice is at its own speed: it is asked to speak faster by that.
@@ -134,32 +114,28 @@ class Interpreter:
             free_ns: First session time that nobody has read yet.
             delay_ns: What the exit adds to session time before it is heard.
         """
-        clause = prepared.clause
+        clause, spoken = prepared.clause, prepared.voiced
         free_ns = max(free_ns, self._track.end_ns)
-        if not len(prepared.samples):
+        if not len(spoken.samples):
             return Dubbed(prepared, None, free_ns)
         chosen = place(
             self._lag,
             source_start_ns=clause.start_ns,
             source_end_ns=clause.end_ns,
-            duration_ns=prepared.duration_ns,
+            duration_ns=spoken.duration_ns,
             free_ns=free_ns,
             delay_ns=delay_ns,
         )
         if chosen is None:
             self.counts["skipped"] += 1
             return Dubbed(prepared, None, free_ns)
-        samples = stretch(prepared.samples, EAR_RATE_HZ, chosen.speed)
-        start_ns = self._track.place(clause.clause_id, chosen.start_ns, samples)
+        samples = stretch(spoken.samples, EAR_RATE_HZ, chosen.speed)
+        # The stretched sound is only about as long as the speed says: phones follow its true length.
+        shut_ns = spoken.shut_ns(len(samples) / len(spoken.samples))
+        start_ns = self._track.place(clause.clause_id, chosen.start_ns, samples, shut_ns)
         self.counts["spoken"] += 1
         lag_ns = chosen.lag_ns + start_ns - chosen.start_ns
-        # The stretched sound is only about as long as the speed says: phones follow its true length.
-        scale = len(samples) / max(1, len(prepared.samples))
-        phones = tuple(
-            Phone(each.ipa, start_ns + round(each.start_ns * scale), start_ns + round(each.end_ns * scale))
-            for each in prepared.phones
-        )
-        return Dubbed(prepared, Placement(start_ns, chosen.speed, lag_ns), self._track.end_ns, phones)
+        return Dubbed(prepared, Placement(start_ns, chosen.speed, lag_ns), self._track.end_ns)
 
     def cancel(self, clause_id: int) -> None:
         """Stop preparing a clause; from any thread."""

@@ -5,7 +5,7 @@ heard while its clause is spoken, or at most half a second later.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from kernels.mel import COLUMN_NS, MelWindow
 from stream.errors import BackEndError
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
-from stream.media import resample
 from stream.speech.clauses import ClauseConfig, ClauseSplitter
 from stream.speech.protocol import Clause, Recogniser, Recognition, Speaker, Translator
 from stream.speech.stretch import stretch
-from stream.speech.track import DubTrack, trimmed
+from stream.speech.track import DubTrack
 from stream.speech.vad import VadConfig, VoiceActivity
+from stream.speech.voiced import Voiced, voiced
 from stream.voice import EAR_RATE_HZ
 
 Samples = NDArray[np.float32]
@@ -205,26 +205,25 @@ def speak(
         next_ns = clauses[index + 1].start_ns if index + 1 < len(clauses) else end_ns
         try:
             text = translator.translate(clause, language).text
-            sound = levelled(_voiced(speaker, clause.clause_id, text, language, voice), level)
+            spoken = _voiced(speaker, clause.clause_id, text, language, voice)
         except BackEndError as error:
             failures.append(f"{clause.text!r} at {clause.start_ns / NS_PER_S:.1f} s was not dubbed: {error}")
             continue
-        lines.append(_laid(track, clause, text, sound, next_ns, config))
+        spoken = replace(spoken, samples=levelled(spoken.samples, level))
+        lines.append(_laid(track, clause, text, spoken, next_ns, config))
     return WholeDub(track, tuple(lines), tuple(failures))
 
 
-def _voiced(speaker: Speaker, clause_id: int, text: str, language: str, voice: str | None) -> Samples:
-    """The sound of a clause, float32 [n] at 48 kHz without silence around it.
+def _voiced(speaker: Speaker, clause_id: int, text: str, language: str, voice: str | None) -> Voiced:
+    """Speak a clause.
 
     Raises:
         BackEndError: The speaker failed, or made no sound.
     """
-    chunks = list(speaker.speak(clause_id, text, language, voice=voice))
-    spoken = np.concatenate([chunk.samples for chunk in chunks]) if chunks else np.zeros(0, np.float32)
-    sound = trimmed(spoken, chunks[0].sample_rate_hz) if chunks else spoken
-    if not len(sound):
+    spoken = voiced(speaker.speak(clause_id, text, language, voice=voice))
+    if not len(spoken.samples):
         raise BackEndError(f"the speaker made no sound of {text!r}")
-    return resample(sound, chunks[0].sample_rate_hz, EAR_RATE_HZ)
+    return spoken
 
 
 def levelled(sound: Samples, level: float) -> Samples:
@@ -233,12 +232,13 @@ def levelled(sound: Samples, level: float) -> Samples:
     return sound * np.float32(gain)
 
 
-def _laid(track: DubTrack, clause: Clause, text: str, sound: Samples, next_ns: int, config: FitConfig) -> Line:
+def _laid(track: DubTrack, clause: Clause, text: str, spoken: Voiced, next_ns: int, config: FitConfig) -> Line:
     # On a mel column, where the track puts it.
     start_ns = -(-max(clause.start_ns, track.end_ns) // COLUMN_NS) * COLUMN_NS
-    duration_ns = len(sound) * NS_PER_S // EAR_RATE_HZ
-    speed = fitting_speed(config, clause, start_ns=start_ns, duration_ns=duration_ns, next_ns=next_ns)
-    start_ns = track.place(clause.clause_id, start_ns, stretch(sound, EAR_RATE_HZ, speed))
+    speed = fitting_speed(config, clause, start_ns=start_ns, duration_ns=spoken.duration_ns, next_ns=next_ns)
+    samples = stretch(spoken.samples, EAR_RATE_HZ, speed)
+    shut_ns = spoken.shut_ns(len(samples) / len(spoken.samples))
+    start_ns = track.place(clause.clause_id, start_ns, samples, shut_ns)
     return Line(clause, text, start_ns, track.end_ns, speed)
 
 

@@ -10,6 +10,7 @@ from stream.speech.clauses import ClauseConfig
 from stream.speech.interpreter import Dubbed, Prepared
 from stream.speech.lag import LagConfig, Placement
 from stream.speech.protocol import TranslatedClause
+from stream.speech.voiced import voiced
 from tests.stream.speech.words import clause
 
 pytestmark = pytest.mark.unit
@@ -23,7 +24,7 @@ def dubbed(index: int, lag_ms: int, length_ms: int = 900) -> Dubbed:
     translated = TranslatedClause(index, "x y z", "es", said.start_ns, said.end_ns, "draft")
     start_ns = said.start_ns + (lag_ms - 140) * MS
     placement = Placement(start_ns, 1.0, lag_ms * MS)
-    return Dubbed(Prepared(said, translated, np.zeros(0, np.float32), ()), placement, start_ns + length_ms * MS)
+    return Dubbed(Prepared(said, translated, voiced(())), placement, start_ns + length_ms * MS)
 
 
 def account(*lags_ms: int, length_ms: int = 900) -> dict:

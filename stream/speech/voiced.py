@@ -1,0 +1,59 @@
+"""What a speaker made of a clause: its sound for the ear, and its phones, without the silence around them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.frames import NS_PER_S
+from stream.media import resample
+from stream.speech.protocol import Phone, SpokenChunk
+from stream.speech.track import Spans, spoken_part
+from stream.voice import EAR_RATE_HZ
+
+# Lips that do not meet on these are seen to speak another language.
+_SHUT = frozenset("mbp")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voiced:
+    """A clause that can be heard.
+
+    Attributes:
+        samples: float32 [n] at 48 kHz; empty where nothing was said.
+        phones: From the first of the samples; empty where the speaker gives none.
+    """
+
+    samples: NDArray[np.float32]
+    phones: tuple[Phone, ...]
+
+    @property
+    def duration_ns(self) -> int:
+        """Of the samples."""
+        return len(self.samples) * NS_PER_S // EAR_RATE_HZ
+
+    def shut_ns(self, scale: float) -> Spans:
+        """When lips must be shut, from the first sample, where the sound lasts `scale` times as long."""
+        return tuple(
+            (round(phone.start_ns * scale), round(phone.end_ns * scale))
+            for phone in self.phones
+            if phone.ipa[:1] in _SHUT
+        )
+
+
+def voiced(chunks: Iterable[SpokenChunk]) -> Voiced:
+    """Put the chunks of one clause together."""
+    spoken: Sequence[SpokenChunk] = list(chunks)
+    if not spoken:
+        return Voiced(np.zeros(0, np.float32), ())
+    rate_hz = spoken[0].sample_rate_hz
+    whole = np.concatenate([chunk.samples for chunk in spoken])
+    part = spoken_part(whole, rate_hz)
+    first_ns = part.start * NS_PER_S // rate_hz
+    phones = tuple(
+        Phone(phone.ipa, phone.start_ns - first_ns, phone.end_ns - first_ns)
+        for chunk in spoken
+        for phone in chunk.phones
+    )
+    return Voiced(resample(whole[part], rate_hz, EAR_RATE_HZ), phones)
