@@ -130,9 +130,7 @@ class Interpreter:
             self.counts["skipped"] += 1
             return Dubbed(prepared, None, free_ns)
         samples = stretch(spoken.samples, EAR_RATE_HZ, chosen.speed)
-        # The stretched sound is only about as long as the speed says: phones follow its true length.
-        shut_ns = spoken.shut_ns(len(samples) / len(spoken.samples))
-        start_ns = self._track.place(clause.clause_id, chosen.start_ns, samples, shut_ns)
+        start_ns = self._track.place(clause.clause_id, chosen.start_ns, samples)
         self.counts["spoken"] += 1
         lag_ns = chosen.lag_ns + start_ns - chosen.start_ns
         return Dubbed(prepared, Placement(start_ns, chosen.speed, lag_ns), self._track.end_ns)

@@ -236,9 +236,7 @@ def _laid(track: DubTrack, clause: Clause, text: str, spoken: Voiced, next_ns: i
     # On a mel column, where the track puts it.
     start_ns = -(-max(clause.start_ns, track.end_ns) // COLUMN_NS) * COLUMN_NS
     speed = fitting_speed(config, clause, start_ns=start_ns, duration_ns=spoken.duration_ns, next_ns=next_ns)
-    samples = stretch(spoken.samples, EAR_RATE_HZ, speed)
-    shut_ns = spoken.shut_ns(len(samples) / len(spoken.samples))
-    start_ns = track.place(clause.clause_id, start_ns, samples, shut_ns)
+    start_ns = track.place(clause.clause_id, start_ns, stretch(spoken.samples, EAR_RATE_HZ, speed))
     return Line(clause, text, start_ns, track.end_ns, speed)
 
 

@@ -16,7 +16,6 @@ from stream.media import resample
 from stream.voice import EAR_RATE_HZ, add_at, sample_at
 
 Samples = NDArray[np.float32]
-Spans = tuple[tuple[int, int], ...]
 
 _FADE = EAR_RATE_HZ // 100
 # Whatever still reads the past, a picture that waits or a mel window, reads no further back.
@@ -31,7 +30,6 @@ class _Line:
     Attributes:
         start_ns: On a mel column, so that columns of neighbours fall on one grid.
         first_column: Of `mel`, counted from session time zero.
-        shut_ns: See `DubTrack.place`.
     """
 
     clause_id: int
@@ -39,7 +37,6 @@ class _Line:
     samples: Samples
     mel: NDArray[np.float32]
     first_column: int
-    shut_ns: Spans
 
     @property
     def end_ns(self) -> int:
@@ -71,14 +68,13 @@ class DubTrack:
         """How far beyond a picture its lips listen."""
         return self._window.look_ahead_ns
 
-    def place(self, clause_id: int, start_ns: int, samples: Samples, shut_ns: Spans = ()) -> int:
+    def place(self, clause_id: int, start_ns: int, samples: Samples) -> int:
         """Lay a clause on the track, behind all that lies there, with 10 ms of fade at both ends.
 
         Args:
             clause_id: For `cut`'s account.
             start_ns: When it begins; moved to the next mel column, at most 12.5 ms later.
             samples: float32 [n] at 48 kHz.
-            shut_ns: Spans, from the first sample, in which lips are to be shut: there they see silence.
 
         Returns:
             When it begins.
@@ -87,7 +83,7 @@ class DubTrack:
             ValueError: It would begin before the clause in front of it has ended.
         """
         start_ns = -(-start_ns // COLUMN_NS) * COLUMN_NS
-        line = self._line(clause_id, start_ns, _faded(samples), shut_ns)
+        line = self._line(clause_id, start_ns, _faded(samples))
         with self._lock:
             if start_ns < self._end_ns:
                 raise ValueError(f"a clause at {start_ns} ns would begin before the last one ends at {self._end_ns} ns")
@@ -97,17 +93,13 @@ class DubTrack:
                 self._lines.popleft()
         return start_ns
 
-    def _line(self, clause_id: int, start_ns: int, samples: Samples, shut_ns: Spans) -> _Line:
+    def _line(self, clause_id: int, start_ns: int, samples: Samples) -> _Line:
         # Half an FFT frame of silence on both sides: columns there hear the beginning and the end too.
         margin = N_FFT // 2
         quiet = np.zeros(margin, np.float32)
         heard = np.concatenate([quiet, resample(samples, EAR_RATE_HZ, SAMPLE_RATE_HZ), quiet])
         first = column_at(start_ns) - margin * NS_PER_S // SAMPLE_RATE_HZ // COLUMN_NS
-        mel = mel_spectrogram(heard)
-        for begin_ns, end_ns in shut_ns:
-            begin, end = (column_at(start_ns + at_ns) - first for at_ns in (begin_ns, end_ns))
-            mel[:, begin:end] = SILENCE
-        return _Line(clause_id, start_ns, samples, mel, first, shut_ns)
+        return _Line(clause_id, start_ns, samples, mel_spectrogram(heard), first)
 
     def cut(self, at_ns: int) -> list[int]:
         """Silence from `at_ns` on, with a fade: what is placed there is dropped.
@@ -122,7 +114,7 @@ class DubTrack:
                 kept = line.samples[: max(0, at_ns - line.start_ns) * EAR_RATE_HZ // NS_PER_S]
                 if len(kept) > _FADE:
                     kept = np.concatenate([kept[:-_FADE], _faded(kept[-2 * _FADE :])[-_FADE:]])
-                    self._lines.append(self._line(line.clause_id, line.start_ns, kept, line.shut_ns))
+                    self._lines.append(self._line(line.clause_id, line.start_ns, kept))
             self._end_ns = min(self._end_ns, at_ns)
         return [line.clause_id for line in touched]
 

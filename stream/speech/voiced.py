@@ -9,11 +9,8 @@ from numpy.typing import NDArray
 from stream.frames import NS_PER_S
 from stream.media import resample
 from stream.speech.protocol import Phone, SpokenChunk
-from stream.speech.track import Spans, spoken_part
+from stream.speech.track import spoken_part
 from stream.voice import EAR_RATE_HZ
-
-# Lips that do not meet on these are seen to speak another language.
-_SHUT = frozenset("mbp")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,14 +29,6 @@ class Voiced:
     def duration_ns(self) -> int:
         """Of the samples."""
         return len(self.samples) * NS_PER_S // EAR_RATE_HZ
-
-    def shut_ns(self, scale: float) -> Spans:
-        """When lips must be shut, from the first sample, where the sound lasts `scale` times as long."""
-        return tuple(
-            (round(phone.start_ns * scale), round(phone.end_ns * scale))
-            for phone in self.phones
-            if phone.ipa[:1] in _SHUT
-        )
 
 
 def voiced(chunks: Iterable[SpokenChunk]) -> Voiced:

@@ -52,13 +52,10 @@ class Shouting:
 
 
 class Humming:
-    """A speaker: 200 ms of a tone for each word, at 16 kHz, 50 ms of silence around; all of it is one phone."""
+    """A speaker: 200 ms of a tone for each word, at 16 kHz, 50 ms of silence around."""
 
     caps = Caps("humming", "Apache-2.0", commercial=True, quality="good", languages=("xx",), phone_times=True)
     closed = False
-
-    def __init__(self, ipa: str = "a") -> None:
-        self._ipa = ipa
 
     def speak(
         self,
@@ -73,7 +70,7 @@ class Humming:
         tone = 0.3 * np.sin(np.arange(count) * 2 * np.pi * 220 / 16_000).astype(np.float32)
         quiet = np.zeros(800, np.float32)
         sound = np.concatenate([quiet, tone, quiet])
-        phones = (Phone("", 0, 50 * MS), Phone(self._ipa, 50 * MS, len(sound) * NS_PER_S // 16_000))
+        phones = (Phone("", 0, 50 * MS), Phone("m", 50 * MS, len(sound) * NS_PER_S // 16_000))
         yield SpokenChunk(clause_id, 0, 16_000, sound, phones)
 
     def cancel(self, clause_id: int) -> None:
