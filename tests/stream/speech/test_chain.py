@@ -1,6 +1,7 @@
 """Listening, interpreting and the real embedded chain from end to end."""
 
 import itertools
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from stream.clock import MonotonicClock
 from stream.errors import BackEndError, ConfigError
 from stream.frames import AudioChunk
 from stream.media import decode_sound
-from stream.speech.back_ends import EMBEDDED
+from stream.speech.back_ends import EMBEDDED, BackEnds
 from stream.speech.chain import open_chain
 from stream.speech.clauses import ClauseConfig, ClauseSplitter
 from stream.speech.interpreter import Dubbed, Interpreter
@@ -21,6 +22,7 @@ from stream.speech.listener import Listener, talks_at
 from stream.speech.moonshine import MOONSHINE
 from stream.speech.protocol import Clause
 from stream.speech.recognise import ProcessRecogniser
+from stream.speech.store import models_folder
 from stream.speech.track import DubTrack
 from tests.stream.speech.words import MS, Humming, Scripted, Shouting, clause
 
@@ -189,4 +191,18 @@ def test_a_pair_that_is_missing_passes_with_a_warning_and_never_silently() -> No
     translated = chain.translators["fi"].translate(clause(1, "good morning", 0), "fi")
     assert translated.quality == "untranslated"
     assert any("untranslated" in note for note in chain.notes)
+    chain.close()
+
+
+def test_german_goes_in_and_english_comes_out(material: Path) -> None:
+    back_ends = BackEnds(models=models_folder(os.environ))
+    if not (back_ends.models / "whisper-base").is_dir():
+        pytest.skip("whisper-base is not there: visavis models get whisper-base")
+    chain = open_chain("de", ["en"], MonotonicClock(), back_ends)
+    listener = Listener(chain.recogniser, ClauseSplitter(ClauseConfig(), "de"))
+    samples = decode_sound(material / "speech" / "iwslt_de" / "de_002.flac", "de", rate_hz=RATE_HZ)
+    translated = [chain.translators["en"].translate(each, "en") for each in listen(listener, samples)]
+    assert {each.quality for each in translated} == {"good"}
+    assert {"beach", "houses"} <= set(" ".join(each.text for each in translated).lower().strip(".").split())
+    assert any("while it listens, draft quality" in note for note in chain.notes)
     chain.close()
