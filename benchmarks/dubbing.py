@@ -143,7 +143,7 @@ def figures(run: Run, policy: Policy) -> dict[str, Any]:
     """
     spoken = [each for each in run.dubbed if each.placement is not None]
     lags_s = [each.placement.lag_ns / 1e9 for each in spoken if each.placement]
-    starts_s = np.array([each.prepared.clause.start_ns / 1e9 for each in spoken])
+    starts_s = [each.prepared.clause.start_ns / 1e9 for each in spoken]
     speeds = [each.placement.speed for each in spoken if each.placement]
     end_s = (spoken[-1].end_ns + _DELAY_NS - run.source_end_ns) / 1e9
     return {
@@ -153,7 +153,7 @@ def figures(run: Run, policy: Policy) -> dict[str, Any]:
         "start_offset_s": lags_s[0],
         "end_offset_s": end_s,
         "laal_s": _laal_s(spoken),
-        "drift_ms_per_minute": _slope(starts_s, np.array(lags_s)) * 60_000,
+        "drift_ms_per_minute": slope(starts_s, lags_s) * 60_000,
         "lag_max_s": max(lags_s),
         "isochrony_share": float(np.mean([_inside(each, policy.lag.target_ms) for each in spoken])),
         "speed": _spread(speeds),
@@ -170,7 +170,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"p50": all_of.p50, "p95": all_of.p95, "p99": all_of.p99, "max": all_of.max}
 
 
-def _slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
     """Of the line through the points; 0 for fewer than three."""
     return float(np.polyfit(x, y, 1)[0]) if len(x) > 2 else 0.0
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import chromium, clips
+from benchmarks.dubbing import slope
 from benchmarks.harness import RESULTS, percentiles, write_result
 from benchmarks.processor import descendants, scheduling, usage, used_s
 from benchmarks.serve import command
@@ -188,6 +189,7 @@ def dub_account(events: list[tuple[float, dict[str, Any]]], back_end_cores: floa
         "clauses": len(clauses),
         "spoken": len(spoken),
         "evs_ms": {"mean": sum(spans) / len(spans), **asdict(percentiles(spans))} if spans else None,
+        "drift_ms_per_minute": slope([each["start_ms"] for each, _ in spoken], spans) * 60_000,
         "steps_ms": _steps(spoken) if spoken else None,
         "back_ends_cores": round(back_end_cores, 3),
         "counts": last["counts"],
@@ -252,6 +254,7 @@ def report(body: dict[str, Any]) -> str:
         lines += [
             f"  dub                   {dub['spoken']} of {dub['clauses']} clauses spoken, {dub['state']}",
             f"  ear-voice span        mean {evs['mean']:.0f} p95 {evs['p95']:.0f} ms   (target 2200, 3500)",
+            f"  drift                 {dub['drift_ms_per_minute']:+.1f} ms a minute   (target 5)",
             f"  speech back ends      {dub['back_ends_cores']:.2f} of a core   (target 0.3)",
             *(f"    {name:22} {each['mean']:6.0f} p95 {each['p95']:6.0f} ms" for name, each in steps.items()),
         ]

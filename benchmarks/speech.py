@@ -25,10 +25,12 @@ from stream.errors import ConfigError
 from stream.frames import AudioChunk
 from stream.media import decode_sound
 from stream.speech.apertium import APERTIUM
+from stream.speech.clauses import ClauseConfig, ClauseSplitter
 from stream.speech.host import Program
 from stream.speech.moonshine import MOONSHINE
-from stream.speech.protocol import Clause, Recogniser, Recognition, Word
+from stream.speech.protocol import Clause, Recogniser, Recognition, Translator, Word
 from stream.speech.recognise import RATE_HZ, ProcessRecogniser
+from stream.speech.sentence import SentenceTranslator
 from stream.speech.store import models_folder
 from stream.speech.translate import ProcessTranslator
 from stream.speech.whisper import NAMES, whisper, whisper_folder
@@ -36,6 +38,7 @@ from stream.speech.whisper import NAMES, whisper, whisper_folder
 _JFK = "and so my fellow americans ask not what your country can do for you ask what you can do for your country"
 _CHUNK = RATE_HZ // 50
 _MULTILINGUAL = "whisper-base"
+_PACE_NS = 300_000_000
 _PARTS = ("english", "german", "into-english", "text")
 
 
@@ -174,10 +177,33 @@ def _children_s() -> float:
     return sum(sum(each.cpu_times()[:2]) for each in psutil.Process().children(recursive=True))
 
 
-def translate(material: Path) -> dict[str, Any]:
-    """BLEU and chrF of English to Spanish."""
+def clauses_of(line: str) -> list[Clause]:
+    """A line as clauses, closed as live by their words and punctuation; the times are an even pace."""
+    splitter = ClauseSplitter(ClauseConfig(), "en")
+    at_ns, clauses = 0, []
+    for text in line.split():
+        word = Word(text, at_ns, at_ns + _PACE_NS)
+        at_ns = word.end_ns
+        clauses += splitter.add(Recognition(at_ns, (word,)))
+    return [*clauses, *splitter.add(Recognition(at_ns, endpoint=True))]
+
+
+def in_clauses(translator: Translator, lines: Sequence[str]) -> list[str]:
+    """Each line translated clause by clause, into Spanish."""
+    return [" ".join(translator.translate(each, "es").text for each in clauses_of(line)) for line in lines]
+
+
+def _score(made: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     import sacrebleu
 
+    return {
+        "bleu": round(sacrebleu.corpus_bleu(made, [references]).score, 2),
+        "chrf": round(sacrebleu.corpus_chrf(made, [references]).score, 2),
+    }
+
+
+def translate(material: Path) -> dict[str, Any]:
+    """BLEU and chrF of English to Spanish: whole lines, and clauses alone and in their sentence."""
     folder = material / "text" / "isometric_mt" / "isometric-mt-test" / "en-es"
     sources = (folder / "test.en").read_text().splitlines()
     references = (folder / "test.es").read_text().splitlines()
@@ -188,13 +214,20 @@ def translate(material: Path) -> dict[str, Any]:
         begun = time.perf_counter_ns()
         made.append(translator.translate(Clause(index, "en", (Word(text, 0, 1),)), "es").text)
         spent_ms.append((time.perf_counter_ns() - begun) / 1e6)
+    alone = in_clauses(translator, sources)
+    # A line of its own for each: none goes on from the one before it.
+    in_sentence = [text for line in sources for text in in_clauses(SentenceTranslator(translator), [line])]
     translator.close()
     spread = percentiles(spent_ms)
     return {
         "translator": name,
         "sentences": len(sources),
-        "bleu": round(sacrebleu.corpus_bleu(made, [references]).score, 2),
-        "chrf": round(sacrebleu.corpus_chrf(made, [references]).score, 2),
+        **_score(made, references),
+        "clauses": {
+            "at_most_words": ClauseConfig().max_words,
+            "alone": _score(alone, references),
+            "in_their_sentence": _score(in_sentence, references),
+        },
         "length_ratio": round(float(np.sum([len(each) for each in made]) / np.sum([len(each) for each in sources])), 3),
         "ms": {"p50": spread.p50, "p95": spread.p95, "p99": spread.p99},
     }
@@ -247,6 +280,7 @@ def _tell(body: Mapping[str, Any]) -> None:
         print(f"  commit lag {spoken['commit_lag_s']}, {spoken['cpu_rtf']} core")
     if translated := body.get("translate"):
         print(f"{translated['translator']}: BLEU {translated['bleu']} chrF {translated['chrf']}, {translated['ms']}")
+        print(f"  in clauses: {translated['clauses']}")
 
 
 def main(argv: list[str]) -> int:
