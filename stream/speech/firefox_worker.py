@@ -9,6 +9,7 @@ import importlib.metadata
 import re
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -126,11 +127,27 @@ def opened(files: Files) -> Engine:
         engine = Translator(read(files.model), source, target, shortlist)
         # That a weight is missing is noticed only here.
         engine.translate("a")
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # noqa: BLE001 - its panics are no Exceptions, and have no name to catch them by
+    except ValueError as error:
         raise ValueError(f"{files.model.parent} is damaged: {error}") from None
     return engine
+
+
+def opened_all(folder: Path, channel: Channel) -> dict[Pair, Engine]:
+    """Load every pair of a folder. Where the engine panics, which no name catches, the last word is which pair it was.
+
+    Raises:
+        ImportError, OSError, ValueError: See `opened`.
+    """
+    engines: dict[Pair, Engine] = {}
+    for pair, files in installed(folder).items():
+        sys.excepthook = partial(_say_damaged, channel, files.model.parent)
+        engines[pair] = opened(files)
+    sys.excepthook = sys.__excepthook__
+    return engines
+
+
+def _say_damaged(channel: Channel, folder: Path, _kind: object, error: BaseException, _trace: object) -> None:
+    channel.send({"kind": "missing", "what": f"{folder} is damaged: {error}"})
 
 
 class Firefox:
@@ -167,7 +184,7 @@ def main(folder: Path) -> None:
     channel = Channel()
     try:
         version = importlib.metadata.version("fxtranslate")
-        firefox = Firefox({pair: opened(files) for pair, files in installed(folder).items()})
+        firefox = Firefox(opened_all(folder, channel))
     except (ImportError, OSError, ValueError) as error:
         channel.send({"kind": "missing", "what": str(error)})
         return

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stream.errors import ConfigError
-from stream.speech.protocol import Caps, Clause, TranslatedClause, Translator, Word
+from stream.speech.protocol import Clause, TranslatedClause, Translator, Word
+from stream.speech.translate import WrappedTranslator
 
 _STAND_IN = "Zyx{}q"
 
@@ -50,7 +51,7 @@ class Glossary:
         return {term.lower(): said for term, said in named.items() if term.strip()}
 
 
-class GlossaryTranslator:
+class GlossaryTranslator(WrappedTranslator):
     """A translator with a glossary in front of it; see `Translator`.
 
     Args:
@@ -59,18 +60,8 @@ class GlossaryTranslator:
     """
 
     def __init__(self, translator: Translator, glossary: Glossary) -> None:
-        self._translator = translator
+        super().__init__(translator)
         self._glossary = glossary
-
-    @property
-    def caps(self) -> Caps:
-        """Those of the translator."""
-        return self._translator.caps
-
-    @property
-    def pairs(self) -> frozenset[tuple[str, str]]:
-        """Those of the translator."""
-        return self._translator.pairs
 
     def translate(self, clause: Clause, language: str) -> TranslatedClause:
         """See `Translator.translate`. A clause whose stand-ins did not come back is translated without a glossary."""
@@ -84,14 +75,6 @@ class GlossaryTranslator:
         if back is None:
             return self._translator.translate(clause, language)
         return replace(translated, text=back)
-
-    def cancel(self, clause_id: int) -> None:
-        """See `Translator.cancel`."""
-        self._translator.cancel(clause_id)
-
-    def close(self) -> None:
-        """See `Translator.close`."""
-        self._translator.close()
 
 
 def _taken_out(text: str, terms: Mapping[str, str]) -> tuple[str, list[str]]:

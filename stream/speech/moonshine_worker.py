@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from stream.speech.agreement import Agreement, Guess, spread
+from stream.speech.heard import send_heard
+from stream.speech.levels import FRAMES_PER_S, frame_levels, voiced
 from stream.speech.store import sha256_of
 from stream.speech.wire import Message
 from stream.speech.worker import Answer, Channel, serve
@@ -22,8 +24,7 @@ STEP_S = 0.3
 _LONGEST_S = 4.0
 _HARD_LIMIT_S = 8.0
 _SHORTEST_S = 0.5
-_FRAMES_PER_S = 50
-_FRAME = RATE_HZ // _FRAMES_PER_S
+_FRAME = RATE_HZ // FRAMES_PER_S
 _PAUSE_FRAMES = 6
 # So long a silence ends the words before it; a stop consonant keeps quiet for less. Quieter than what parts two words.
 _SETTLED_FRAMES = 8
@@ -104,20 +105,20 @@ class Stream:
 
     def _guess(self) -> list[Guess]:
         self._decoded_s = self.heard_s
-        loud = np.flatnonzero(_voiced(self._samples))
+        loud = np.flatnonzero(voiced(self._samples, RATE_HZ))
         if not len(loud):
             return []
         # Letters are spread over what is not silence: a word does not last through a pause.
         guesses = spread(self._decode(self._samples), 0.0, float(len(loud)))
         # What it makes of half a word or of breath, where nothing else was heard yet.
-        if len(guesses) == 1 and guesses[0].plain in ("you", "i", "") and len(loud) < _FRAMES_PER_S:
+        if len(guesses) == 1 and guesses[0].plain in ("you", "i", "") and len(loud) < FRAMES_PER_S:
             return []
         return [Guess(each.text, self._time(loud, each.start_s), self._time(loud, each.end_s)) for each in guesses]
 
     def _time(self, loud: Samples, frames: float) -> float:
         """When so many frames that are not silent have passed."""
         whole = min(int(frames), len(loud) - 1)
-        return self._start_s + (float(loud[whole]) + min(1.0, frames - whole)) / _FRAMES_PER_S
+        return self._start_s + (float(loud[whole]) + min(1.0, frames - whole)) / FRAMES_PER_S
 
     def _cut(self) -> None:
         """Cut off the sound of committed words where too much is decoded again: in a pause, if there is one."""
@@ -135,30 +136,18 @@ class Stream:
             self._agreement.cut(self._start_s)
 
 
-def _levels(samples: Samples) -> Samples:
-    frames = samples[: len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME)
-    return np.sqrt(np.mean(np.square(frames), axis=1) + 1e-12)
-
-
-def _voiced(samples: Samples) -> Samples:
-    """Which frames are not silence, bool [frames]."""
-    levels = _levels(samples)
-    return levels > max(0.003, 0.08 * float(levels.max(initial=0.0)))
-
-
 def _pauses(samples: Samples) -> bool:
     """Whether somebody spoke, and is silent at the end."""
-    levels = _levels(samples)
-    silent = levels < max(0.003, _SETTLED_LEVEL * float(levels.max(initial=0.0)))
-    return bool(silent[-_SETTLED_FRAMES:].all()) and not silent.all()
+    spoken = voiced(samples, RATE_HZ, _SETTLED_LEVEL)
+    return bool(spoken.any()) and not spoken[-_SETTLED_FRAMES:].any()
 
 
 def _last_pause(samples: Samples, before: int) -> int | None:
     """The middle of the last silence of 120 ms or more that begins before a sample; None where there is none."""
-    voiced = _voiced(samples)[: before // _FRAME + _PAUSE_FRAMES]
+    spoken = voiced(samples, RATE_HZ)[: before // _FRAME + _PAUSE_FRAMES]
     run = 0
-    for frame in range(len(voiced) - 1, -1, -1):
-        run = 0 if voiced[frame] else run + 1
+    for frame in range(len(spoken) - 1, -1, -1):
+        run = 0 if spoken[frame] else run + 1
         if run >= _PAUSE_FRAMES:
             return (frame + run // 2) * _FRAME
     return None
@@ -166,7 +155,7 @@ def _last_pause(samples: Samples, before: int) -> int | None:
 
 def _quietest(samples: Samples, near: int) -> int:
     """The quietest place within 160 ms of a sample."""
-    levels = _levels(samples)
+    levels = frame_levels(samples, _FRAME)
     begin, end = max(0, near // _FRAME - 8), min(len(levels), near // _FRAME + 8)
     return (begin + int(np.argmin(levels[begin:end]))) * _FRAME + _FRAME // 2
 
@@ -302,18 +291,8 @@ class Moonshine:
         self._send(self._stream.flush(), answer, endpoint=True)
 
     def _send(self, words: list[Guess], answer: Answer, *, endpoint: bool = False) -> None:
-        answer.send(
-            "heard",
-            heard_ns=round(self._stream.heard_s * 1e9),
-            committed=[_wire(word) for word in words],
-            tentative=[_wire(word) for word in self._stream.tentative],
-            language="en",
-            endpoint=endpoint,
-        )
-
-
-def _wire(word: Guess) -> tuple[str, int, int]:
-    return word.text, round(word.start_s * 1e9), round(word.end_s * 1e9)
+        stream = self._stream
+        send_heard(answer, stream.heard_s, words, stream.tentative, "en", endpoint=endpoint)
 
 
 def main() -> None:

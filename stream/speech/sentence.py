@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from stream.frames import NS_PER_MS
 from stream.speech.agreement import repeated
-from stream.speech.protocol import Caps, Clause, TranslatedClause, Translator, Word
+from stream.speech.protocol import Clause, TranslatedClause, Translator, Word
+from stream.speech.translate import WrappedTranslator
 
 # What begins so long after the last clause, or would make a sentence of more words, begins a sentence.
 _APART_NS = 1500 * NS_PER_MS
@@ -19,7 +20,7 @@ _LONGEST_WORDS = 40
 _ENDS = ".?!…。？！"
 
 
-class SentenceTranslator:
+class SentenceTranslator(WrappedTranslator):
     """See the module. A `Translator` for clauses that come one after the other, into one language.
 
     Args:
@@ -27,19 +28,9 @@ class SentenceTranslator:
     """
 
     def __init__(self, translator: Translator) -> None:
-        self._translator = translator
+        super().__init__(translator)
         self._heard: list[Clause] = []
         self._given: list[str] = []
-
-    @property
-    def caps(self) -> Caps:
-        """See `Translator.caps`."""
-        return self._translator.caps
-
-    @property
-    def pairs(self) -> frozenset[tuple[str, str]]:
-        """See `Translator.pairs`."""
-        return self._translator.pairs
 
     def translate(self, clause: Clause, language: str) -> TranslatedClause:
         """What the clause adds to the translation of its sentence.
@@ -67,14 +58,6 @@ class SentenceTranslator:
         apart = clause.start_ns - before.end_ns > _APART_NS or clause.language != before.language
         ended = before.words[-1].text[-1:] in _ENDS
         return not apart and not ended and sum(len(each.words) for each in [*self._heard, clause]) <= _LONGEST_WORDS
-
-    def cancel(self, clause_id: int) -> None:
-        """See `Translator.cancel`."""
-        self._translator.cancel(clause_id)
-
-    def close(self) -> None:
-        """See `Translator.close`."""
-        self._translator.close()
 
 
 def _joined(clauses: Sequence[Clause]) -> Clause:

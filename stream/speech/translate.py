@@ -10,7 +10,7 @@ from typing import Literal
 from stream.clock import Clock
 from stream.errors import BackEndError
 from stream.speech.host import Failure, Health, Host, Program
-from stream.speech.protocol import Caps, Clause, TranslatedClause, read_caps
+from stream.speech.protocol import Caps, Clause, TranslatedClause, Translator, read_caps
 
 
 class ProcessTranslator:
@@ -63,6 +63,35 @@ class ProcessTranslator:
     def close(self) -> None:
         """See `Translator.close`."""
         self._host.close()
+
+
+class WrappedTranslator:
+    """What stands around another translator: it says and ends what that one does. `translate` is left to who wraps.
+
+    Args:
+        translator: Closed with this.
+    """
+
+    def __init__(self, translator: Translator) -> None:
+        self._translator = translator
+
+    @property
+    def caps(self) -> Caps:
+        """Those of the translator."""
+        return self._translator.caps
+
+    @property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        """Those of the translator."""
+        return self._translator.pairs
+
+    def cancel(self, clause_id: int) -> None:
+        """See `Translator.cancel`."""
+        self._translator.cancel(clause_id)
+
+    def close(self) -> None:
+        """See `Translator.close`."""
+        self._translator.close()
 
 
 class PassThrough:

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from stream.speech.agreement import Agreement, Guess
+from stream.speech.heard import send_heard
 from stream.speech.levels import FRAMES_PER_S, Samples, quietest, voiced
 from stream.speech.model_list import MODELS
 from stream.speech.whisper_network import RATE_HZ, UNSPACED, Network
@@ -274,18 +275,8 @@ class Whisper:
         self._send(self._stream.flush(), answer, endpoint=True)
 
     def _send(self, words: list[Guess], answer: Answer, *, endpoint: bool = False) -> None:
-        answer.send(
-            "heard",
-            heard_ns=round(self._stream.heard_s * 1e9),
-            committed=[_wire(word) for word in words],
-            tentative=[_wire(word) for word in self._stream.tentative],
-            language=self._stream.language,
-            endpoint=endpoint,
-        )
-
-
-def _wire(word: Guess) -> tuple[str, int, int]:
-    return word.text, round(word.start_s * 1e9), round(word.end_s * 1e9)
+        stream = self._stream
+        send_heard(answer, stream.heard_s, words, stream.tentative, self._stream.language, endpoint=endpoint)
 
 
 def _open(asked: argparse.Namespace) -> tuple[Network, Whisper]:
