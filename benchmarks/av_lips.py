@@ -63,7 +63,17 @@ def gauge_offsets_ms(clip: Path, voice: Path | Spoken) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "dubbed.mp4"
         dub(clip, voice, output, GaugeGenerator(), finder_for(GaugeGenerator()))
-        found, truth = gauge(output, clip), loudness(output)
+        found, truth = gauge(output, clip), loudness(decode_sound(output, output.name, rate_hz=SAMPLE_RATE_HZ))
+    return offsets_ms(found, truth)
+
+
+def offsets_ms(found: Curve, truth: Curve) -> list[float]:
+    """Signed A/V offset of every second in which the lips are seen to follow the sound.
+
+    Args:
+        found: Of the lips.
+        truth: Of the sound.
+    """
     offsets = []
     for begin_s in np.arange(0.5, min(found[0][-1], truth[0][-1]) - WINDOW_S - 0.5, WINDOW_S):
         late_s, alike = best_lag(truth, found, begin_s, begin_s + WINDOW_S)
@@ -87,9 +97,9 @@ def gauge(path: Path, original: Path) -> Curve:
     return np.array(times), np.array(levels)
 
 
-def loudness(path: Path) -> Curve:
-    """Mean mel level of a file's own sound, column by column."""
-    mel = mel_spectrogram(decode_sound(path, path.name, rate_hz=SAMPLE_RATE_HZ))
+def loudness(samples: NDArray[np.float32]) -> Curve:
+    """Mean mel level of a sound, float32 [n] at 16 kHz, column by column."""
+    mel = mel_spectrogram(samples)
     return np.arange(mel.shape[1]) * COLUMN_NS / NS_PER_S, mel.mean(axis=0).astype(np.float64)
 
 

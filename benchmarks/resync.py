@@ -105,7 +105,7 @@ def judge(clip: Path, seen: Watched, expert: SyncExpert) -> Judged:
     """Hold a clip's lips against its sound."""
     sound = decode_sound(clip, clip.name, rate_hz=SAMPLE_RATE_HZ)
     curve = shift_curve(expert, seen.crops, mel_spectrogram(sound), seen.pts_ns)
-    scores = window_scores(loudness(clip), seen.curve, find_turns(sound))
+    scores = window_scores(loudness(sound), seen.curve, find_turns(sound))
     loud_r = float(np.mean([each[len(each) // 2] for each in scores])) if scores else float("nan")
     still = float(curve.mean[MOST_COLUMNS])
     return Judged(len(seen.pts_ns), len(curve.pts_ns), curve.offset_ms, curve.confidence, 1 - still, loud_r)

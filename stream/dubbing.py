@@ -36,8 +36,10 @@ from stream.voice import EAR_RATE_HZ, add_at
 
 Samples = NDArray[np.float32]
 
-READ_AHEAD_NS = 40 * NS_PER_MS
+READ_AHEAD_NS = 20 * NS_PER_MS
 """A dub begins so long after the newest picture whose lips may have been drawn."""
+IDLE_WITHIN_NS = 100 * NS_PER_MS
+"""A voice that has said all by then has nothing to say while the next words are translated."""
 # Sound is listened to in pieces of 40 ms: each costs a turn of the loop and of a lane.
 _BATCH = 2
 _RAMP_NS = 150 * NS_PER_MS
@@ -205,6 +207,8 @@ class Dubbing:
 
     def _place(self, prepared: Prepared, closed_ns: int) -> None:
         assert self._interpreter is not None
+        if prepared.empty:
+            return
         ready_ns = self._media_now_ns()
         dubbed = self._interpreter.place(prepared, self.free_ns, self.delay_ns)
         self._echo.spoke(prepared.translated.text)
@@ -228,7 +232,10 @@ class Dubbing:
 
     def _open(self) -> bool:
         chain = self._chain = self._open_chain(self.wish)
-        self._listener = Listener(chain.recogniser, ClauseSplitter(self._clause_config, self.wish.source))
+        splitter = ClauseSplitter(self._clause_config, self.wish.source)
+        self._listener = Listener(
+            chain.recogniser, splitter, idle=lambda: self.track.end_ns <= self.free_ns + IDLE_WITHIN_NS
+        )
         self._interpreter = Interpreter(
             chain.translators[self.wish.target],
             chain.speaker,

@@ -10,7 +10,8 @@ class LagConfig:
     """What the dub is held to.
 
     Attributes:
-        target_ms: From the beginning of a clause to that of its dub, where the chain is fast enough.
+        target_ms: From the beginning of a clause to that of its dub, where the chain is fast enough; less for a short
+            clause that would end too late otherwise.
         max_ms: A clause that would be later is shown as a caption and not spoken.
         end_ms: A clause's dub is to end so long after the clause itself.
         slowest: Least speed against the voice's own.
@@ -19,7 +20,7 @@ class LagConfig:
 
     target_ms: int = 1500
     max_ms: int = 5000
-    end_ms: int = 1000
+    end_ms: int = 700
     slowest: float = 0.85
     fastest: float = 1.3
 
@@ -52,12 +53,13 @@ def place(
         free_ns: First session time that is neither past nor taken.
         delay_ns: What the exit adds to session time before it is heard.
     """
-    wished_ns = source_start_ns + config.target_ms * NS_PER_MS - delay_ns
+    latest_end_ns = source_end_ns + config.end_ms * NS_PER_MS - delay_ns
+    wished_ns = min(source_start_ns + config.target_ms * NS_PER_MS - delay_ns, latest_end_ns - duration_ns)
     start_ns = max(free_ns, wished_ns)
     lag_ns = start_ns + delay_ns - source_start_ns
     if lag_ns > config.max_ms * NS_PER_MS:
         return None
-    left_ns = source_end_ns + config.end_ms * NS_PER_MS - delay_ns - start_ns
+    left_ns = latest_end_ns - start_ns
     return Placement(start_ns, _speed(config, duration_ns, left_ns, source_end_ns - source_start_ns), lag_ns)
 
 

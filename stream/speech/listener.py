@@ -47,15 +47,23 @@ class Listener:
         recogniser: Turns speech into words; closed with the listener.
         splitter: Turns words into clauses.
         activity: Finds turns; closed with the listener.
+        idle: Whether the voice has nothing to say; see `ClauseSplitter.add`.
 
     Attributes:
         counts: "turns", "words", "recogniser_failed", "words_lost".
     """
 
-    def __init__(self, recogniser: Recogniser, splitter: ClauseSplitter, activity: VoiceActivity | None = None) -> None:
+    def __init__(
+        self,
+        recogniser: Recogniser,
+        splitter: ClauseSplitter,
+        activity: VoiceActivity | None = None,
+        idle: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._recogniser = recogniser
         self._splitter = splitter
         self._activity = VoiceActivity() if activity is None else activity
+        self._idle = idle
         self._before: deque[AudioChunk] = deque()
         self._turns: deque[Turn] = deque(maxlen=_TURNS_KEPT)
         self._speaking = False
@@ -134,7 +142,7 @@ class Listener:
         clauses: list[Clause] = []
         for each in recognised:
             self.counts["words"] += len(each.committed)
-            clauses += self._splitter.add(each)
+            clauses += self._splitter.add(each, idle=self._idle())
             self._tentative = joined(each.tentative)
         tentative = f"{self._splitter.pending} {self._tentative}".strip()
         return Heard(tuple(clauses), tentative, tuple(self._turns))

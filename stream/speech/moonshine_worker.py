@@ -27,7 +27,9 @@ _SHORTEST_S = 0.5
 _FRAME = RATE_HZ // FRAMES_PER_S
 _PAUSE_FRAMES = 6
 # So long a silence ends the words before it; a stop consonant keeps quiet for less. Quieter than what parts two words.
-_SETTLED_FRAMES = 8
+_SETTLED_FRAMES = 7
+# After so long they are decoded already, so that they need only be committed.
+_FALTERS_FRAMES = 4
 _SETTLED_LEVEL = 0.03
 _HEADS, _HEAD_SIZE = 8, 36
 _START, _END = 1, 2
@@ -61,6 +63,8 @@ class Stream:
         self._start_s = start_s
         self._decoded_s = start_s
         self._settled = False
+        # What was heard before a silence that may become a pause.
+        self._early: list[Guess] | None = None
         self._agreement = Agreement()
 
     @property
@@ -80,17 +84,24 @@ class Stream:
         self._samples = np.concatenate([self._samples, samples])
         if len(self._samples) < _SHORTEST_S * RATE_HZ:
             return []
-        paused = _pauses(self._samples)
+        quiet = _quiet_frames(self._samples)
+        paused = quiet >= _SETTLED_FRAMES
         if paused and self._settled:
             # Nothing was said since: the next decoding waits for a step of speech.
             self._decoded_s = self.heard_s
             return []
+        if quiet < _FALTERS_FRAMES:
+            self._early = None
+        elif self._early is None and not paused:
+            self._early = self._guess()
         if not paused and self.heard_s - self._decoded_s < STEP_S:
             return []
-        self._settled = paused
-        words = self._agreement.add(self._guess(), self.heard_s)
+        self._settled, self._decoded_s = paused, self.heard_s
+        guess = self._early if paused and self._early is not None else self._guess()
+        words = self._agreement.add(guess, self.heard_s)
         if paused:
             words += self._agreement.finish()
+        self._early = None
         self._cut()
         return words
 
@@ -104,7 +115,6 @@ class Stream:
         return words
 
     def _guess(self) -> list[Guess]:
-        self._decoded_s = self.heard_s
         loud = np.flatnonzero(voiced(self._samples, RATE_HZ))
         if not len(loud):
             return []
@@ -136,10 +146,10 @@ class Stream:
             self._agreement.cut(self._start_s)
 
 
-def _pauses(samples: Samples) -> bool:
-    """Whether somebody spoke, and is silent at the end."""
-    spoken = voiced(samples, RATE_HZ, _SETTLED_LEVEL)
-    return bool(spoken.any()) and not spoken[-_SETTLED_FRAMES:].any()
+def _quiet_frames(samples: Samples) -> int:
+    """How many frames of silence follow the last speech; 0 where nobody spoke."""
+    loud = np.flatnonzero(spoken := voiced(samples, RATE_HZ, _SETTLED_LEVEL))
+    return len(spoken) - 1 - int(loud[-1]) if len(loud) else 0
 
 
 def _last_pause(samples: Samples, before: int) -> int | None:

@@ -205,6 +205,8 @@ def speak(
         next_ns = clauses[index + 1].start_ns if index + 1 < len(clauses) else end_ns
         try:
             text = translator.translate(clause, language).text
+            if not text and not clause.text:
+                continue
             spoken = _voiced(speaker, clause.clause_id, text, language, voice)
         except BackEndError as error:
             failures.append(f"{clause.text!r} at {clause.start_ns / NS_PER_S:.1f} s was not dubbed: {error}")

@@ -118,12 +118,16 @@ class Clause:
 
     Attributes:
         clause_id: Grows by one from clause to clause of a session; all that becomes of the clause carries it.
-        words: One or more, in the order in which they were heard.
+        words: One or more, in the order in which they were heard. One without letters comes where a clause had words
+            ahead of it that were taken back, and nothing followed.
+        ahead: What was heard behind them when the clause closed, known or guessed: it may be looked at, and belongs to
+            later clauses. Empty where the speaker paused.
     """
 
     clause_id: int
     language: str
     words: tuple[Word, ...]
+    ahead: tuple[Word, ...] = ()
 
     @property
     def start_ns(self) -> int:

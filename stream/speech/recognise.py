@@ -18,7 +18,7 @@ from stream.speech.wire import Message
 
 RATE_HZ = 16_000
 # Sound is handed over in pieces of this length: a message costs more than its samples.
-_PIECE = RATE_HZ * 6 // 100
+_PIECE = RATE_HZ * 4 // 100
 
 
 class ProcessRecogniser:

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from benchmarks.av_lips import loudness
 from benchmarks.dubbing import Policy, Run, figures, looped
 from benchmarks.speech import errors, plain
+from stream.config import SessionConfig
 from stream.frames import NS_PER_MS as MS
 from stream.speech.clauses import ClauseConfig
 from stream.speech.interpreter import Dubbed, Prepared
@@ -15,14 +17,17 @@ from tests.stream.speech.words import clause
 
 pytestmark = pytest.mark.unit
 
-POLICY = Policy("en", "es", LagConfig(target_ms=2000), ClauseConfig())
+POLICY = Policy("en", "es", LagConfig(target_ms=2000, end_ms=2000), ClauseConfig())
+
+
+EXIT_MS = round(SessionConfig().dub_delay_ms)
 
 
 def dubbed(index: int, lag_ms: int, length_ms: int = 900) -> Dubbed:
-    """Three words in 900 ms, heard `lag_ms` after they began, with an exit of 140 ms."""
+    """Three words in 900 ms, heard `lag_ms` after they began, with the exit's delay."""
     said = clause(index, "a b c", index * 1000)
     translated = TranslatedClause(index, "x y z", "es", said.start_ns, said.end_ns, "draft")
-    start_ns = said.start_ns + (lag_ms - 140) * MS
+    start_ns = said.start_ns + (lag_ms - EXIT_MS) * MS
     placement = Placement(start_ns, 1.0, lag_ms * MS)
     return Dubbed(Prepared(said, translated, voiced(())), placement, start_ns + length_ms * MS)
 
@@ -66,3 +71,22 @@ def test_a_recording_is_looped_with_its_pause() -> None:
 def test_words_are_compared_without_case_and_punctuation() -> None:
     assert plain("Don't stop-gap, PLEASE.") == ["dont", "stop", "gap", "please"]
     assert errors(["a", "b", "c"], ["a", "x", "c", "d"]) == 2
+
+
+def watched(late_ms: int) -> dict:
+    """A dub that is loud and quiet by turns, and lips that are shown it so late."""
+    times = np.arange(0, 8, 1 / 16_000)
+    envelope = 0.5 + 0.5 * np.sin(2 * np.pi * 2.3 * times) * np.sin(2 * np.pi * 0.7 * times)
+    noise = np.random.default_rng(1).normal(size=len(times))
+    run = Run([dubbed(index, 2000) for index in range(4)])
+    run.listen_ms, run.prepare_ms, run.media_s = [1.0], [1.0], 8.0
+    run.heard = (0.2 * envelope * noise).astype(np.float32)
+    curve = loudness(run.heard)
+    pictures = np.arange(0, 8, 0.04)
+    run.lips = list(zip(pictures, np.interp(pictures - late_ms / 1000, *curve), strict=True))
+    return figures(run, POLICY)["av_offset_ms"]
+
+
+@pytest.mark.parametrize("late_ms", [-80, 0, 40])
+def test_lips_that_are_late_make_the_sound_early(late_ms: int) -> None:
+    assert watched(late_ms)["median"] == pytest.approx(-late_ms, abs=3)

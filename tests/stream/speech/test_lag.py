@@ -25,6 +25,13 @@ def test_a_clause_that_is_ready_early_waits_for_the_target() -> None:
     assert placed(11_000, 1000) == Placement(11_920 * MS, 1.0, 2000 * MS)
 
 
+def test_a_short_clause_does_not_wait_until_it_ends_too_late() -> None:
+    short = placed(11_000, 600, end_ms=10_300)
+    assert short is not None
+    # It ends 2000 ms after its clause, 80 ms of which are the exit's.
+    assert (short.start_ns, short.speed) == (11_620 * MS, 1.0)
+
+
 def test_a_clause_that_is_late_is_spoken_at_once_and_faster() -> None:
     late = placed(12_520, 500)
     assert late is not None

@@ -152,12 +152,36 @@ def test_a_pause_commits_what_was_said_before_it_and_is_decoded_once() -> None:
     stream = moonshine_worker.Stream(decode)
     steps = pushed(stream, loud_and_silent(0.7, 1.3))
     assert [word for words in steps for word in words] == ["one", "two", "three"]
-    # 160 ms of silence and what is left of a piece, not the end of a turn.
-    assert max(index for index, words in enumerate(steps) if words) * 0.06 <= 0.7 + 0.16 + 0.06
+    # 140 ms of silence and what is left of a piece, not the end of a turn.
+    assert max(index for index, words in enumerate(steps) if words) * 0.06 <= 0.7 + 0.14 + 0.06
     during = len(decoded)
     assert all(each < 1.0 for each in decoded)
     assert stream.flush() == []
     assert len(decoded) == during, "the turn's end decodes silence again"
+
+
+def test_what_was_said_is_decoded_while_it_is_not_yet_sure_that_a_pause_follows() -> None:
+    decoded: list[float] = []
+
+    def decode(samples: np.ndarray) -> str:
+        decoded.append(len(samples) / RATE_HZ)
+        return "one two"
+
+    stream = moonshine_worker.Stream(decode)
+    sound = loud_and_silent(0.62, 0.3)
+    for first in range(0, len(sound), 320):
+        decodings = len(decoded)
+        if stream.push(first / RATE_HZ, sound[first : first + 320]):
+            break
+    # 140 ms of silence commit what was decoded after 80 ms of it.
+    assert first / RATE_HZ == pytest.approx(0.62 + 0.14, abs=0.021)
+    assert len(decoded) == decodings
+    assert decoded[-1] == pytest.approx(0.62 + 0.08, abs=0.021)
+
+
+def test_a_silence_too_short_for_a_pause_commits_nothing() -> None:
+    stream = moonshine_worker.Stream(lambda _: "one two")
+    assert not any(pushed(stream, loud_and_silent(0.62, 0.1, 0.1)))
 
 
 def test_speech_that_is_never_understood_does_not_pile_up() -> None:

@@ -1,11 +1,13 @@
 """Clauses in their sentence: nothing is said twice, nothing is taken back, nothing is left out."""
 
+from dataclasses import replace
+
 import pytest
 
 from stream.errors import BackEndError
-from stream.speech.protocol import Clause, TranslatedClause
+from stream.speech.protocol import Clause, TranslatedClause, Word
 from stream.speech.sentence import SentenceTranslator
-from tests.stream.speech.words import Shouting, clause
+from tests.stream.speech.words import MS, Shouting, clause, words
 
 pytestmark = pytest.mark.unit
 
@@ -71,3 +73,35 @@ def test_after_a_failure_a_sentence_begins() -> None:
         translator.translate(clause(2, "fail", 600), "xx")
     assert said(translator, clause(3, "three", 900), clause(4, "four", 1200)) == ["drei", "vier"]
     assert book.asked[-2:] == ["three", "three four"]
+
+
+def ahead(clause_id: int, text: str, start_ms: int, behind: str) -> Clause:
+    return replace(clause(clause_id, text, start_ms), ahead=words(behind, start_ms + 2000))
+
+
+def test_what_the_words_ahead_would_change_waits_for_them() -> None:
+    book = Phrasebook(a_red="un rojo", a_red_car="un coche rojo")
+    assert said(SentenceTranslator(book), ahead(1, "a red", 0, "car"), clause(2, "car", 600)) == ["un", "coche rojo"]
+
+
+def test_one_word_is_given_even_where_none_is_sure() -> None:
+    book = Phrasebook(red="rojo", red_car="coche rojo")
+    assert said(SentenceTranslator(book), ahead(1, "red", 0, "car")) == ["rojo"]
+
+
+def test_words_behind_the_end_of_a_sentence_do_not_count() -> None:
+    book = Phrasebook(**{"it_is.": "es"})
+    assert said(SentenceTranslator(book), ahead(1, "it is.", 0, "car")) == ["es"]
+    assert book.asked == ["it is."]
+
+
+def test_what_waited_is_said_when_nothing_followed() -> None:
+    book = Phrasebook(a_red="un rojo", a_red_car="un coche rojo")
+    nothing = Clause(2, "en", (Word("", 600 * MS, 600 * MS),))
+    texts = said(SentenceTranslator(book), ahead(1, "a red", 0, "car"), nothing, replace(nothing, clause_id=3))
+    assert texts == ["un", "rojo", ""]
+
+
+def test_nothing_said_alone_is_nothing() -> None:
+    book = Phrasebook()
+    assert said(SentenceTranslator(book), Clause(1, "en", (Word("", 0, 0),))) == [""]
