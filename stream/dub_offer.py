@@ -18,6 +18,8 @@ from stream.speech.wish import DubWish
 
 DUB_FIELDS = ("from", "to", "video", "speaker_voice", "duck")
 _SOURCE, _TARGET = "en", "es"
+# A refusal names so many voices.
+_NAMED = 12
 _DRAFT = "Translation and voice are of draft quality: often wrong, and robotic"
 
 
@@ -28,15 +30,17 @@ class DubOffer:
     Attributes:
         pairs: Source and target as BCP 47 tags; a source may be "auto".
         notes: What a person should know before choosing.
+        voices: That `speaker_voice` may name, beside the languages' own.
     """
 
     pairs: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    voices: tuple[str, ...] = ()
 
     def public(self) -> dict[str, Any]:
         """As the page takes it."""
         languages = [{"from": source, "to": target} for source, target in self.pairs]
-        return {"languages": languages, "warning": "; ".join(self.notes) or None}
+        return {"languages": languages, "voices": list(self.voices), "warning": "; ".join(self.notes) or None}
 
 
 NO_DUB = DubOffer()
@@ -51,7 +55,7 @@ def find_offer(clock: Clock, back_ends: BackEnds) -> DubOffer:
         opened.append(speaker)
         translator = ProcessTranslator(back_ends.translator_program(), clock)
         opened.append(translator)
-        spoken, pairs = speaker.caps.languages, translator.pairs
+        spoken, voices, pairs = speaker.caps.languages, speaker.caps.voices, translator.pairs
         sources = back_ends.sources()
         if ENGLISH in sources or not sources:
             recogniser = ProcessRecogniser(back_ends.recogniser_program(ENGLISH, into_english=False), clock)
@@ -69,7 +73,7 @@ def find_offer(clock: Clock, back_ends: BackEnds) -> DubOffer:
             back_end.close()
     if not offered:
         return DubOffer(notes=("Dubbing is not set up: no pair of languages is installed",))
-    return DubOffer(offered, (_DRAFT,) if draft else ())
+    return DubOffer(offered, (_DRAFT,) if draft else (), voices)
 
 
 def read_dub_wish(fields: Mapping[str, Any], before: DubWish | None, offer: DubOffer) -> DubWish:
@@ -85,7 +89,7 @@ def read_dub_wish(fields: Mapping[str, Any], before: DubWish | None, offer: DubO
         source=_tag(fields, "from", base.source),
         target=_tag(fields, "to", base.target),
         video=_video(fields.get("video", base.video)),
-        voice=_voice(fields.get("speaker_voice", base.voice)),
+        voice=_voice(fields.get("speaker_voice", base.voice), offer.voices),
         duck=_duck(fields.get("duck", base.duck)),
     )
     if (wish.source, wish.target) not in offer.pairs:
@@ -109,12 +113,14 @@ def _video(value: object) -> Literal["live", "together"]:
     raise Refusal(400, f"video is {json.dumps(value)}, it must be live or together")
 
 
-def _voice(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value or None
-    raise Refusal(
-        400, f"speaker_voice is {json.dumps(value)}, it must be the name of a voice; empty for the language's own"
-    )
+def _voice(value: object, known: tuple[str, ...]) -> str | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and value in known:
+        return value
+    named = f"it has {', '.join(known[:_NAMED])}" if known else "it has none but the languages' own"
+    more = f" and {len(known) - _NAMED} more: /api/options" if len(known) > _NAMED else ""
+    raise Refusal(400, f"speaker_voice is {json.dumps(value)}, no voice of this server; {named}{more}")
 
 
 def _duck(value: object) -> float:

@@ -5,8 +5,6 @@ counter says why.
 """
 
 import asyncio
-import io
-import wave
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from stream.speech.clauses import ClauseConfig, ClauseSplitter
 from stream.speech.downsample import Downsampler
 from stream.speech.echo import EchoGuard
 from stream.speech.interpreter import Interpreter, Prepared
+from stream.speech.kept import KeptSound
 from stream.speech.lag import LagConfig
 from stream.speech.listener import Heard, Listener, Turn, talks_at
 from stream.speech.protocol import Clause
@@ -135,7 +134,7 @@ class Dubbing:
         self._tentative = ""
         self._lag_ns: int | None = None
         self._echoed = 0
-        self._kept: deque[NDArray[np.int16]] = deque(maxlen=_KEPT_S * 50)
+        self._kept = KeptSound(_KEPT_RATE_HZ, _KEPT_S)
         self._state = "starting"
         self._running: asyncio.Task[object] | None = None
         self._closed = False
@@ -270,8 +269,7 @@ class Dubbing:
         gains = np.linspace(self._gain, end, count, dtype=np.float32)
         self._gain = end
         heard: Samples = np.clip(dub + gains * self._original(pts_ns, count), -1.0, 1.0)
-        kept = dub[:: EAR_RATE_HZ // _KEPT_RATE_HZ]
-        self._kept.append((np.clip(kept, -1, 1) * 32767).astype(np.int16))
+        self._kept.add(dub[:: EAR_RATE_HZ // _KEPT_RATE_HZ])
         return heard
 
     def _ducks(self, start_ns: int, end_ns: int) -> bool:
@@ -322,6 +320,7 @@ class Dubbing:
         listened = self._listen_lane.finish(self._close_listener, _CLOSE_WITHIN_S)
         spoken = self._speak_lane.finish(self._close_interpreter, _CLOSE_WITHIN_S)
         await asyncio.gather(listened, spoken)
+        self._kept.close()
 
     def _close_listener(self) -> None:
         if self._listener is not None:
@@ -391,13 +390,7 @@ class Dubbing:
 
     def wav(self) -> bytes:
         """The dub so far, at most its last half hour, as a WAV file of 24 kHz."""
-        written = io.BytesIO()
-        with wave.open(written, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(_KEPT_RATE_HZ)
-            file.writeframes(b"".join(piece.tobytes() for piece in list(self._kept)))
-        return written.getvalue()
+        return self._kept.wav()
 
 
 SEND_AHEAD_NS = 40 * NS_PER_MS

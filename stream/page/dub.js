@@ -17,11 +17,12 @@ function fillTargets() {
   fill($("dub-to"), pairs.filter(({ from }) => from === $("dub-from").value).map(({ to }) => to));
 }
 
-// dubbing: the server's { languages: [{ from, to }], warning }.
+// dubbing: the server's { languages: [{ from, to }], voices, warning }.
 export function offerDub(dubbing) {
   pairs = dubbing?.languages ?? [];
   fill($("dub-from"), [...new Set(pairs.map(({ from }) => from))]);
   if (pairs.some(({ from }) => from === "en")) $("dub-from").value = "en";
+  $("dub-voices").replaceChildren(...(dubbing?.voices ?? []).map((voice) => new Option(voice, voice)));
   fillTargets();
   if (pairs.some(({ from, to }) => from === $("dub-from").value && to === "es")) $("dub-to").value = "es";
   $("dub-note").textContent = dubbing?.warning ?? "";
@@ -53,10 +54,15 @@ export function showDub(dub, location) {
 
 function showCaption({ captions, tentative, to }) {
   const last = captions.at(-1);
-  $("caption-source").textContent = last?.source ?? "";
-  $("caption-target").textContent = last?.target ?? "";
+  write("caption-source", last?.source ?? "");
   $("caption-target").lang = to;
-  $("caption-tentative").textContent = tentative ?? "";
+  write("caption-target", last?.target ?? "");
+  write("caption-tentative", tentative ?? "");
+}
+
+// A screen reader reads what is written anew, even where it stays the same.
+function write(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
 }
 
 function showBehind({ lag_ms, target_lag_ms, lag_max_ms }) {

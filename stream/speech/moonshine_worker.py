@@ -13,7 +13,7 @@ import numpy as np
 
 from stream.speech.agreement import Agreement, Guess, spread
 from stream.speech.heard import send_heard
-from stream.speech.levels import FRAMES_PER_S, frame_levels, voiced
+from stream.speech.levels import FRAMES_PER_S, quietest, voiced
 from stream.speech.store import sha256_of
 from stream.speech.wire import Message
 from stream.speech.worker import Answer, Channel, serve
@@ -139,7 +139,8 @@ class Stream:
         before = int((committed[-2].end_s - self._start_s) * RATE_HZ) if len(committed) > 1 else 0
         at = _last_pause(self._samples, before)
         if at is None and len(self._samples) > _HARD_LIMIT_S * RATE_HZ:
-            at = _quietest(self._samples, max(before, len(self._samples) - int(_LONGEST_S * RATE_HZ)))
+            latest = max(before, len(self._samples) - int(_LONGEST_S * RATE_HZ))
+            at = quietest(self._samples, RATE_HZ, latest, 0.16)
         if at is not None and at > RATE_HZ // 4:
             self._samples = self._samples[at:]
             self._start_s += at / RATE_HZ
@@ -161,13 +162,6 @@ def _last_pause(samples: Samples, before: int) -> int | None:
         if run >= _PAUSE_FRAMES:
             return (frame + run // 2) * _FRAME
     return None
-
-
-def _quietest(samples: Samples, near: int) -> int:
-    """The quietest place within 160 ms of a sample."""
-    levels = frame_levels(samples, _FRAME)
-    begin, end = max(0, near // _FRAME - 8), min(len(levels), near // _FRAME + 8)
-    return (begin + int(np.argmin(levels[begin:end]))) * _FRAME + _FRAME // 2
 
 
 def _open_model() -> Decode:

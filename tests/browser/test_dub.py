@@ -10,7 +10,11 @@ from benchmarks import chromium
 
 pytestmark = pytest.mark.browser
 
-_DUBBING = {"languages": [{"from": "en", "to": "es"}, {"from": "es", "to": "en"}], "warning": "a draft translation"}
+_DUBBING = {
+    "languages": [{"from": "en", "to": "es"}, {"from": "es", "to": "en"}],
+    "voices": ["ada", "ben"],
+    "warning": "a draft translation",
+}
 _DUB = {
     "from": "en",
     "to": "es",
@@ -50,6 +54,32 @@ def test_the_languages_are_offered_by_their_names(page: Page) -> None:
     page.select_option("#dub-from", "es")
     assert page.locator("#dub-to").inner_text() == "English"
     assert page.locator("#dub-note").inner_text() == "a draft translation"
+
+
+def test_the_voices_are_offered_and_one_can_be_chosen(page: Page) -> None:
+    offered = page.locator("#dub-voices option").evaluate_all("(all) => all.map((each) => each.value)")
+    assert offered == ["ada", "ben"]
+    page.locator("#dub-voice").fill("ben")
+    choice = page.evaluate('async () => (await import("/static/dub.js")).dubChoice()')
+    assert choice["speaker_voice"] == "ben"
+
+
+def test_a_caption_that_stays_is_not_written_again(page: Page) -> None:
+    changes = page.evaluate(
+        """async (dub) => {
+            const { showDub } = await import("/static/dub.js");
+            showDub(dub, "/sessions/a");
+            const seen = new MutationObserver(() => {});
+            for (const id of ["caption-source", "caption-target", "caption-tentative"])
+                seen.observe(document.getElementById(id), { childList: true, characterData: true, subtree: true });
+            showDub(dub, "/sessions/a");
+            const same = seen.takeRecords().length;
+            showDub({ ...dub, tentative: "and then" }, "/sessions/a");
+            return [same, seen.takeRecords().length > 0];
+        }""",
+        _DUB,
+    )
+    assert changes == [0, True]
 
 
 def test_the_choice_names_what_the_server_takes(page: Page) -> None:

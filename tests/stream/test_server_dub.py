@@ -22,7 +22,7 @@ from tests.stream.session_fakes import OFFER, FakeDubbing
 
 pytestmark = pytest.mark.unit
 
-_OFFER = DubOffer((("en", "es"), ("es", "en")), ("a draft",))
+_OFFER = DubOffer((("en", "es"), ("es", "en")), ("a draft",), ("ada", "ben"))
 _DUB = {"mode": "dub"}
 Client = TestClient[Any, Any]
 
@@ -73,6 +73,7 @@ def test_the_options_name_the_languages_and_the_warning() -> None:
         assert options["modes"] == ["pass-through", "re-voice", "dub"]
         assert options["dubbing"] == {
             "languages": [{"from": "en", "to": "es"}, {"from": "es", "to": "en"}],
+            "voices": ["ada", "ben"],
             "warning": "a draft",
         }
 
@@ -87,6 +88,28 @@ def test_a_server_without_back_ends_does_not_offer_a_dub_and_refuses_it() -> Non
         await refused(response, 400, "speech back ends")
 
     _dub(act, NO_DUB)
+
+
+def test_the_voices_are_offered_and_a_long_list_of_them_is_not_told_whole() -> None:
+    many = tuple(f"voice{index}" for index in range(40))
+
+    async def act(studio: _Studio) -> None:
+        options = await (await studio.client.get("/api/options")).json()
+        assert options["dubbing"]["voices"] == list(many)
+        query = {"mode": "dub", "speaker_voice": "eve"}
+        response = await studio.client.post("/sessions", params=query, data=OFFER, headers=SDP)
+        await refused(response, 400, "voice11 and 28 more: /api/options")
+
+    _dub(act, DubOffer((("en", "es"),), voices=many))
+
+
+def test_a_server_whose_speaker_has_no_voices_of_its_own_says_so() -> None:
+    async def act(studio: _Studio) -> None:
+        query = {"mode": "dub", "speaker_voice": "eve"}
+        response = await studio.client.post("/sessions", params=query, data=OFFER, headers=SDP)
+        await refused(response, 400, "none but the languages' own")
+
+    _dub(act, DubOffer((("en", "es"),)))
 
 
 def test_a_session_begins_in_a_dub_from_english_to_spanish_unless_told_otherwise() -> None:
@@ -118,7 +141,8 @@ def test_a_patch_changes_only_what_it_names() -> None:
         ({"mode": "dub", "video": "never"}, ["never", "live or together"]),
         ({"mode": "dub", "duck": 2}, ["duck is 2", "0 to 1"]),
         ({"mode": "dub", "duck": True}, ["duck is true"]),
-        ({"mode": "dub", "speaker_voice": 3}, ["speaker_voice"]),
+        ({"mode": "dub", "speaker_voice": 3}, ["speaker_voice is 3", "ada, ben"]),
+        ({"mode": "dub", "speaker_voice": "eve"}, ['speaker_voice is "eve"', "ada, ben"]),
         ({"mode": "dub", "vidoe": "live"}, ["did you mean video"]),
         ({"to": "es"}, ["to belongs to mode", "pass-through"]),
         ({"interrupt": False}, ["interrupt goes alone"]),
