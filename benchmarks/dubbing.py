@@ -180,7 +180,7 @@ def figures(run: Run, policy: Policy) -> dict[str, Any]:
         "laal_s": _laal_s(spoken),
         "drift_ms_per_minute": slope(starts_s, lags_s) * 60_000,
         "lag_max_s": max(lags_s),
-        "isochrony_share": float(np.mean([_inside(each, policy.lag.end_ms) for each in spoken])),
+        "isochrony_share": float(np.mean([_inside(each, policy.lag) for each in spoken])),
         "speed": _spread(speeds),
         "speed_within_limits_share": float(np.mean([0.85 <= speed <= 1.3 for speed in speeds])),
         "erasure": _erased(spoken),
@@ -201,8 +201,9 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     return float(np.polyfit(x, y, 1)[0]) if len(x) > 2 else 0.0
 
 
-def _inside(dubbed: Dubbed, end_ms: int, slack_ms: int = 500) -> bool:
+def _inside(dubbed: Dubbed, lag: LagConfig, slack_ms: int = 500) -> bool:
     """Whether a dub ends at most half a second later than it is held to."""
+    end_ms = lag.going_ms if dubbed.prepared.clause.ahead else lag.end_ms
     return dubbed.end_ns + _DELAY_NS <= dubbed.prepared.clause.end_ns + (end_ms + slack_ms) * NS_PER_MS
 
 
@@ -314,6 +315,10 @@ def main(argv: list[str]) -> int:
         print(report(name, body["clips"][name]))
         if arguments.text:
             _print_text(run)
+    ends_s = [each["end_offset_s"] for each in body["clips"].values()]
+    body["end_offset_s"] = {"clips": len(ends_s), "mean": float(np.mean(ends_s)), **_spread(ends_s)}
+    mean_s, middle_s, latest_s = (body["end_offset_s"][name] for name in ("mean", "p50", "max"))
+    print(f"end offset of {len(ends_s)} clips: mean {mean_s:.2f} p50 {middle_s:.2f} max {latest_s:.2f} s")
     if arguments.minutes:
         body["long"] = _long(sounds, arguments.minutes, chain, policy)
         print(report(f"{arguments.minutes:g} minutes", body["long"]))

@@ -177,20 +177,24 @@ def _children_s() -> float:
     return sum(sum(each.cpu_times()[:2]) for each in psutil.Process().children(recursive=True))
 
 
-def clauses_of(line: str) -> list[Clause]:
-    """A line as clauses, closed as live by their words and punctuation; the times are an even pace."""
+def clauses_of(line: str, in_view: int = 0) -> list[Clause]:
+    """A line as clauses, closed as live by their words and punctuation; the times are an even pace.
+
+    Args:
+        line: A text.
+        in_view: Words behind each word that are guessed, rightly, when it is known.
+    """
     splitter = ClauseSplitter(ClauseConfig(), "en")
-    at_ns, clauses = 0, []
-    for text in line.split():
-        word = Word(text, at_ns, at_ns + _PACE_NS)
-        at_ns = word.end_ns
-        clauses += splitter.add(Recognition(at_ns, (word,)))
-    return [*clauses, *splitter.add(Recognition(at_ns, endpoint=True))]
+    words = [Word(text, at * _PACE_NS, (at + 1) * _PACE_NS) for at, text in enumerate(line.split())]
+    clauses = []
+    for at, word in enumerate(words, 1):
+        clauses += splitter.add(Recognition(word.end_ns, (word,), tuple(words[at : at + in_view])))
+    return [*clauses, *splitter.add(Recognition(len(words) * _PACE_NS, endpoint=True))]
 
 
-def in_clauses(translator: Translator, lines: Sequence[str]) -> list[str]:
+def in_clauses(translator: Translator, lines: Sequence[str], in_view: int = 0) -> list[str]:
     """Each line translated clause by clause, into Spanish."""
-    return [" ".join(translator.translate(each, "es").text for each in clauses_of(line)) for line in lines]
+    return [" ".join(translator.translate(each, "es").text for each in clauses_of(line, in_view)) for line in lines]
 
 
 def _score(made: Sequence[str], references: Sequence[str]) -> dict[str, float]:
@@ -216,7 +220,10 @@ def translate(material: Path) -> dict[str, Any]:
         spent_ms.append((time.perf_counter_ns() - begun) / 1e6)
     alone = in_clauses(translator, sources)
     # A line of its own for each: none goes on from the one before it.
-    in_sentence = [text for line in sources for text in in_clauses(SentenceTranslator(translator), [line])]
+    in_sentence = {
+        str(in_view): [t for line in sources for t in in_clauses(SentenceTranslator(translator), [line], in_view)]
+        for in_view in (0, 1, 2)
+    }
     translator.close()
     spread = percentiles(spent_ms)
     return {
@@ -226,7 +233,7 @@ def translate(material: Path) -> dict[str, Any]:
         "clauses": {
             "at_most_words": ClauseConfig().max_words,
             "alone": _score(alone, references),
-            "in_their_sentence": _score(in_sentence, references),
+            "in_their_sentence_by_words_in_view": {n: _score(texts, references) for n, texts in in_sentence.items()},
         },
         "length_ratio": round(float(np.sum([len(each) for each in made]) / np.sum([len(each) for each in sources])), 3),
         "ms": {"p50": spread.p50, "p95": spread.p95, "p99": spread.p99},

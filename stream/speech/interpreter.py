@@ -11,7 +11,7 @@ from stream.speech.lag import LagConfig, Placement, place
 from stream.speech.protocol import Clause, Speaker, TranslatedClause, Translator
 from stream.speech.stretch import stretch
 from stream.speech.track import DubTrack
-from stream.speech.voiced import Voiced, voiced
+from stream.speech.voiced import Voiced, as_spoken, voiced
 from stream.voice import EAR_RATE_HZ
 
 # What a voice is asked for at most, beside the stretch that may follow; as many clauses are remembered for it.
@@ -94,12 +94,9 @@ class Interpreter:
         self.counts["clauses"] += bool(clause.text)
         translated = self._translator.translate(clause, self._target)
         self.counts["untranslated"] += translated.quality == "untranslated"
-        text = translated.text.strip()
+        text = as_spoken(clause, translated.text)
         if not any(letter.isalnum() for letter in text):
             return Prepared(clause, translated, voiced(()))
-        if clause.ahead and text[-1].isalnum():
-            # Said as what goes on: a voice falls at the end of what it takes for a sentence.
-            text += ","
         rate = self._rate
         spoken = voiced(self._speaker.speak(clause.clause_id, text, self._target, rate=rate, voice=self._voice))
         if len(spoken.samples):
@@ -133,6 +130,7 @@ class Interpreter:
             duration_ns=spoken.duration_ns,
             free_ns=free_ns,
             delay_ns=delay_ns,
+            goes_on=bool(clause.ahead),
         )
         if chosen is None:
             self.counts["skipped"] += 1

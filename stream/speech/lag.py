@@ -14,6 +14,7 @@ class LagConfig:
             clause that would end too late otherwise.
         max_ms: A clause that would be later is shown as a caption and not spoken.
         end_ms: A clause's dub is to end so long after the clause itself.
+        going_ms: And so long where the speaker goes on: a voice that is not waited for need not hurry.
         slowest: Least speed against the voice's own.
         fastest: Greatest speed.
     """
@@ -21,6 +22,7 @@ class LagConfig:
     target_ms: int = 1500
     max_ms: int = 5000
     end_ms: int = 700
+    going_ms: int = 1200
     slowest: float = 0.85
     fastest: float = 1.3
 
@@ -41,7 +43,14 @@ class Placement:
 
 
 def place(
-    config: LagConfig, *, source_start_ns: int, source_end_ns: int, duration_ns: int, free_ns: int, delay_ns: int
+    config: LagConfig,
+    *,
+    source_start_ns: int,
+    source_end_ns: int,
+    duration_ns: int,
+    free_ns: int,
+    delay_ns: int,
+    goes_on: bool = False,
 ) -> Placement | None:
     """Choose when and how fast a clause is spoken; None when it would be too late.
 
@@ -52,8 +61,10 @@ def place(
         duration_ns: Of its dub at the voice's own speed.
         free_ns: First session time that is neither past nor taken.
         delay_ns: What the exit adds to session time before it is heard.
+        goes_on: Whether more was heard behind the clause.
     """
-    latest_end_ns = source_end_ns + config.end_ms * NS_PER_MS - delay_ns
+    end_ms = config.going_ms if goes_on else config.end_ms
+    latest_end_ns = source_end_ns + end_ms * NS_PER_MS - delay_ns
     wished_ns = min(source_start_ns + config.target_ms * NS_PER_MS - delay_ns, latest_end_ns - duration_ns)
     start_ns = max(free_ns, wished_ns)
     lag_ns = start_ns + delay_ns - source_start_ns

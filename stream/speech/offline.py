@@ -18,7 +18,7 @@ from stream.speech.protocol import Clause, Recogniser, Recognition, Speaker, Tra
 from stream.speech.stretch import stretch
 from stream.speech.track import DubTrack
 from stream.speech.vad import VadConfig, VoiceActivity
-from stream.speech.voiced import Voiced, voiced
+from stream.speech.voiced import Voiced, as_spoken, voiced
 from stream.voice import EAR_RATE_HZ
 
 Samples = NDArray[np.float32]
@@ -207,7 +207,7 @@ def speak(
             text = translator.translate(clause, language).text
             if not text and not clause.text:
                 continue
-            spoken = _voiced(speaker, clause.clause_id, text, language, voice)
+            spoken = _voiced(speaker, clause.clause_id, as_spoken(clause, text), language, voice)
         except BackEndError as error:
             failures.append(f"{clause.text!r} at {clause.start_ns / NS_PER_S:.1f} s was not dubbed: {error}")
             continue

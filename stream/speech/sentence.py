@@ -3,7 +3,7 @@
 A clause alone loses what it refers to, and its end may mean something else once the next words are known: an adjective
 waits for its noun. So the sentence is translated once with the words that were heard behind the clause, known or only
 guessed, and once without; what both have is given, and the rest waits for the next clause. Cut into clauses of three
-words, 200 lines of English into Spanish by Apertium have BLEU @ALONE clause by clause, @SENT in their sentence, @AHEAD
+words, 200 lines of English into Spanish by Apertium have BLEU 6.2 clause by clause, 16.6 in their sentence, 18.4
 with the next two words in view, and 18.7 where whole lines are translated (decisions 21 and 22).
 What was given is never taken back, as it may have been spoken: where a longer beginning is translated otherwise, the
 new words alone follow the old ones.

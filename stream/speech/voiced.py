@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from stream.frames import NS_PER_S
 from stream.media import resample
-from stream.speech.protocol import Phone, SpokenChunk
+from stream.speech.protocol import Clause, Phone, SpokenChunk
 from stream.speech.track import spoken_part
 from stream.voice import EAR_RATE_HZ
 
@@ -29,6 +29,15 @@ class Voiced:
     def duration_ns(self) -> int:
         """Of the samples."""
         return len(self.samples) * NS_PER_S // EAR_RATE_HZ
+
+
+def as_spoken(clause: Clause, text: str) -> str:
+    """A clause's translation as a voice is given it.
+
+    Where words follow it ends in a comma, as a voice falls at the end of what it takes for a sentence.
+    """
+    text = text.strip()
+    return f"{text}," if clause.ahead and text[-1:].isalnum() else text
 
 
 def voiced(chunks: Iterable[SpokenChunk]) -> Voiced:

@@ -7,10 +7,12 @@ from tests.stream.speech.words import MS
 
 pytestmark = pytest.mark.unit
 
-CONFIG = LagConfig(target_ms=2000, max_ms=5000, end_ms=2000)
+CONFIG = LagConfig(target_ms=2000, max_ms=5000, end_ms=2000, going_ms=3000)
 
 
-def placed(free_ms: int, duration_ms: int, *, start_ms: int = 10_000, end_ms: int = 11_000) -> Placement | None:
+def placed(
+    free_ms: int, duration_ms: int, *, start_ms: int = 10_000, end_ms: int = 11_000, goes_on: bool = False
+) -> Placement | None:
     return place(
         CONFIG,
         source_start_ns=start_ms * MS,
@@ -18,6 +20,7 @@ def placed(free_ms: int, duration_ms: int, *, start_ms: int = 10_000, end_ms: in
         duration_ns=duration_ms * MS,
         free_ns=free_ms * MS,
         delay_ns=80 * MS,
+        goes_on=goes_on,
     )
 
 
@@ -37,6 +40,14 @@ def test_a_clause_that_is_late_is_spoken_at_once_and_faster() -> None:
     assert late is not None
     assert (late.start_ns, late.lag_ns) == (12_520 * MS, 2600 * MS)
     assert late.speed == pytest.approx(500 / 400)
+
+
+def test_a_voice_need_not_hurry_while_the_speaker_goes_on() -> None:
+    hurried, at_ease = placed(12_520, 1000), placed(12_520, 1000, goes_on=True)
+    assert hurried is not None
+    assert at_ease is not None
+    assert (hurried.start_ns, at_ease.start_ns) == (12_520 * MS, 12_520 * MS)
+    assert (hurried.speed, at_ease.speed) == (1.3, 1.0)
 
 
 def test_speed_stays_within_its_limits() -> None:

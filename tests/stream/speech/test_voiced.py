@@ -1,11 +1,13 @@
 """A clause's sound and phones, without the silence around them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from stream.speech.protocol import Phone, SpokenChunk
-from stream.speech.voiced import voiced
-from tests.stream.speech.words import MS
+from stream.speech.voiced import as_spoken, voiced
+from tests.stream.speech.words import MS, clause, words
 
 pytestmark = pytest.mark.unit
 
@@ -31,3 +33,16 @@ def test_silence_around_it_is_cut_and_phones_move_with_the_sound() -> None:
 def test_nothing_said_is_no_sound() -> None:
     made = voiced([])
     assert (made.duration_ns, made.phones) == (0, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "ahead", "given"),
+    [
+        ("era el mejor", "times", "era el mejor,"),
+        ("era el mejor", "", "era el mejor"),
+        (" tiempos. ", "it", "tiempos."),
+        ("", "it", ""),
+    ],
+)
+def test_what_goes_on_is_spoken_so(text: str, ahead: str, given: str) -> None:
+    assert as_spoken(replace(clause(1, "it was", 0), ahead=words(ahead, 600)), text) == given
