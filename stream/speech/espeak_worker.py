@@ -20,8 +20,8 @@ _CHARS_UTF8 = 1
 _POSITION_CHARACTER = 1
 _RATE_PARAMETER, _NORMAL_WORDS_PER_MINUTE = 1, 175
 # At its normal speed it speaks 6.0 syllables of Spanish a second, 5.5 of Catalan; people read 7.8 of Spanish aloud (F.
-# Pellegrino et al., Language 87(3), 2011). Whisper understands it as well at this pace (docs/decisions/0022).
-_PACES = {"es": 1.25, "ca": 1.25}
+# Pellegrino et al., Language 87(3), 2011). Part of that way Whisper understands it as well (docs/decisions/0022).
+_PACES = {"es": 1.15, "ca": 1.15}
 _EVENT_END_OF_LIST, _EVENT_PHONEME = 0, 7
 
 
