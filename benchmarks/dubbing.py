@@ -9,8 +9,9 @@ import argparse
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from stream.speech.clauses import ClauseConfig, ClauseSplitter
 from stream.speech.interpreter import Dubbed, Interpreter
 from stream.speech.lag import LagConfig
 from stream.speech.listener import Listener
+from stream.speech.protocol import Word
 from stream.speech.store import models_folder
 from stream.speech.track import DubTrack
 from stream.speech.voiced import voiced
@@ -42,6 +44,8 @@ _CHUNK = RATE_HZ // 50
 # Those of a live session with the default generator: what its lips hear, what the exit adds.
 _WINDOW = MelWindow(54, 13)
 _DELAY_NS = round(SessionConfig().dub_delay_ms) * NS_PER_MS
+
+_NOTHING = voiced(())
 
 Samples = NDArray[np.float32]
 
@@ -61,7 +65,7 @@ class Run:
     """What one simulation has seen; times in ns of the session."""
 
     dubbed: list[Dubbed] = field(default_factory=list)
-    listen_ms: list[float] = field(default_factory=list)
+    listen_ms: MutableSequence[float] = field(default_factory=lambda: array("f"))
     prepare_ms: list[float] = field(default_factory=list)
     ready_ns: list[int] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -118,7 +122,7 @@ def simulate(
             if prepared.empty:
                 continue
             free_ns = spoken_ns + READ_AHEAD_NS
-            run.dubbed.append(_without_sound(interpreter.place(prepared, free_ns, _DELAY_NS)))
+            run.dubbed.append(_for_the_account(interpreter.place(prepared, free_ns, _DELAY_NS)))
             run.ready_ns.append(spoken_ns)
         if heard.turns and heard.turns[-1].end_ns:
             run.source_end_ns = heard.turns[-1].end_ns
@@ -135,10 +139,11 @@ def simulate(
     return run
 
 
-def _without_sound(dubbed: Dubbed) -> Dubbed:
-    """For the account: an hour of sound is kept by nobody."""
-    silent = dataclasses.replace(dubbed.prepared, voiced=voiced(()))
-    return dataclasses.replace(dubbed, prepared=silent)
+def _for_the_account(dubbed: Dubbed) -> Dubbed:
+    """What the account needs: an hour of sound and words is kept by nobody, so memory shows what the chain keeps."""
+    prepared, clause = dubbed.prepared, dubbed.prepared.clause
+    short = replace(clause, words=(Word(clause.text, clause.start_ns, clause.end_ns),), ahead=clause.ahead[:1])
+    return replace(dubbed, prepared=replace(prepared, clause=short, voiced=_NOTHING))
 
 
 def _chunk(index: int, samples: Samples) -> AudioChunk:
