@@ -21,7 +21,7 @@ _POSITION_CHARACTER = 1
 _RATE_PARAMETER, _NORMAL_WORDS_PER_MINUTE = 1, 175
 # At its normal speed it speaks 6.0 syllables of Spanish a second, 5.5 of Catalan; people read 7.8 of Spanish aloud (F.
 # Pellegrino et al., Language 87(3), 2011). Part of that way Whisper understands it as well (docs/decisions/0022).
-_PACES = {"es": 1.15, "ca": 1.15}
+_BRISK = {"es": 1.15, "ca": 1.15}
 _EVENT_END_OF_LIST, _EVENT_PHONEME = 0, 7
 
 
@@ -147,6 +147,7 @@ class Espeak:
             "languages": sorted(self.languages),
             "voices": sorted(self.voices),
             "phone_times": True,
+            "brisk": _BRISK,
         }
 
     def speak(self, message: Message, answer: Answer) -> None:
@@ -155,8 +156,7 @@ class Espeak:
         name = asked.language if asked.voice is None else f"{asked.language}+{asked.voice}"
         if self._library.espeak_SetVoiceByName(name.encode()):
             raise Refused(f"its voice {name!r} cannot be loaded")
-        pace = _PACES.get(asked.language.partition("-")[0], 1.0)
-        self._library.espeak_SetParameter(_RATE_PARAMETER, round(asked.rate * pace * _NORMAL_WORDS_PER_MINUTE), 0)
+        self._library.espeak_SetParameter(_RATE_PARAMETER, round(asked.rate * _NORMAL_WORDS_PER_MINUTE), 0)
         self._synthesise(asked.text, Clause(answer, self.rate_hz))
 
     def _synthesise(self, text: str, clause: Clause) -> None:

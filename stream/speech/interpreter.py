@@ -97,10 +97,10 @@ class Interpreter:
         text = as_spoken(clause, translated.text)
         if not any(letter.isalnum() for letter in text):
             return Prepared(clause, translated, voiced(()))
-        rate = self._rate
+        rate = self._rate * self._speaker.caps.brisk.get(self._target, 1.0)
         spoken = voiced(self._speaker.speak(clause.clause_id, text, self._target, rate=rate, voice=self._voice))
         if len(spoken.samples):
-            self._learn_rate(spoken.duration_ns * rate, clause.end_ns - clause.start_ns)
+            self._learn_rate(spoken.duration_ns * self._rate, clause.end_ns - clause.start_ns)
         return Prepared(clause, translated, spoken)
 
     def _learn_rate(self, duration_ns: float, source_ns: int) -> None:

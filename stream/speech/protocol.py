@@ -7,7 +7,7 @@ alone may be called from any thread and returns at once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -34,6 +34,7 @@ class Caps:
         into: Language of the words that a recogniser gives, where it translates while it listens; None where they are
             in the language that is spoken, one of `languages`.
         clones: Whether `voice` may be a `ClonedVoice`.
+        brisk: By language, the rate at which a live dub asks a voice to speak that is slow by itself.
     """
 
     name: str
@@ -45,10 +46,11 @@ class Caps:
     phone_times: bool = False
     into: str | None = None
     clones: bool = False
+    brisk: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_caps(said: Mapping[str, Any]) -> Caps:
-    """What a worker said of itself when it was ready; only a speaker names voices, phone times and cloning."""
+    """What a worker said of itself when it was ready; only a speaker has voices and what follows them."""
     return Caps(
         name=said["name"],
         licence=said["licence"],
@@ -59,6 +61,7 @@ def read_caps(said: Mapping[str, Any]) -> Caps:
         phone_times=said.get("phone_times", False),
         into=said.get("into"),
         clones=said.get("clones", False),
+        brisk=said.get("brisk", {}),
     )
 
 

@@ -3,6 +3,8 @@
 import itertools
 import os
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from stream.speech.interpreter import Dubbed, Interpreter
 from stream.speech.lag import LagConfig
 from stream.speech.listener import Listener, talks_at
 from stream.speech.moonshine import MOONSHINE
-from stream.speech.protocol import Clause
+from stream.speech.protocol import Clause, SpokenChunk, Voice
 from stream.speech.recognise import ProcessRecogniser
 from stream.speech.store import models_folder
 from stream.speech.track import DubTrack
@@ -110,6 +112,31 @@ def test_a_clause_is_heard_a_target_lag_after_it_was_spoken() -> None:
     assert dubbed.placement.lag_ns == pytest.approx(1000 * MS, abs=13 * MS)
     assert track.speaks(dubbed.placement.start_ns, dubbed.end_ns)
     assert dict(interpreter.counts) == {"clauses": 1, "spoken": 1, "untranslated": 0}
+
+
+class Asked(Humming):
+    """Remembers at which rates it was to speak."""
+
+    caps = replace(Humming.caps, brisk={"xx": 1.2})
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def speak(
+        self, clause_id: int, text: str, language: str, *, rate: float = 1.0, voice: Voice | None = None
+    ) -> Iterator[SpokenChunk]:
+        self.rates.append(rate)
+        return super().speak(clause_id, text, language, rate=rate, voice=voice)
+
+
+def test_a_slow_voice_is_asked_to_be_brisk_and_faster_where_it_takes_longer_than_its_source() -> None:
+    speaker = Asked()
+    interpreter = Interpreter(Shouting(), speaker, DubTrack(MelWindow(54, 13)), target="xx")
+    # It hums for 600 ms, the first clauses as long as their source, the others twice as long.
+    for index in range(60):
+        interpreter.prepare(clause(index, "a b c", index * 900, 200 if index < 3 else 100))
+    assert speaker.rates[:3] == pytest.approx([1.2] * 3, abs=0.03)
+    assert speaker.rates[-1] == pytest.approx(1.2 * 1.25, abs=0.01)
 
 
 def test_clauses_never_overlap_and_late_ones_become_captions() -> None:

@@ -84,3 +84,7 @@ def test_its_library_is_never_loaded_into_this_process(espeak: ProcessSpeaker) -
     list(espeak.speak(1, "Hola.", "es"))
     with open("/proc/self/maps") as maps:
         assert "espeak" not in maps.read()
+
+
+def test_where_it_is_slower_than_people_a_live_dub_is_told_so(espeak: ProcessSpeaker) -> None:
+    assert espeak.caps.brisk == {"es": 1.15, "ca": 1.15}
