@@ -1,0 +1,104 @@
+"""The job tables that the CUDA kernels read, as they lie in memory.
+
+A job says where the planes of a picture are and how they are sampled; addresses are the device's, or the host's where
+the same sources were compiled for it.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.crop import on_chroma_grid
+from kernels.warp import Affine, invert, shrink_factors
+from kernels.yuv import BT601_LIMITED, Colour, yuv_to_rgb_matrix
+
+
+class Plane(ctypes.Structure):
+    """`Plane` of `warp.cuh`."""
+
+    _fields_ = (
+        ("samples", ctypes.c_void_p),
+        ("stride", ctypes.c_int),
+        ("step", ctypes.c_int),
+        ("width", ctypes.c_int),
+        ("height", ctypes.c_int),
+    )
+
+
+class Sampling(ctypes.Structure):
+    """`Sampling` of `warp.cuh`."""
+
+    _fields_ = (("map", ctypes.c_float * 6), ("block", ctypes.c_int), ("beside", ctypes.c_float))
+
+
+class CropJob(ctypes.Structure):
+    """`CropJob` of `crop_face.cuh`."""
+
+    _fields_ = (
+        ("luma", Plane),
+        ("blue", Plane),
+        ("red", Plane),
+        ("of_luma", Sampling),
+        ("of_chroma", Sampling),
+        ("to_rgb", ctypes.c_float * 12),
+        ("mask_row", ctypes.c_int),
+        ("unused", ctypes.c_int),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneAt:
+    """Where a plane of uint8 samples lies.
+
+    Attributes:
+        address: Of its first sample.
+        height: Rows.
+        width: Samples a row.
+        stride: Bytes from row to row.
+        step: Bytes from sample to sample: 1, or 2 for the interleaved chroma of NV12.
+    """
+
+    address: int
+    height: int
+    width: int
+    stride: int
+    step: int = 1
+
+    def packed(self) -> Plane:
+        """As a kernel reads it."""
+        return Plane(self.address, self.stride, self.step, self.width, self.height)
+
+
+def crop_job(
+    planes: Sequence[PlaneAt], to_crop: Affine, size: int, colour: Colour = BT601_LIMITED, mask_row: int | None = None
+) -> CropJob:
+    """What `crop_faces` does for one face.
+
+    Args:
+        planes: Y, U and V.
+        to_crop: [2, 3], from `kernels.crop.crop_transform`.
+        size: Side of the crop in pixels.
+        colour: Matrix and range of the planes.
+        mask_row: Rows from here on are hidden; None for size // 2.
+
+    Raises:
+        ValueError: Chroma does not have ceil(n / 2) samples a side, or `to_crop` has no inverse.
+    """
+    luma, *chromas = planes
+    half = ((luma.height + 1) // 2, (luma.width + 1) // 2)
+    for name, chroma in zip("UV", chromas, strict=True):
+        if (chroma.height, chroma.width) != half:
+            raise ValueError(f"plane {name} is {(chroma.height, chroma.width)}, expected {half}")
+    to_luma = invert(to_crop)
+    job = CropJob(*(plane.packed() for plane in planes), _sampling(to_luma), _sampling(on_chroma_grid(to_luma)))
+    job.to_rgb[:] = yuv_to_rgb_matrix(colour).astype(np.float32).ravel().tolist()
+    job.mask_row = size // 2 if mask_row is None else mask_row
+    return job
+
+
+def _sampling(to_source: NDArray[np.float64]) -> Sampling:
+    block, beside = shrink_factors(to_source)
+    return Sampling((ctypes.c_float * 6)(*to_source.ravel().tolist()), block, beside)
