@@ -78,9 +78,10 @@ if [ -z "$$missing" ]; then exit 0; fi; \
 endef
 
 # The browser tests talk to Debian's chromium; mediapipe loads EGL and GLES even on the CPU;
-# training speaks and pronounces with flite and espeak-ng, two programs of their own.
+# training speaks and pronounces with flite and espeak-ng, two programs of their own; g++ compiles the CUDA sources for
+# the host, where they are held against their definitions.
 browser:
-	@missing=""; for p in chromium espeak-ng flite; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	@missing=""; for p in chromium espeak-ng flite g++; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	for l in libEGL.so.1:libegl1 libGLESv2.so.2:libgles2 libGL.so.1:libgl1; do /sbin/ldconfig -p | grep -q "$${l%%:*}" || missing="$$missing $${l##*:}"; done; \
 	compgen -G '/usr/lib/*/dri/swrast_dri.so' >/dev/null || missing="$$missing libgl1-mesa-dri"; \
 	$(call install_missing,SKIPPED: ,the tests that need it are skipped and say so)

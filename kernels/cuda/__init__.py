@@ -1,1 +1,1 @@
-"""CUDA forms of the kernels: sources, their job tables, and how they are compiled. Nothing here needs a GPU to import."""
+"""CUDA forms of the kernels: sources, job tables, and how they are compiled. Nothing here needs a GPU to import."""

@@ -107,7 +107,9 @@ def main() -> int:
         for source in sources():
             output = folder / f"{source.stem}.fatbin"
             for each in compile_source(source, output):
-                print(f"{each.kernel:20} sm_{each.architecture:<4} {each.registers:3} registers, {each.spilled} spilled")
+                print(
+                    f"{each.kernel:20} sm_{each.architecture:<4} {each.registers:3} registers, {each.spilled} spilled"
+                )
             print(f"{output}: {output.stat().st_size / 1000:.0f} kB")
     except (FileNotFoundError, RuntimeError) as error:
         print(error)

@@ -28,7 +28,9 @@ def library() -> ctypes.CDLL:
     folder = tempfile.mkdtemp(prefix="visavis-cuda-")
     output = Path(folder) / "host.so"
     line = ["g++", *_FLAGS, "-fsanitize=undefined", "-fno-sanitize-recover", f"-I{SOURCES}", f"-I{HERE}"]
-    made = subprocess.run([*line, str(HERE / "host.cpp"), "-o", str(output)], capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        [*line, str(HERE / "host.cpp"), "-o", str(output)], capture_output=True, text=True, check=False
+    )
     assert made.returncode == 0, made.stderr
     return ctypes.CDLL(str(output))
 
@@ -55,9 +57,8 @@ def crop_faces(
     table = (CropJob * len(jobs))(*jobs)
     name = "launch_crop_faces_half" if dtype is np.float16 else "launch_crop_faces_float"
     grid = Dim3(-(-size // block[0]), -(-size // block[1]), len(jobs))
-    getattr(library(), name)(
-        grid, Dim3(*block, 1), table, addresses(shown), addresses(list(inputs[1:-1])), addresses(list(wholes[1:-1])), size
-    )
+    tables = (addresses(each) for each in (shown, list(inputs[1:-1]), list(wholes[1:-1])))
+    getattr(library(), name)(grid, Dim3(*block, 1), table, *tables, size)
     for result in (inputs, wholes):
         assert np.isnan(result[0]).all(), "it writes before the first face"
         assert np.isnan(result[-1]).all(), "it writes behind the last face"

@@ -33,20 +33,20 @@ def test_floats_are_rounded_to_halves_as_numpy_does() -> None:
     rng = np.random.default_rng(3)
     halves = np.arange(65536, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)].astype(np.float32)
-    every = np.concatenate([
-        rng.integers(0, 2**32, 400_000, dtype=np.uint32).view(np.float32),
-        rng.normal(size=100_000).astype(np.float32),
-        np.ldexp(rng.normal(size=100_000), -24).astype(np.float32),
-        # Ties, and what overflows.
-        halves * np.float32(1 + 2**-11),
-        halves * np.float32(1 + 2**-12),
-        np.array([65504, 65519.99, 65520, -65520, np.inf, -np.inf, 2**-25, 2**-24, -0.0, 5.96e-8], np.float32),
-    ])
+    every = np.concatenate(
+        [
+            rng.integers(0, 2**32, 400_000, dtype=np.uint32).view(np.float32),
+            rng.normal(size=100_000).astype(np.float32),
+            np.ldexp(rng.normal(size=100_000), -24).astype(np.float32),
+            # Ties, and what overflows.
+            halves * np.float32(1 + 2**-11),
+            halves * np.float32(1 + 2**-12),
+            np.array([65504, 65519.99, 65520, -65520, np.inf, -np.inf, 2**-25, 2**-24, -0.0, 5.96e-8], np.float32),
+        ]
+    )
     every = every[~np.isnan(every)]
     found = np.empty(len(every), np.float16)
-    library().half_of_floats(
-        every.ctypes.data_as(ctypes.c_void_p), found.ctypes.data_as(ctypes.c_void_p), len(every)
-    )
+    library().half_of_floats(every.ctypes.data_as(ctypes.c_void_p), found.ctypes.data_as(ctypes.c_void_p), len(every))
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(found.view(np.uint16), every.astype(np.float16).view(np.uint16))
 
