@@ -84,7 +84,7 @@ class SessionConfig:
 
     pass_through_delay_ms: Annotated[float, Within(0, 2000)] = 0.0
     re_voice_delay_ms: Annotated[float, Within(0, 2000)] = 80.0
-    dub_delay_ms: Annotated[float, Within(40, 2000)] = 100.0
+    dub_delay_ms: Annotated[float, Within(40, 2000)] = 120.0
     late_tolerance_ms: Annotated[float, Within(0, 1000)] = 5.0
     catch_up_ms_per_s: Annotated[float, Within(1, 500)] = 40.0
     voice_pause_ms: Annotated[float, Within(400, 60_000)] = 1000.0
