@@ -307,7 +307,12 @@ def main(argv: list[str]) -> int:
     )
     named = {"recogniser": arguments.recogniser, "translator": arguments.translator, "speaker": arguments.speaker}
     back_ends = BackEnds(models=models_folder(os.environ), **named)
-    body: dict[str, Any] = {"policy": dataclasses.asdict(policy), "back_ends": named, "clips": {}}
+    body: dict[str, Any] = {
+        "policy": dataclasses.asdict(policy),
+        "exit_ms": _DELAY_NS / NS_PER_MS,
+        "back_ends": named,
+        "clips": {},
+    }
     chain = open_chain(arguments.source, [arguments.to], MonotonicClock(), back_ends)
     # Warm: the first clause starts a pair's programs.
     simulate(looped(next(iter(sounds.values())), 8.0), chain, policy)
