@@ -24,7 +24,7 @@ from benchmarks.harness import RESULTS, percentiles, write_result
 from kernels.mel import MelWindow
 from stream.clock import MonotonicClock
 from stream.config import SessionConfig
-from stream.dubbing import IDLE_WITHIN_NS, READ_AHEAD_NS
+from stream.dubbing import READ_AHEAD_NS, is_idle
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk
 from stream.media import decode_sound, resample
 from stream.speech.back_ends import BackEnds
@@ -67,7 +67,6 @@ class Run:
     dubbed: list[Dubbed] = field(default_factory=list)
     listen_ms: MutableSequence[float] = field(default_factory=lambda: array("f"))
     prepare_ms: list[float] = field(default_factory=list)
-    ready_ns: list[int] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     source_end_ns: int = 0
     cpu_s: float = 0.0
@@ -97,9 +96,7 @@ def simulate(
     run, track = Run(), DubTrack(_WINDOW, keep=watched)
     now_ns = 0
     splitter = ClauseSplitter(policy.clauses, policy.source)
-    listener = Listener(
-        chain.recogniser, splitter, idle=lambda: track.end_ns <= now_ns + READ_AHEAD_NS + IDLE_WITHIN_NS
-    )
+    listener = Listener(chain.recogniser, splitter, idle=lambda: is_idle(track, now_ns + READ_AHEAD_NS))
     interpreter = Interpreter(
         chain.translators[policy.target], chain.speaker, track, target=policy.target, lag=policy.lag
     )
@@ -123,7 +120,6 @@ def simulate(
                 continue
             free_ns = spoken_ns + READ_AHEAD_NS
             run.dubbed.append(_for_the_account(interpreter.place(prepared, free_ns, _DELAY_NS)))
-            run.ready_ns.append(spoken_ns)
         if heard.turns and heard.turns[-1].end_ns:
             run.source_end_ns = heard.turns[-1].end_ns
         if samples is None:

@@ -37,8 +37,8 @@ Samples = NDArray[np.float32]
 
 READ_AHEAD_NS = 20 * NS_PER_MS
 """A dub begins so long after the newest picture whose lips may have been drawn."""
-IDLE_WITHIN_NS = 100 * NS_PER_MS
-"""A voice that has said all by then has nothing to say while the next words are translated."""
+# A voice that has said all by then has nothing to say while the next words are translated.
+_IDLE_WITHIN_NS = 100 * NS_PER_MS
 # Sound is listened to in pieces of 40 ms: each costs a turn of the loop and of a lane.
 _BATCH = 2
 _RAMP_NS = 150 * NS_PER_MS
@@ -232,9 +232,7 @@ class Dubbing:
     def _open(self) -> bool:
         chain = self._chain = self._open_chain(self.wish)
         splitter = ClauseSplitter(self._clause_config, self.wish.source)
-        self._listener = Listener(
-            chain.recogniser, splitter, idle=lambda: self.track.end_ns <= self.free_ns + IDLE_WITHIN_NS
-        )
+        self._listener = Listener(chain.recogniser, splitter, idle=lambda: is_idle(self.track, self.free_ns))
         self._interpreter = Interpreter(
             chain.translators[self.wish.target],
             chain.speaker,
@@ -395,6 +393,11 @@ class Dubbing:
 
 SEND_AHEAD_NS = 40 * NS_PER_MS
 """A session sends sound so long before it leaves: an interruption has no more than this to wait for."""
+
+
+def is_idle(track: DubTrack, free_ns: int) -> bool:
+    """Whether the voice on a track has nothing to say from `free_ns`, the first free time, or soon after."""
+    return track.end_ns <= free_ns + _IDLE_WITHIN_NS
 
 
 class _Stage:
