@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -14,8 +15,17 @@ from kernels.yuv import Planes
 
 HERE = Path(__file__).parent
 SOURCES = Path(__file__).parents[3] / "kernels" / "cuda"
-# No fused multiply-adds: the host's float arithmetic is then the one that is written. Every write is checked.
+# No fused multiply-adds: the host's float arithmetic is then the one that is written. Overflow and bad shifts stop it.
 _FLAGS = ["-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
+_FLAGS += ["-fsanitize=undefined", "-fno-sanitize-recover"]
+_KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([\d, ]+\) )?(\w+)\(')
+_JOB = re.compile(r"^struct (\w+Job) \{", re.MULTILINE)
+_INCLUDED = re.compile(r'#include "(\w+\.cuh)"')
+_HALVES = """
+extern "C" void half_of_floats(const float* from, Half* to, int count) {
+    for (int index = 0; index < count; ++index) to[index] = half_of(from[index]);
+}
+"""
 
 
 class Dim3(ctypes.Structure):
@@ -23,16 +33,43 @@ class Dim3(ctypes.Structure):
 
 
 @functools.cache
-def library() -> ctypes.CDLL:
-    """Compile and load; a compiler that is missing or fails is an error, not a skip."""
-    folder = tempfile.mkdtemp(prefix="visavis-cuda-")
-    output = Path(folder) / "host.so"
-    line = ["g++", *_FLAGS, "-fsanitize=undefined", "-fno-sanitize-recover", f"-I{SOURCES}", f"-I{HERE}"]
-    made = subprocess.run(
-        [*line, str(HERE / "host.cpp"), "-o", str(output)], capture_output=True, text=True, check=False
-    )
+def library(stem: str) -> ctypes.CDLL:
+    """Compile `stem`.cu and load it; a compiler that is missing or fails is an error, not a skip."""
+    folder = Path(tempfile.mkdtemp(prefix="visavis-cuda-"))
+    unit, output = folder / "host.cpp", folder / "host.so"
+    unit.write_text(host_unit(stem))
+    line = ["g++", *_FLAGS, f"-I{SOURCES}", f"-I{HERE}", str(unit), "-o", str(output)]
+    made = subprocess.run(line, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     return ctypes.CDLL(str(output))
+
+
+def host_unit(stem: str) -> str:
+    """What g++ compiles: the .cu file as it stands, through the shim, with a C entry for each kernel and job."""
+    source = (SOURCES / f"{stem}.cu").read_text()
+    headers = [(SOURCES / name).read_text() for name in _INCLUDED.findall(source)]
+    lines = ['#include "shim.h"', f'#include "{stem}.cu"']
+    lines += [f"HOST_KERNEL({name})" for name in kernel_names(stem)]
+    lines += [f"HOST_SIZE({name})" for text in (source, *headers) for name in _JOB.findall(text)]
+    return "\n".join([*lines, _HALVES])
+
+
+def kernel_names(stem: str) -> list[str]:
+    """The kernels of `stem`.cu."""
+    return _KERNEL.findall((SOURCES / f"{stem}.cu").read_text())
+
+
+def launch(
+    stem: str, kernel: str, grid: tuple[int, int, int], block: tuple[int, int, int], *arguments: ctypes._SimpleCData
+) -> None:
+    """Run a kernel of `stem`.cu; the arguments are ctypes values, as `cuLaunchKernel` takes them."""
+    pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(each) for each in arguments))
+    getattr(library(stem), f"launch_{kernel}")(Dim3(*grid), Dim3(*block), pointers)
+
+
+def pointer(array: NDArray[np.generic] | ctypes.Array) -> ctypes.c_void_p:
+    """Where an array lies, as an argument of a launch."""
+    return ctypes.c_void_p(array.ctypes.data if isinstance(array, np.ndarray) else ctypes.addressof(array))
 
 
 def planes_at(planes: Planes) -> list[PlaneAt]:
@@ -55,19 +92,24 @@ def crop_faces(
     inputs, wholes = (guarded(len(jobs), channels, size, dtype) for channels in (6, 3))
     shown = identities or [None] * len(jobs)
     table = (CropJob * len(jobs))(*jobs)
-    name = "launch_crop_faces_half" if dtype is np.float16 else "launch_crop_faces_float"
-    grid = Dim3(-(-size // block[0]), -(-size // block[1]), len(jobs))
-    tables = (addresses(each) for each in (shown, list(inputs[1:-1]), list(wholes[1:-1])))
-    getattr(library(), name)(grid, Dim3(*block, 1), table, *tables, size)
+    name = "crop_faces_half" if dtype is np.float16 else "crop_faces_float"
+    grid = (-(-size // block[0]), -(-size // block[1]), len(jobs))
+    tables = [addresses(each) for each in (shown, list(inputs[1:-1]), list(wholes[1:-1]))]
+    launch("crop_face", name, grid, (*block, 1), *(pointer(each) for each in (table, *tables)), ctypes.c_int(size))
     for result in (inputs, wholes):
-        assert np.isnan(result[0]).all(), "it writes before the first face"
-        assert np.isnan(result[-1]).all(), "it writes behind the last face"
+        check_guards(result)
     return inputs[1:-1], wholes[1:-1]
 
 
 def guarded(faces: int, channels: int, size: int, dtype: type[np.floating]) -> NDArray[np.floating]:
     """Room for so many faces, poisoned, and one more face before and behind."""
     return np.full((faces + 2, channels, size, size), np.nan, dtype)
+
+
+def check_guards(result: NDArray[np.floating]) -> None:
+    """The first and the last face of what `guarded` gave are as they were."""
+    assert np.isnan(result[0]).all(), "it writes before the first face"
+    assert np.isnan(result[-1]).all(), "it writes behind the last face"
 
 
 def addresses(arrays: list[NDArray[np.floating] | None]) -> ctypes.Array[ctypes.c_void_p]:

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.unit
 
 
 def test_there_is_something_to_compile() -> None:
-    assert [source.name for source in build.sources()] == ["crop_face.cu"]
+    assert "crop_face.cu" in [source.name for source in build.sources()]
 
 
 @pytest.mark.parametrize("source", build.sources(), ids=lambda source: source.stem)

@@ -9,7 +9,7 @@ from benchmarks.pictures import SHAPES, face, noise_planes
 from kernels.crop import crop_face_definition, crop_transform, generator_input
 from kernels.cuda.jobs import CropJob, PlaneAt, crop_job
 from kernels.yuv import BT601_LIMITED, Colour, Planes
-from tests.kernels.cuda.host import crop_faces, library, planes_at
+from tests.kernels.cuda.host import crop_faces, library, planes_at, pointer
 
 pytestmark = pytest.mark.unit
 
@@ -24,7 +24,7 @@ def wanted(planes: Planes, to_crop: np.ndarray, size: int, colour: Colour) -> np
 
 
 def test_the_job_table_lies_in_memory_as_the_kernel_reads_it() -> None:
-    size = library().size_of_crop_job
+    size = library("crop_face").size_of_CropJob
     size.restype = ctypes.c_ulong
     assert size() == ctypes.sizeof(CropJob)
 
@@ -46,7 +46,7 @@ def test_floats_are_rounded_to_halves_as_numpy_does() -> None:
     )
     every = every[~np.isnan(every)]
     found = np.empty(len(every), np.float16)
-    library().half_of_floats(every.ctypes.data_as(ctypes.c_void_p), found.ctypes.data_as(ctypes.c_void_p), len(every))
+    library("crop_face").half_of_floats(pointer(every), pointer(found), len(every))
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(found.view(np.uint16), every.astype(np.float16).view(np.uint16))
 
