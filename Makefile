@@ -19,7 +19,7 @@ DATA := $(CURDIR)/.data
 HOST ?= 127.0.0.1
 PORT ?= 8080
 
-.PHONY: help run demo test test-slow lint browser bench train gpu-check speech speech-models clean
+.PHONY: help run demo test test-slow lint browser bench kernels train gpu-check speech speech-models clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench: $(DEV) ## Kernels, engines, faces and the pipeline; JSON in benchmarks/re
 	$(BIN)/python -m benchmarks run engines
 	$(BIN)/python -m benchmarks run faces
 	$(BIN)/python -m benchmarks run pipeline
+
+kernels: $(DEV) ## Compile the CUDA sources into the fat binary that ships; no GPU is needed
+	$(BIN)/python -m kernels.cuda.build
 
 train: $(DEV) ## Show how to prepare data and train (docs/train.md)
 	$(BIN)/python -m training --help

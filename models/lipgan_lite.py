@@ -243,7 +243,8 @@ class LipGanLite(nn.Module):
 
     def drawn(self, face: Tensor, mel: Tensor) -> Drawn:
         """As `forward`, and where each pixel of the drawn rows came from."""
-        identity, target = face[:, :3], face[:, 3:]
+        # Pictures are mixed in the precision of the places, also where the convolutions have half of it.
+        identity, target = (picture.to(self.still.dtype) for picture in (face[:, :3], face[:, 3:]))
         first = self.config.crop_px - self.drawn_share.shape[2]
         features = self._features(face, self.sound(mel))
         strokes = _cells(self.draw(features).float(), 3 + len(SHARES)).transpose(1, 2)
@@ -259,6 +260,14 @@ class LipGanLite(nn.Module):
             torch.stack([self._unfolded(each.permute(0, 3, 1, 2)) for each in places], dim=1),
             self._unfolded(shares),
         )
+
+    def halved(self) -> Self:
+        """Give the convolutions and the ear half precision, in place; where pixels come from keeps its own."""
+        exact = {name: getattr(self, name) for name in ("drawn_share", "still", "first_shares", "finer")}
+        self.half()
+        for name, buffer in exact.items():
+            setattr(self, name, buffer)
+        return self
 
     def _places(self, flow: Tensor) -> list[Tensor]:
         """Where the pixels of each cell come from, in either picture: [N, cells, FOLD * FOLD, 2] of [N, 4, h, w]."""

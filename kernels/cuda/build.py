@@ -1,18 +1,22 @@
-"""Compiles the CUDA sources: one fat binary each, for every card that is supported, ahead of time.
+"""Compiles the CUDA sources into one fat binary for every card that is supported, ahead of time.
 
-`python -m kernels.cuda.build FOLDER`. It takes nvcc, from PyPI (extra `cuda-build`) or a CUDA toolkit; no GPU.
+`python -m kernels.cuda.build`. It takes nvcc, from PyPI (extra `cuda-build`) or a CUDA toolkit; no GPU.
 """
 
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCES = Path(__file__).parent
+from kernels.cuda.fatbin import FATBIN, RECORD, SOURCES, source_hash, sources
+
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 """Compute capabilities with code of their own: T4, A100, RTX 30, L4 and RTX 40, H100 and H200, B200, RTX 50."""
 
@@ -59,11 +63,6 @@ def find_nvcc() -> Path:
     raise FileNotFoundError(f"nvcc is not there. {_REMEDY}")
 
 
-def sources() -> list[Path]:
-    """The .cu files, by name."""
-    return sorted(SOURCES.glob("*.cu"))
-
-
 def compile_source(source: Path, output: Path, architectures: Sequence[int] = ARCHITECTURES) -> list[Usage]:
     """Compile a source into a fat binary, with PTX of the oldest architecture for all that are newer.
 
@@ -78,6 +77,7 @@ def compile_source(source: Path, output: Path, architectures: Sequence[int] = AR
     targets = [f"-gencode=arch=compute_{each},code=sm_{each}" for each in architectures]
     targets.append(f"-gencode=arch=compute_{oldest},code=compute_{oldest}")
     flags = ["-fatbin", "-O3", "-std=c++17", "-Xptxas=-v", "-Werror=all-warnings", "--threads=0"]
+    flags += ["--compress-mode=size", f"-I{SOURCES}"]
     line = [str(find_nvcc()), *flags, *targets, "-o", str(output), str(source)]
     made = subprocess.run(line, capture_output=True, text=True, check=False)
     if made.returncode:
@@ -96,24 +96,45 @@ def read_usage(said: str) -> list[Usage]:
     return found
 
 
+def build_fatbin() -> list[Usage]:
+    """Compile all sources into the binary that ships, and record what it was made from.
+
+    Raises:
+        FileNotFoundError, RuntimeError: See `compile_source`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        unit, made = Path(folder) / "kernels.cu", Path(folder) / "kernels.fatbin"
+        unit.write_text("".join(f'#include "{source.name}"\n' for source in sources()))
+        usages = compile_source(unit, made)
+        binary = made.read_bytes()
+    record = {
+        "sources_sha256": source_hash(),
+        "sha256": hashlib.sha256(binary).hexdigest(),
+        "compiler": compiler_version(),
+        "architectures": [*ARCHITECTURES, f"PTX {min(ARCHITECTURES)}"],
+        "kernels": sorted({each.kernel for each in usages}),
+    }
+    FATBIN.write_bytes(binary)
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    return usages
+
+
+def compiler_version() -> str:
+    """What nvcc calls itself."""
+    said = subprocess.run([str(find_nvcc()), "--version"], capture_output=True, text=True, check=True).stdout
+    return next((line.strip() for line in said.splitlines() if "release" in line), said.strip())
+
+
 def main() -> int:
     """Compile all."""
-    if len(sys.argv) != 2:
-        print("usage: python -m kernels.cuda.build FOLDER")
-        return 2
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        for source in sources():
-            output = folder / f"{source.stem}.fatbin"
-            for each in compile_source(source, output):
-                print(
-                    f"{each.kernel:20} sm_{each.architecture:<4} {each.registers:3} registers, {each.spilled} spilled"
-                )
-            print(f"{output}: {output.stat().st_size / 1000:.0f} kB")
+        usages = build_fatbin()
     except (FileNotFoundError, RuntimeError) as error:
         print(error)
         return 1
+    for each in usages:
+        print(f"{each.kernel:28} sm_{each.architecture:<4} {each.registers:3} registers, {each.spilled} spilled")
+    print(f"{FATBIN}: {FATBIN.stat().st_size / 1000:.0f} kB")
     return 0
 
 

@@ -1,0 +1,225 @@
+"""A card through pycuda, on the primary context, so that torch, TensorRT and PyAV share its memory.
+
+pycuda has no calls for CUDA graphs; those are made through `cuda.bindings`, on the same stream.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from kernels.cuda.device import Argument, Array, DeviceError, DeviceMemoryFull, Graph, Size3
+from kernels.cuda.fatbin import load_fatbin
+
+# CUDA 13 made the kernels: an older driver does not load them.
+_OLDEST_DRIVER = 13000
+_NON_BLOCKING = 1
+_INSTALL = "Install it: pip install 'visavis[cuda]'"
+# The ctypes' own letters are those of pycuda's prepared calls, which follow the module struct.
+_POINTER = "P"
+
+# pycuda and cuda.bindings are not typed.
+Module = Any
+Function = Any
+
+
+class PyCudaDevice:
+    """See `Device`.
+
+    Args:
+        index: The card's number, by CUDA's order.
+
+    Raises:
+        DeviceError: Something is missing; the message ends with the remedy.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        self._driver, self._graphs = _import_driver(), _import_bindings()
+        binary = load_fatbin()
+        card = self._open_card(index)
+        self.name = str(card.name())
+        major, minor = card.compute_capability()
+        self.capability = (int(major), int(minor))
+        self._threads: set[int] = set()
+        self._context: Any = card.retain_primary_context()
+        self._enter()
+        self._module = self._call(lambda: self._driver.module_from_buffer(binary))
+        self._stream = self._driver.Stream(_NON_BLOCKING)
+        self.stream = int(self._stream.handle)
+        self._functions: dict[str, tuple[Function, str]] = {}
+        self._allocations: dict[int, Any] = {}
+
+    def _open_card(self, index: int) -> Any:  # noqa: ANN401 - pycuda is not typed
+        try:
+            self._driver.init()
+        except (self._driver.Error, RuntimeError) as error:
+            raise DeviceError(
+                f"CUDA does not start ({error}). Check the card and its driver: nvidia-smi; or take the CPU's engine: "
+                'backend = "openvino"'
+            ) from None
+        if (version := self._driver.get_driver_version()) < _OLDEST_DRIVER:
+            raise DeviceError(
+                f"the NVIDIA driver knows CUDA {version // 1000}.{version % 1000 // 10}, the kernels need 13.0. "
+                "Update the driver to 580 or newer"
+            )
+        if (count := self._driver.Device.count()) <= index:
+            raise DeviceError(f"there is no card {index}: {count} found. Choose another, from 0 on, or see nvidia-smi")
+        return self._driver.Device(index)
+
+    def _enter(self) -> None:
+        """Make the context current on the calling thread, where it is not yet."""
+        if self._context is None:
+            raise DeviceError("the device was closed; open it again")
+        if threading.get_ident() not in self._threads:
+            self._context.push()
+            self._threads.add(threading.get_ident())
+
+    def _call(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - pycuda is not typed
+        self._enter()
+        try:
+            return work()
+        except self._driver.MemoryError as error:
+            raise DeviceMemoryFull(
+                f"{self.name} has no room left ({error}). End another session or process, or lower sessions_at_most"
+            ) from error
+        except self._driver.Error as error:
+            raise DeviceError(f"{self.name} failed: {error}. Check it: nvidia-smi, make gpu-check") from error
+
+    def allocate(self, size: int) -> int:
+        """See `Device`."""
+        allocation = self._call(lambda: self._driver.mem_alloc(max(size, 1)))
+        self._allocations[int(allocation)] = allocation
+        return int(allocation)
+
+    def free(self, address: int) -> None:
+        """See `Device`."""
+        allocation = self._allocations.pop(address)
+        self._call(allocation.free)
+
+    def pinned(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """See `Device`."""
+        array: NDArray[Any] = self._call(lambda: self._driver.pagelocked_empty(shape, np.dtype(dtype)))
+        return array
+
+    def to_device(self, address: int, array: Array) -> None:
+        """See `Device`."""
+        self._call(lambda: self._driver.memcpy_htod_async(address, array, self._stream))
+
+    def to_host(self, array: Array, address: int) -> None:
+        """See `Device`."""
+        self._call(lambda: self._driver.memcpy_dtoh_async(array, address, self._stream))
+
+    def launch(self, kernel: str, grid: Size3, block: Size3, *arguments: Argument) -> None:
+        """See `Device`."""
+        function, letters = self._functions.get(kernel) or self._prepared(kernel, arguments)
+        if len(letters) != len(arguments):
+            raise DeviceError(f"{kernel} takes {len(letters)} arguments, found {len(arguments)}")
+        values = (argument.value or 0 for argument in arguments)
+        self._call(lambda: function.prepared_async_call(grid, block, self._stream, *values))
+
+    def _prepared(self, kernel: str, arguments: tuple[Argument, ...]) -> tuple[Function, str]:
+        try:
+            function = self._module.get_function(kernel)
+        except self._driver.LogicError as error:
+            raise DeviceError(f"there is no kernel {kernel} ({error}). Make them again: make kernels") from None
+        letters = "".join(_POINTER if each._type_ == "P" else each._type_ for each in arguments)
+        function.prepare(letters)
+        self._functions[kernel] = function, letters
+        return function, letters
+
+    def capture(self, work: Callable[[], None]) -> Graph:
+        """See `Device`."""
+        self._enter()
+        graphs = self._graphs
+        mode = graphs.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        _checked(graphs, graphs.cuStreamBeginCapture(self.stream, mode))
+        try:
+            work()
+        finally:
+            # Also after a failure: a stream that stays in capture takes no work.
+            ended = graphs.cuStreamEndCapture(self.stream)
+        (recorded,) = _checked(graphs, ended)
+        (launchable,) = _checked(graphs, graphs.cuGraphInstantiate(recorded, 0))
+        _checked(graphs, graphs.cuGraphDestroy(recorded))
+        return _CudaGraph(graphs, launchable, self.stream, self._enter)
+
+    def synchronise(self) -> None:
+        """See `Device`."""
+        self._call(self._stream.synchronize)
+
+    def memory(self) -> tuple[int, int]:
+        """See `Device`."""
+        free, total = self._call(self._driver.mem_get_info)
+        return int(free), int(total)
+
+    def close(self) -> None:
+        """See `Device`."""
+        if self._context is None:
+            return
+        self._enter()
+        for allocation in self._allocations.values():
+            allocation.free()
+        self._allocations.clear()
+        self._functions.clear()
+        self._module = self._stream = None
+        # What other threads pushed goes with them.
+        self._context.pop()
+        self._context = None
+
+
+class _CudaGraph:
+    """A recorded graph, ready to launch."""
+
+    def __init__(self, graphs: Module, launchable: Any, stream: int, enter: Callable[[], None]) -> None:  # noqa: ANN401
+        self._graphs = graphs
+        self._launchable = launchable
+        self._stream = stream
+        self._enter = enter
+
+    def launch(self) -> None:
+        """See `Graph`."""
+        self._enter()
+        _checked(self._graphs, self._graphs.cuGraphLaunch(self._launchable, self._stream))
+
+    def close(self) -> None:
+        """See `Graph`."""
+        if self._launchable is not None:
+            self._enter()
+            self._graphs.cuGraphExecDestroy(self._launchable)
+            self._launchable = None
+
+
+def _checked(graphs: Module, answer: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a call gave behind its status."""
+    status, *results = answer
+    if status == graphs.CUresult.CUDA_SUCCESS:
+        return tuple(results)
+    if status == graphs.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+        raise DeviceMemoryFull("the card has no room left for a graph. End another session or process")
+    raise DeviceError(f"CUDA graphs failed: {status}. Check the card: nvidia-smi, make gpu-check")
+
+
+def _import_driver() -> Module:
+    try:
+        import pycuda
+    except ImportError as error:
+        raise DeviceError(f"pycuda is not installed ({error}). {_INSTALL}") from None
+    del pycuda
+    try:
+        from pycuda import driver
+    except ImportError as error:
+        # The package is there, the library that it is linked to is not.
+        raise DeviceError(
+            f"NVIDIA's driver is not installed ({error}). Install it, or take the CPU's engine: backend = \"openvino\""
+        ) from None
+    return driver
+
+
+def _import_bindings() -> Module:
+    try:
+        from cuda.bindings import driver
+    except ImportError as error:
+        raise DeviceError(f"cuda.bindings is not installed ({error}). {_INSTALL}") from None
+    return driver

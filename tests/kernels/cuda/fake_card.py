@@ -1,0 +1,221 @@
+"""A card whose memory is this process's and whose kernels are the CUDA sources compiled by g++.
+
+It stands in for pycuda's and cuda.bindings' modules under the real `PyCudaDevice`, and is stricter than a card: nothing
+that is enqueued happens before somebody waits for it, host arrays are read only then, room is poisoned when it is given
+out, and what is written beside it is found.
+"""
+
+import ctypes
+import enum
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kernels.cuda import pycuda_device
+from kernels.cuda.fatbin import kernel_names, sources
+from kernels.cuda.pycuda_device import PyCudaDevice
+from tests.kernels.cuda import host
+
+# As half or float it is a number far from any picture, as an address it is none.
+_POISON = 0xCB
+_GUARD = 64
+_LETTERS = {"P": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}
+
+
+class FakeError(Exception):
+    pass
+
+
+class FakeLogicError(FakeError):
+    pass
+
+
+class FakeMemoryError(FakeError):
+    pass
+
+
+class FakeCard:
+    """What pycuda.driver and cuda.bindings.driver are asked for.
+
+    Args:
+        room: Bytes of memory.
+        driver_version: As the driver says it: 13000 for CUDA 13.0.
+        cards: How many there are.
+
+    Attributes:
+        launches: Names of the kernels that ran.
+        sticky: An error that every wait raises from now on, as after an illegal address.
+    """
+
+    def __init__(self, room: int = 1 << 30, *, driver_version: int = 13000, cards: int = 1) -> None:
+        self.room = room
+        self.launches: list[str] = []
+        self.graph_launches = 0
+        self.sticky: FakeError | None = None
+        self.buffers: dict[int, tuple[ctypes.Array[ctypes.c_ubyte], int]] = {}
+        self._pending: list[Callable[[], None]] = []
+        self._recording: list[Callable[[], None]] | None = None
+        self._version = driver_version
+        self._cards = cards
+        self._stems = {name: source.stem for source in sources() for name in kernel_names(source)}
+        self.driver = types.SimpleNamespace(
+            Error=FakeError,
+            LogicError=FakeLogicError,
+            MemoryError=FakeMemoryError,
+            init=lambda: None,
+            get_driver_version=lambda: self._version,
+            Device=self._device_type(),
+            module_from_buffer=self._module,
+            Stream=lambda _flags: types.SimpleNamespace(handle=77, synchronize=self.run_pending),
+            mem_alloc=self._mem_alloc,
+            pagelocked_empty=np.empty,
+            memcpy_htod_async=lambda address, array, _: self.enqueue(lambda: self._write(address, array)),
+            memcpy_dtoh_async=lambda array, address, _: self.enqueue(lambda: self._read(array, address)),
+            mem_get_info=lambda: (self.room - self.used, self.room),
+        )
+        self.bindings = types.SimpleNamespace(
+            CUresult=_Result,
+            CUstreamCaptureMode=types.SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1),
+            cuStreamBeginCapture=self._begin,
+            cuStreamEndCapture=self._end,
+            cuGraphInstantiate=lambda graph, _flags: (_Result.CUDA_SUCCESS, graph),
+            cuGraphDestroy=lambda _graph: (_Result.CUDA_SUCCESS,),
+            cuGraphExecDestroy=lambda _graph: (_Result.CUDA_SUCCESS,),
+            cuGraphLaunch=self._launch_graph,
+        )
+
+    @property
+    def used(self) -> int:
+        """Bytes given out."""
+        return sum(size for _, size in self.buffers.values())
+
+    def open(self, monkeypatch: pytest.MonkeyPatch) -> PyCudaDevice:
+        """The real device on this card."""
+        monkeypatch.setattr(pycuda_device, "_import_driver", lambda: self.driver)
+        monkeypatch.setattr(pycuda_device, "_import_bindings", lambda: self.bindings)
+        return PyCudaDevice()
+
+    # -- the driver --------------------------------------------------------------------------------
+
+    def _device_type(self) -> Any:
+        context = types.SimpleNamespace(push=lambda: None, pop=lambda: None)
+
+        class Device:
+            count = staticmethod(lambda: self._cards)
+
+            def __init__(self, index: int) -> None:
+                assert index < self.count()
+
+            name = staticmethod(lambda: "Fake card")
+            compute_capability = staticmethod(lambda: (9, 0))
+            retain_primary_context = staticmethod(lambda: context)
+
+        return Device
+
+    def _module(self, binary: bytes) -> Any:
+        assert binary[:4] == b"\x50\xed\x55\xba"
+        return types.SimpleNamespace(get_function=lambda name: _Function(self, name, self._stem(name)))
+
+    def _stem(self, name: str) -> str:
+        if name not in self._stems:
+            raise FakeLogicError(f"cuModuleGetFunction failed: named symbol not found: {name}")
+        return self._stems[name]
+
+    def _mem_alloc(self, size: int) -> "_Allocation":
+        if self.used + size > self.room:
+            raise FakeMemoryError("cuMemAlloc failed: out of memory")
+        buffer = (ctypes.c_ubyte * (size + 2 * _GUARD))()
+        ctypes.memset(buffer, _POISON, len(buffer))
+        address = ctypes.addressof(buffer) + _GUARD
+        self.buffers[address] = buffer, size
+        return _Allocation(self, address)
+
+    def free(self, address: int) -> None:
+        buffer, size = self.buffers.pop(address)
+        for edge in (bytes(buffer[:_GUARD]), bytes(buffer[_GUARD + size :])):
+            assert edge == bytes([_POISON]) * _GUARD, "something was written beside its room"
+
+    def _inside(self, address: int, size: int) -> None:
+        assert any(start <= address and address + size <= start + room for start, (_, room) in self.buffers.items()), (
+            "a copy from or to no room of the card's"
+        )
+
+    def _write(self, address: int, array: NDArray[Any]) -> None:
+        assert array.flags.c_contiguous
+        self._inside(address, array.nbytes)
+        ctypes.memmove(address, array.ctypes.data, array.nbytes)
+
+    def _read(self, array: NDArray[Any], address: int) -> None:
+        assert array.flags.c_contiguous
+        self._inside(address, array.nbytes)
+        ctypes.memmove(array.ctypes.data, address, array.nbytes)
+
+    def enqueue(self, work: Callable[[], None]) -> None:
+        (self._pending if self._recording is None else self._recording).append(work)
+
+    def run_pending(self) -> None:
+        """Do what was enqueued, in its order."""
+        assert self._recording is None, "waiting is not allowed while a graph is recorded"
+        work, self._pending = self._pending, []
+        if self.sticky is not None:
+            raise self.sticky
+        for each in work:
+            each()
+
+    # -- graphs ------------------------------------------------------------------------------------
+
+    def _begin(self, stream: int, _mode: int) -> tuple["_Result"]:
+        assert stream == 77
+        self._recording = []
+        return (_Result.CUDA_SUCCESS,)
+
+    def _end(self, _stream: int) -> tuple["_Result", list[Callable[[], None]] | None]:
+        recorded, self._recording = self._recording, None
+        return _Result.CUDA_SUCCESS, recorded
+
+    def _launch_graph(self, graph: list[Callable[[], None]], _stream: int) -> tuple["_Result"]:
+        self.graph_launches += 1
+        self._pending.extend(graph)
+        return (_Result.CUDA_SUCCESS,)
+
+
+class _Result(enum.Enum):
+    CUDA_SUCCESS = 0
+    CUDA_ERROR_OUT_OF_MEMORY = 2
+
+
+class _Allocation:
+    def __init__(self, card: FakeCard, address: int) -> None:
+        self._card = card
+        self._address = address
+
+    def __int__(self) -> int:
+        return self._address
+
+    def free(self) -> None:
+        self._card.free(self._address)
+
+
+class _Function:
+    def __init__(self, card: FakeCard, name: str, stem: str) -> None:
+        self._card = card
+        self._name = name
+        self._stem = stem
+
+    def prepare(self, letters: str) -> None:
+        self._types = [_LETTERS[letter] for letter in letters]
+
+    def prepared_async_call(self, grid: tuple, block: tuple, _stream: Any, *values: Any) -> None:
+        assert all(side > 0 for side in grid)
+        assert np.prod(block) <= 256
+        arguments = [kind(value) for kind, value in zip(self._types, values, strict=True)]
+
+        def run() -> None:
+            self._card.launches.append(self._name)
+            host.launch(self._stem, self._name, grid, block, *arguments)
+
+        self._card.enqueue(run)
