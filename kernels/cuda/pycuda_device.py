@@ -50,6 +50,8 @@ class PyCudaDevice:
         self.stream = int(self._stream.handle)
         self._functions: dict[str, tuple[Function, str]] = {}
         self._allocations: dict[int, Any] = {}
+        self._index = index
+        self._failed = False
 
     def _open_card(self, index: int) -> Any:  # noqa: ANN401 - pycuda is not typed
         try:
@@ -85,6 +87,7 @@ class PyCudaDevice:
                 f"{self.name} has no room left ({error}). End another session or process, or lower sessions_at_most"
             ) from error
         except self._driver.Error as error:
+            self._failed = True
             raise DeviceError(f"{self.name} failed: {error}. Check it: nvidia-smi, make gpu-check") from error
 
     def allocate(self, size: int) -> int:
@@ -159,8 +162,12 @@ class PyCudaDevice:
         if self._context is None:
             return
         self._enter()
-        for allocation in self._allocations.values():
-            allocation.free()
+        if self._failed:
+            # After some errors a context refuses everything, and a new one may be had only when it is gone.
+            self._graphs.cuDevicePrimaryCtxReset(self._index)
+        else:
+            for allocation in self._allocations.values():
+                allocation.free()
         self._allocations.clear()
         self._functions.clear()
         self._module = self._stream = None

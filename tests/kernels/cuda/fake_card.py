@@ -48,6 +48,8 @@ class FakeCard:
 
     Attributes:
         launches: Names of the kernels that ran.
+        graph_launches: How many graphs were launched.
+        resets: How often the context was thrown away.
         sticky: An error that every wait raises from now on, as after an illegal address.
     """
 
@@ -55,6 +57,7 @@ class FakeCard:
         self.room = room
         self.launches: list[str] = []
         self.graph_launches = 0
+        self.resets = 0
         self.sticky: FakeError | None = None
         self.buffers: dict[int, tuple[ctypes.Array[ctypes.c_ubyte], int]] = {}
         self._pending: list[Callable[[], None]] = []
@@ -86,6 +89,7 @@ class FakeCard:
             cuGraphDestroy=lambda _graph: (_Result.CUDA_SUCCESS,),
             cuGraphExecDestroy=lambda _graph: (_Result.CUDA_SUCCESS,),
             cuGraphLaunch=self._launch_graph,
+            cuDevicePrimaryCtxReset=self._reset,
         )
 
     @property
@@ -165,6 +169,13 @@ class FakeCard:
             raise self.sticky
         for each in work:
             each()
+
+    def _reset(self, _index: int) -> tuple["_Result"]:
+        self.resets += 1
+        self.buffers.clear()
+        self._pending.clear()
+        self.sticky = None
+        return (_Result.CUDA_SUCCESS,)
 
     # -- graphs ------------------------------------------------------------------------------------
 

@@ -82,6 +82,21 @@ def test_no_room_left_is_told_from_a_failure(monkeypatch: pytest.MonkeyPatch) ->
         device.synchronise()
 
 
+def test_after_a_failure_the_context_is_thrown_away_and_the_card_opens_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = FakeCard()
+    device = card.open(monkeypatch)
+    device.allocate(100)
+    card.sticky = FakeError("an illegal memory access was encountered")
+    with pytest.raises(DeviceError):
+        device.synchronise()
+    device.close()
+    assert (card.resets, card.used) == (1, 0)
+    again = card.open(monkeypatch)
+    again.synchronise()
+    again.close()
+    assert card.resets == 1
+
+
 def test_a_closed_device_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     device = FakeCard().open(monkeypatch)
     device.close()
