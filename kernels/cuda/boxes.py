@@ -4,7 +4,6 @@ A box keeps the grids that the picture's own averages are counted on, so that wh
 picture would give: it begins on whole blocks, and ends with the picture or beyond all that is looked at.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,12 +18,12 @@ from kernels.yuv import Planes, Region
 _BESIDE_PX = 4
 
 
-def face_box(to_crop: Affine, size: int, height: int, width: int) -> Region:
-    """The rectangle of a picture that a face needs.
+def face_box(to_crops: Sequence[Affine], size: int, height: int, width: int) -> Region:
+    """The rectangle of a picture that one face needs, or several together.
 
     Args:
-        to_crop: [2, 3], from `kernels.crop.crop_transform`.
-        size: Side of the crop in pixels.
+        to_crops: [2, 3] each, from `kernels.crop.crop_transform`.
+        size: Side of the crops in pixels.
         height: Rows of the picture.
         width: Its columns.
 
@@ -32,22 +31,24 @@ def face_box(to_crop: Affine, size: int, height: int, width: int) -> Region:
         A region with even top and left. Never empty: a crop that lies outside sees the picture's border.
 
     Raises:
-        ValueError: `to_crop` has no inverse.
+        ValueError: A map has no inverse.
     """
-    to_luma = invert(to_crop)
-    to_chroma = on_chroma_grid(to_luma)
-    rows, columns = reached(to_luma, size, size, height, width)
-    half_rows, half_columns = reached(to_chroma, size, size, (height + 1) // 2, (width + 1) // 2)
-    step = max(2, shrink_factors(to_luma)[0], 2 * shrink_factors(to_chroma)[0])
-    top, bottom = _covered(rows, half_rows, step, height)
-    left, right = _covered(columns, half_columns, step, width)
+    step, rows, columns = 2, [], []
+    for to_crop in to_crops:
+        to_luma = invert(to_crop)
+        to_chroma = on_chroma_grid(to_luma)
+        step = max(step, shrink_factors(to_luma)[0], 2 * shrink_factors(to_chroma)[0])
+        of_luma = reached(to_luma, size, size, height, width)
+        of_chroma = reached(to_chroma, size, size, (height + 1) // 2, (width + 1) // 2)
+        for luma, chroma, both in zip(of_luma, of_chroma, (rows, columns), strict=True):
+            both += [(luma.start, luma.stop), (2 * chroma.start, 2 * chroma.stop)]
+    (top, bottom), (left, right) = (_covering(both, step, side) for both, side in ((rows, height), (columns, width)))
     return Region(top, left, bottom, right)
 
 
-def _covered(luma: slice, chroma: slice, step: int, length: int) -> tuple[int, int]:
-    first = min(luma.start, 2 * chroma.start) - _BESIDE_PX
-    stop = max(luma.stop, 2 * chroma.stop) + _BESIDE_PX
-    return max(0, first) // step * step, min(length, math.ceil(stop / step) * step)
+def _covering(runs: Sequence[tuple[int, int]], step: int, length: int) -> tuple[int, int]:
+    first, stop = min(run[0] for run in runs) - _BESIDE_PX, max(run[1] for run in runs) + _BESIDE_PX
+    return max(0, first) // step * step, min(length, -(-stop // step) * step)
 
 
 def inside(to_crop: Affine, box: Region) -> NDArray[np.float64]:

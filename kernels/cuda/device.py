@@ -34,7 +34,18 @@ class Graph(Protocol):
         """Give it back."""
 
 
-class Device(Protocol):
+class Launches(Protocol):
+    """What enqueues kernels."""
+
+    def launch(self, kernel: str, grid: Size3, block: Size3, *arguments: Argument) -> None:
+        """Enqueue a kernel.
+
+        Raises:
+            DeviceError: There is no such kernel, or the card refuses.
+        """
+
+
+class Device(Launches, Protocol):
     """One card and one stream on it. Its methods may be called from one thread at a time.
 
     Attributes:
@@ -65,13 +76,6 @@ class Device(Protocol):
 
     def to_host(self, array: Array, address: int) -> None:
         """Enqueue a copy into a C-contiguous array; it is there after `synchronise`."""
-
-    def launch(self, kernel: str, grid: Size3, block: Size3, *arguments: Argument) -> None:
-        """Enqueue a kernel.
-
-        Raises:
-            DeviceError: There is no such kernel, or the card refuses.
-        """
 
     def capture(self, work: Callable[[], None]) -> Graph:
         """Record what `work` enqueues instead of running it."""

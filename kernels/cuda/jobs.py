@@ -12,8 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.crop import on_chroma_grid
+from kernels.cuda.device import Launches
 from kernels.warp import Affine, invert, shrink_factors
 from kernels.yuv import BT601_LIMITED, Colour, yuv_to_rgb_matrix
+
+
+_BLOCK = (32, 8, 1)
 
 
 class Plane(ctypes.Structure):
@@ -97,6 +101,26 @@ def crop_job(
     job.to_rgb[:] = yuv_to_rgb_matrix(colour).astype(np.float32).ravel().tolist()
     job.mask_row = size // 2 if mask_row is None else mask_row
     return job
+
+
+def crop_faces(
+    device: Launches, jobs: int, pictures: tuple[int, int, int], *, faces: int, size: int, half: bool
+) -> None:
+    """Cut out all faces, in one launch.
+
+    Args:
+        device: Where.
+        jobs: Address of a table of `CropJob`.
+        pictures: Addresses of three tables of a pointer a face: the identity's pictures [3, size, size] (0 shows the
+            crop itself), the generator's inputs [6, size, size], which are written, and the whole crops
+            [3, size, size], which are written where there is one.
+        faces: How many.
+        size: Side of a crop in pixels.
+        half: The pictures are halves, or else floats.
+    """
+    grid = (-(-size // _BLOCK[0]), -(-size // _BLOCK[1]), faces)
+    addresses = [ctypes.c_void_p(each) for each in (jobs, *pictures)]
+    device.launch("crop_faces_half" if half else "crop_faces_float", grid, _BLOCK, *addresses, ctypes.c_int(size))
 
 
 def _sampling(to_source: NDArray[np.float64]) -> Sampling:

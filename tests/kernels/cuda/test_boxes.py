@@ -43,7 +43,7 @@ MAPS = [
 @pytest.mark.parametrize("to_crop", MAPS)
 def test_a_crop_of_the_box_is_the_crop_of_the_picture(to_crop: np.ndarray, height_width: tuple[int, int]) -> None:
     planes = noise_planes(*height_width)
-    box = boxes.face_box(to_crop, 48, *height_width)
+    box = boxes.face_box([to_crop], 48, *height_width)
     assert not box.is_empty
     assert (box.top % 2, box.left % 2) == (0, 0)
     packed = np.full(boxes.box_bytes(box), 99, np.uint8)
@@ -54,8 +54,21 @@ def test_a_crop_of_the_box_is_the_crop_of_the_picture(to_crop: np.ndarray, heigh
     np.testing.assert_allclose(boxed, whole, atol=_ATOL)
 
 
+def test_faces_that_share_a_box_are_cut_out_of_it_as_out_of_the_picture() -> None:
+    planes = noise_planes(241, 319)
+    shared = [MAPS[3], MAPS[4], MAPS[0]]
+    box = boxes.face_box(shared, 48, 241, 319)
+    packed = np.full(boxes.box_bytes(box), 99, np.uint8)
+    boxes.pack(planes, box, packed)
+    at = boxes.planes_in(box, packed.ctypes.data)
+    for to_crop in shared:
+        _, whole = crop_faces([crop_job(planes_at(planes), to_crop, 48)], 48, np.float32)
+        _, boxed = crop_faces([crop_job(at, boxes.inside(to_crop, box), 48)], 48, np.float32)
+        np.testing.assert_allclose(boxed, whole, atol=_ATOL)
+
+
 def test_a_box_is_much_smaller_than_a_picture() -> None:
-    box = boxes.face_box(turned(96 / 300, 0, -60, -40), 96, 1080, 1920)
+    box = boxes.face_box([turned(96 / 300, 0, -60, -40)], 96, 1080, 1920)
     assert boxes.box_bytes(box) < 0.06 * 1080 * 1920 * 1.5
 
 
@@ -63,7 +76,7 @@ def test_a_box_is_much_smaller_than_a_picture() -> None:
 def test_only_the_changed_region_comes_back(region: Region) -> None:
     planes = noise_planes(241, 319)
     before = [plane.copy() for plane in planes]
-    box = boxes.face_box(turned(0.5, 0, -10, -20), 96, 241, 319)
+    box = boxes.face_box([turned(0.5, 0, -10, -20)], 96, 241, 319)
     packed = np.full(boxes.box_bytes(box), 7, np.uint8)
     boxes.unpack(packed, box, planes, region)
     common = Region(*(max(region[i], box[i]) for i in (0, 1)), *(min(region[i], box[i]) for i in (2, 3)))
