@@ -65,7 +65,9 @@ def _gaussian(sigma: float) -> NDArray[np.float32]:
     return np.asarray(cv2.getGaussianKernel(2 * radius + 1, sigma, cv2.CV_32F), np.float32)
 
 
-def kept_detail_definition(generated: Plane, original: Plane) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def kept_detail_definition(
+    generated: Plane | NDArray[np.float64], original: Plane | NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Say in NumPy what `kept_detail` means for a whole crop of even side: float64 [S, S] each."""
     size: float = len(original)
     halves = read_at_half_size(len(original))

@@ -93,7 +93,9 @@ def _grid_weights(size: int) -> NDArray[np.float64]:
     return np.exp(-0.5 * distance**2)
 
 
-def match_light_definition(generated: Picture, original: Picture, mask: NDArray[np.float32]) -> NDArray[np.float64]:
+def match_light_definition(
+    generated: Picture | NDArray[np.float64], original: Picture | NDArray[np.float64], mask: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """Say in NumPy what `match_light` means, before rounding: float64 [S, S, 3] in [0, 255]."""
     pictures = [each.astype(np.float64) for each in (original, generated, mask)]
     if read_at_half_size(len(mask)):
