@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.crop import Landmarks
-from kernels.detail import MIDDLE, STEPS, kept_detail
+from kernels.detail import MIDDLE, STEPS, kept_detail, kept_detail_definition
 from kernels.light import match_light, match_light_definition
 from kernels.warp import (
     CUBIC_QUARTER,
@@ -313,11 +313,16 @@ class _Layer(NamedTuple):
 
 def _layer(sharp: list[Plane], smooth: list[Plane], to_source: Map) -> _Layer:
     """Put up to four planes [h, w] together; doubled first where they are enlarged, the sharp ones by cubic curves."""
-    if _shrinks(to_source) >= 1.0 / _CUBIC_FROM:
+    if not is_enlarged(_shrinks(to_source)):
         return _Layer(merged(*sharp, *smooth), to_source)
     doubled = [cv2.resize(plane, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_CUBIC) for plane in sharp]
     doubled += [cv2.resize(plane, None, fx=2.0, fy=2.0) for plane in smooth]
     return _Layer(merged(*(np.asarray(plane, np.uint8) for plane in doubled)), rescaled(to_source, to_pixel=0.5))
+
+
+def is_enlarged(scale: float) -> bool:
+    """Whether so few pixels of the crop per pixel of the frame are doubled before they are warped."""
+    return scale < 1.0 / _CUBIC_FROM
 
 
 def _shrinks(to_source: Affine) -> float:
@@ -398,7 +403,7 @@ def _warped_definition(
     picture: NDArray[np.float64], to_source: Affine, height: int, width: int, *, kernel: Quarter = CUBIC_QUARTER
 ) -> NDArray[np.float64]:
     """Resample a picture [h, w, n], doubled first where it is enlarged; what the cubic curves overshoot is cut off."""
-    if _shrinks(to_source) < 1.0 / _CUBIC_FROM:
+    if is_enlarged(_shrinks(to_source)):
         picture = doubled_definition(picture, kernel)
         picture = np.clip(picture, 0.0, 255.0) if kernel == CUBIC_QUARTER else picture
         to_source = rescaled(to_source, to_pixel=0.5)
