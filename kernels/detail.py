@@ -54,6 +54,15 @@ def _compared(difference: Share, size: float) -> tuple[Share, Share]:
     return np.asarray(cv2.exp(energy * np.float32(-1.0 / _NEW_LEVELS**2)), np.float32), change
 
 
+def soft_and_near(size: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the Gaussians, along one side, that make as soft as a generated picture and gather what is near.
+
+    Args:
+        size: Side of the crop, or half of it where it is read at half size.
+    """
+    return _gaussian(_SOFT * size), _gaussian(_NEAR * size)
+
+
 def _blurred(plane: Share, sigma: float) -> Share:
     kernel = _gaussian(sigma)
     return np.asarray(cv2.sepFilter2D(plane, -1, kernel, kernel), np.float32)
@@ -65,7 +74,9 @@ def _gaussian(sigma: float) -> NDArray[np.float32]:
     return np.asarray(cv2.getGaussianKernel(2 * radius + 1, sigma, cv2.CV_32F), np.float32)
 
 
-def kept_detail_definition(generated: Plane, original: Plane) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def kept_detail_definition(
+    generated: Plane | NDArray[np.float64], original: Plane | NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Say in NumPy what `kept_detail` means for a whole crop of even side: float64 [S, S] each."""
     size: float = len(original)
     halves = read_at_half_size(len(original))

@@ -13,7 +13,7 @@ Float = NDArray[np.float32] | NDArray[np.float64]
 _ROBUST_LEVELS = 24.0
 # The correction's support points along one side of the crop, and the deviation of the Gaussian around each, in
 # distances between them: about a quarter of a face, wider than a lip and narrower than a shadow.
-_GRID = 8
+POINTS = 8
 _REACH = 1.0
 # From this side on light is read off at half size: it is smooth over far more than two pixels.
 _HALVED_FROM_PX = 128
@@ -41,13 +41,13 @@ def match_light(
     planes = cv2.split(generated)
     scale = 2 if read_at_half_size(len(mask)) else 1
     weighed = _on_rim(generated, original, mask[part], scale)
-    gather, _ = _grid(len(mask) // scale)
+    gather, _ = support_grid(len(mask) // scale)
     # Around each support point and, last, over the whole rim.
     gathered = gather[:, _divided(part[0], scale)] @ weighed @ gather[:, _divided(part[1], scale)].T
     if gathered[0, -1, -1] <= 0.0:
         return list(planes)
     near = gathered[:, :-1, :-1] + _PRIOR * gathered[:, -1:, -1:]
-    _, spread = _grid(len(mask))
+    _, spread = support_grid(len(mask))
     field = spread.T[part[0]] @ (near[1:] / near[0]) @ spread[:, part[1]]
     return [np.asarray(cv2.add(*pair, dtype=cv2.CV_8U), np.uint8) for pair in zip(planes, field, strict=True)]
 
@@ -77,7 +77,7 @@ def _divided(side: slice, by: int) -> slice:
 
 
 @cache
-def _grid(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def support_grid(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the weights from S pixels to G support points and to their sum [G + 1, S], and back [G, S].
 
     The columns of the way back sum to 1.
@@ -88,12 +88,14 @@ def _grid(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def _grid_weights(size: int) -> NDArray[np.float64]:
-    centres = (np.arange(_GRID) + 0.5) * size / _GRID - 0.5
-    distance = (np.arange(size) - centres[:, None]) / (_REACH * size / _GRID)
+    centres = (np.arange(POINTS) + 0.5) * size / POINTS - 0.5
+    distance = (np.arange(size) - centres[:, None]) / (_REACH * size / POINTS)
     return np.exp(-0.5 * distance**2)
 
 
-def match_light_definition(generated: Picture, original: Picture, mask: NDArray[np.float32]) -> NDArray[np.float64]:
+def match_light_definition(
+    generated: Picture | NDArray[np.float64], original: Picture | NDArray[np.float64], mask: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """Say in NumPy what `match_light` means, before rounding: float64 [S, S, 3] in [0, 255]."""
     pictures = [each.astype(np.float64) for each in (original, generated, mask)]
     if read_at_half_size(len(mask)):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.crop import Landmarks
-from kernels.detail import MIDDLE, STEPS, kept_detail
+from kernels.detail import MIDDLE, STEPS, kept_detail, kept_detail_definition
 from kernels.light import match_light, match_light_definition
 from kernels.warp import (
     CUBIC_QUARTER,
@@ -33,7 +33,18 @@ from kernels.warp import (
     warp,
     warp_definition,
 )
-from kernels.yuv import BT601_LIMITED, Colour, Plane, Planes, Region, Rgb, check_planes, rgb_to_yuv, to_even
+from kernels.yuv import (
+    BT601_LIMITED,
+    Colour,
+    Plane,
+    Planes,
+    Region,
+    Rgb,
+    check_planes,
+    rgb_to_yuv,
+    rgb_to_yuv_definition,
+    to_even,
+)
 
 Mask = NDArray[np.float32]
 FloatPlanes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -302,11 +313,16 @@ class _Layer(NamedTuple):
 
 def _layer(sharp: list[Plane], smooth: list[Plane], to_source: Map) -> _Layer:
     """Put up to four planes [h, w] together; doubled first where they are enlarged, the sharp ones by cubic curves."""
-    if _shrinks(to_source) >= 1.0 / _CUBIC_FROM:
+    if not is_enlarged(_shrinks(to_source)):
         return _Layer(merged(*sharp, *smooth), to_source)
     doubled = [cv2.resize(plane, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_CUBIC) for plane in sharp]
     doubled += [cv2.resize(plane, None, fx=2.0, fy=2.0) for plane in smooth]
     return _Layer(merged(*(np.asarray(plane, np.uint8) for plane in doubled)), rescaled(to_source, to_pixel=0.5))
+
+
+def is_enlarged(scale: float) -> bool:
+    """Whether so few pixels of the crop per pixel of the frame are doubled before they are warped."""
+    return scale < 1.0 / _CUBIC_FROM
 
 
 def _shrinks(to_source: Affine) -> float:
@@ -345,32 +361,50 @@ def _mix(plane: Plane, new: Plane, weights: Plane) -> None:
 
 def paste_face_definition(
     planes: Planes,
-    generated: Rgb,
-    original: Rgb,
+    generated: Rgb | NDArray[np.float64],
+    original: Rgb | NDArray[np.float64],
     to_crop: NDArray[np.float32],
     mask: Mask,
     colour: Colour = BT601_LIMITED,
+    *,
+    resting: Mask | None = None,
+    alpha: float = 1.0,
 ) -> FloatPlanes:
-    """Say in NumPy what `paste_face` makes of the planes, before rounding: float64 in [0, 255]."""
+    """Say in NumPy what `paste_face` makes of the planes, before rounding: float64 in [0, 255].
+
+    The pictures may have more than eight bits, in [0, 255]. `alpha` is the share of the result that is seen: at 0 the
+    planes stay.
+    """
     height, width = check_planes(planes)
     clear = _without_border(mask.copy(), _clear_px(to_crop))
-    matched = match_light_definition(rgb_to_yuv(generated, colour), rgb_to_yuv(original, colour), clear)
+    before = rgb_to_yuv_definition(original, colour)
+    matched = match_light_definition(rgb_to_yuv_definition(generated, colour), before, clear)
+    replaced, moved = clear.astype(np.float64), np.zeros(clear.shape)
+    if resting is not None:
+        kept, change = kept_detail_definition(matched[..., 0], before[..., 0])
+        kept *= resting * replaced
+        replaced, moved = replaced - kept, kept * change
     even = height + height % 2, width + width % 2
     luma = _warped_definition(matched[..., :1], to_crop, *even)[..., 0]
     chroma = _warped_definition(matched[..., 1:], rescaled(to_crop, from_pixel=2.0), even[0] // 2, even[1] // 2)
-    weights = _warped_definition(clear[..., None].astype(np.float64), to_crop, *even, LINEAR_QUARTER)[..., 0]
+    weights, moves = np.moveaxis(
+        _warped_definition(np.dstack([replaced, moved]), to_crop, *even, kernel=LINEAR_QUARTER), -1, 0
+    )
     # An odd picture's last row and column count twice.
     weights[height:], weights[:, width:] = weights[height - 1 : height], weights[:, width - 1 : width]
     least = weights.reshape(even[0] // 2, 2, even[1] // 2, 2).min(axis=(1, 3))
-    mixed = [planes[0] + weights[:height, :width] * (luma[:height, :width] - planes[0])]
+    mixed = [planes[0] + weights[:height, :width] * (luma[:height, :width] - planes[0]) + moves[:height, :width]]
     mixed += [planes[1 + i] + least * (chroma[..., i] - planes[1 + i]) for i in (0, 1)]
+    mixed = [old + alpha * (np.clip(new, 0.0, 255.0) - old) for old, new in zip(planes, mixed, strict=True)]
     return mixed[0], mixed[1], mixed[2]
 
 
 def _warped_definition(
-    picture: NDArray[np.float64], to_source: Affine, height: int, width: int, kernel: Quarter = CUBIC_QUARTER
+    picture: NDArray[np.float64], to_source: Affine, height: int, width: int, *, kernel: Quarter = CUBIC_QUARTER
 ) -> NDArray[np.float64]:
-    if _shrinks(to_source) < 1.0 / _CUBIC_FROM:
-        picture = np.clip(doubled_definition(picture, kernel), 0.0, 255.0)
+    """Resample a picture [h, w, n], doubled first where it is enlarged; what the cubic curves overshoot is cut off."""
+    if is_enlarged(_shrinks(to_source)):
+        picture = doubled_definition(picture, kernel)
+        picture = np.clip(picture, 0.0, 255.0) if kernel == CUBIC_QUARTER else picture
         to_source = rescaled(to_source, to_pixel=0.5)
     return warp_definition(picture, to_source, height, width)

@@ -61,7 +61,11 @@ def shrink_factors(to_source: Affine) -> tuple[int, float]:
     neighbour weighs a, the block itself 1 - 2 a; a is 0 where one bilinear sample reaches far enough.
     """
     (a, b, _), (c, d, _) = to_source.tolist()
-    scale = math.sqrt(abs(a * d - b * c))
+    return averaging(math.sqrt(abs(a * d - b * c)))
+
+
+def averaging(scale: float) -> tuple[int, float]:
+    """Return `shrink_factors` of a map that covers `scale` source pixels along a side of a target pixel."""
     block = 1 << max(0, math.floor(math.log2(max(scale, 1.0))))
     if scale / block <= _ONE_SAMPLE_REACHES:
         return block, 0.0

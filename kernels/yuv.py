@@ -213,6 +213,12 @@ def rgb_to_yuv(rgb: Rgb, colour: Colour = BT601_LIMITED) -> Rgb:
     return np.asarray(cv2.transform(rgb, rgb_to_yuv_matrix(colour)), np.uint8).reshape(rgb.shape)
 
 
+def rgb_to_yuv_definition(rgb: Rgb | NDArray[np.float64], colour: Colour = BT601_LIMITED) -> NDArray[np.float64]:
+    """Say in NumPy what `rgb_to_yuv` means, before rounding: float64 [h, w, 3]."""
+    matrix = rgb_to_yuv_matrix(colour)
+    return np.asarray(rgb @ matrix[:, :3].T + matrix[:, 3], np.float64)
+
+
 def i420_to_rgb_definition(planes: Planes, colour: Colour = BT601_LIMITED) -> NDArray[np.float64]:
     """Say in NumPy what `i420_to_rgb` means for a whole picture, before rounding: float64 in [0, 255]."""
     height, width = check_planes(planes)

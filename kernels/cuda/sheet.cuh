@@ -1,0 +1,105 @@
+// Pictures between two launches: a few halves a pixel, read at once, square; what is enlarged is doubled first.
+#pragma once
+
+#include "warp.cuh"
+
+// N channels of one pixel; a half holds levels within 1/16.
+template <int N>
+struct alignas(2 * N) Halves {
+    Half at[N];
+};
+
+HD float float_of(float value) { return value; }
+
+HD float float_of(Half value) {
+#ifdef __CUDA_ARCH__
+    float result;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
+    return result;
+#else
+    const unsigned int magnitude = value.bits & 0x7fffu;
+    const float below_normal = static_cast<float>(magnitude) * (1.0f / 16777216.0f);
+    unsigned int bits = (magnitude << 13) + (magnitude >= 0x7c00u ? 0x70000000u : 0x38000000u);
+    if (magnitude < 0x400u) bits = bits_of(below_normal);
+    bits |= (value.bits & 0x8000u) << 16;
+    float result;
+    std::memcpy(&result, &bits, sizeof result);
+    return result;
+#endif
+}
+
+// What `half_of` gives, in one instruction where there is one.
+HD Half rounded_half(float value) {
+#ifdef __CUDA_ARCH__
+    Half result;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
+    return result;
+#else
+    return half_of(value);
+#endif
+}
+
+// How much the pixels before, at, behind and two behind count where a picture is doubled: `CUBIC_QUARTER` of
+// `kernels.warp`. "Behind" is away from the pixel's centre, to the side on which the doubled pixel lies.
+HD float cubic_quarter(int index) {
+    return index == 0 ? -0.10546875f : index == 1 ? 0.87890625f : index == 2 ? 0.26171875f : -0.03515625f;
+}
+
+// The same of a straight line, for the pixel itself and the one behind.
+HD float linear_quarter(int index) { return index == 0 ? 0.75f : 0.25f; }
+
+// The side of its pixel on which a doubled pixel lies.
+HD int doubled_side(int at) { return at & 1 ? 1 : -1; }
+
+// One pixel of the doubled sheet: by cubic curves along both sides, borders repeated, cut off at 0 and 255.
+template <int N>
+HD void doubled(const Halves<N>* sheet, int side, int x, int y, float (&result)[N]) {
+    for (int channel = 0; channel < N; ++channel) result[channel] = 0.0f;
+    LOOP for (int down = 0; down < 4; ++down) {
+        const int row = clamped((y >> 1) + doubled_side(y) * (down - 1), 0, side - 1);
+        for (int right = 0; right < 4; ++right) {
+            const int column = clamped((x >> 1) + doubled_side(x) * (right - 1), 0, side - 1);
+            const Halves<N> pixel = sheet[row * side + column];
+            const float weight = cubic_quarter(down) * cubic_quarter(right);
+            for (int channel = 0; channel < N; ++channel) result[channel] += weight * float_of(pixel.at[channel]);
+        }
+    }
+    for (int channel = 0; channel < N; ++channel) result[channel] = clamped(result[channel], 0.0f, 255.0f);
+}
+
+// Adds `weight` times the mean of one block. Rows before `first` count as 0.
+template <int N>
+HD void add_block(
+    const Halves<N>* sheet, int side, int first, int block, int row, int column, float weight, float (&result)[N]
+) {
+    const float share = weight / static_cast<float>(block * block);
+    LOOP for (int down = 0; down < block; ++down) {
+        const int y = clamped(row * block + down, 0, side - 1);
+        if (y < first) continue;
+        LOOP for (int right = 0; right < block; ++right) {
+            const Halves<N> pixel = sheet[y * side + clamped(column * block + right, 0, side - 1)];
+            for (int channel = 0; channel < N; ++channel) result[channel] += share * float_of(pixel.at[channel]);
+        }
+    }
+}
+
+// One sample of a sheet whose rows before `first` were not made, as `sampled` of `warp.cuh` takes it of a plane.
+template <int N>
+HD void sample(
+    const Halves<N>* sheet, int side, int first, const Sampling& how, int x, int y, float (&result)[N]
+) {
+    const int count = (side + how.block - 1) / how.block;
+    const float scale = 1.0f / static_cast<float>(how.block);
+    const float u = (how.map[0] * x + how.map[1] * y + how.map[2] + 0.5f) * scale - 0.5f;
+    const float v = (how.map[3] * x + how.map[4] * y + how.map[5] + 0.5f) * scale - 0.5f;
+    const Taps across = taps(u, how.beside, count), downwards = taps(v, how.beside, count);
+    const int margin = how.beside == 0.0f ? 1 : 0;
+    for (int channel = 0; channel < N; ++channel) result[channel] = 0.0f;
+    LOOP for (int down = margin; down < 4 - margin; ++down) {
+        const int row = clamped(downwards.first + down, 0, count - 1);
+        LOOP for (int right = margin; right < 4 - margin; ++right) {
+            const int column = clamped(across.first + right, 0, count - 1);
+            add_block<N>(sheet, side, first, how.block, row, column, downwards[down] * across[right], result);
+        }
+    }
+}
