@@ -135,3 +135,50 @@ def close_mouth(picture: Rgb, landmarks: Points, opening_px: float = 0.0) -> Rgb
     four = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)
     four[first:] = cv2.remap(four, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(cv2.cvtColor(four, cv2.COLOR_RGBA2RGB), np.uint8)
+
+
+def close_mouth_definition(
+    picture: NDArray[np.floating[Any]], landmarks: Points, opening_px: float = 0.0
+) -> NDArray[np.float64]:
+    """Say in NumPy what `close_mouth` makes of a picture [H, W, n] of any range, before rounding: float64.
+
+    Where an edge of a lip or the jaw turns back on itself, the part that is drawn last counts.
+    """
+    height, width = picture.shape[:2]
+    columns, y = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)[:, None]
+    upper, lower, chin = (_curve_definition(columns, landmarks[points]) for points in (_UPPER, _LOWER, _JAW))
+    lower = np.maximum(lower, upper)
+    middle = (float(landmarks[_UPPER[0], 0]) + float(landmarks[_UPPER[-1], 0])) / 2
+    half = max((float(landmarks[_UPPER[-1], 0]) - float(landmarks[_UPPER[0], 0])) / 2, 2.0)
+    away = np.abs(columns - middle) / half
+    left = np.minimum(lower - upper, opening_px * (1.0 - np.minimum(away, 1.0) ** 2.2))
+    closes = lower - upper - left
+    if not 0 <= middle < width - 1 or closes.max() < SHUT_PX:
+        return picture.astype(np.float64)
+    to_upper = upper + UPPER_LIP_SHARE * closes
+    to_lower = to_upper + left
+    lip = to_lower - lower
+    jaw = JAW_SHARE * lip[round(middle)] * np.exp(-((away / 1.9) ** 4))
+    chin = chin + jaw
+    span = np.maximum(chin - to_lower, 1.0)
+    to_chin = lip + (jaw - lip) * (y - to_lower) / span
+    under = jaw * np.clip(1.0 - (y - chin) / (0.35 * height), 0.0, 1.0)
+    above = (to_upper - upper) * np.clip(1.0 + (y - to_upper) / (0.9 * half), 0.0, 1.0)
+    below = np.where(y < to_lower + span, to_chin, under)
+    rows = np.clip(y - np.where(y < (to_upper + to_lower) / 2, above, below), 0.0, height - 1)
+    first = np.floor(rows).astype(int)
+    share = (rows - first)[..., None]
+    picked = picture.astype(np.float64)[[first, np.minimum(first + 1, height - 1)], np.arange(width)]
+    return np.asarray(picked[0] + share * (picked[1] - picked[0]))
+
+
+def _curve_definition(columns: NDArray[np.float64], knots: Points) -> NDArray[np.float64]:
+    """Linear between knots [n, 2], x first, from left to right; beyond the first and the last as high as these."""
+    x, y = knots.T.astype(np.float64)
+    curve = np.full(len(columns), y[0])
+    for here in range(len(x) - 1):
+        on = (x[here] <= columns) & (columns < x[here + 1])
+        curve[on] = np.interp(columns[on], x[here : here + 2], y[here : here + 2])
+    curve[columns < x[0]] = y[0]
+    curve[columns >= x[-1]] = y[-1]
+    return curve

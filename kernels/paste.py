@@ -9,7 +9,7 @@ result must find neither a box nor a seam.
 
 import math
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -51,19 +51,24 @@ FloatPlanes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64
 
 # From the right cheek at the height of the nose base, inside the outline, down to the jaw, along it over the chin,
 # and up to the left cheek. Cheeks nearer to the ears do not move with the mouth.
-_JAW = np.array([187, 192, 138, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 367, 416, 411])
+OUTLINE = np.array([187, 192, 138, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 367, 416, 411])
 _LIPS = (13, 14)
-_OUTER_LIPS = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185])
+OUTER_LIPS = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185])
 # Lips move within this share of the crop's side above and below where they are, and twice as far to either side.
 _LIPS_REACH = 0.035
 _ELLIPSE = np.array([(2.0 * math.cos(turn), math.sin(turn)) for turn in np.arange(16) * (math.tau / 16)])
 # Nose base and tip: the mask begins below the lower of them.
-_NOSE = np.array([1, 2])
+NOSE = np.array([1, 2])
 # Width of the fade from 0 to 1, as a share of the crop's side: 10 mm on a face, 5 pixels of a 96-pixel crop.
 _FADE = 0.05
 # How much of the crop beside the mask is looked at, as a share of its side: what is there tells how fine structure
 # at the rim differs, and spares the warp its slow way beyond a picture's border.
 _BESIDE = 0.04
+# Lines down a pixel on which the definitions measure how much of it a shape covers.
+COVERAGE_LINES = 8
+# OpenCV's antialiased shapes cover as much as if their edges lay this much further out: 0.65 along polygons, 0.7 along
+# convex ones, over 200 directions.
+DRAWN_BEYOND_PX = 0.67
 # Enlarged by more than this, linear interpolation shows its diamonds; the first doubling is cubic then.
 _CUBIC_FROM = 1.5
 # Blended at a time: more, and what is between the steps leaves the second-level cache; fewer, and every warp's fixed
@@ -94,7 +99,7 @@ def mouth_mask(landmarks_in_crop: Landmarks, size: int) -> Mask:
         drawn = np.zeros((inside.height, inside.width), np.uint8)
         cv2.fillPoly(drawn, [_sixteenths(outline, inside)], 255, lineType=cv2.LINE_AA, shift=4)
         mask[inside.top : inside.bottom, inside.left : inside.right] = cv2.LUT(
-            _blurred(drawn, _fade_px(size), cv2.BORDER_CONSTANT), _FADE_CURVE
+            _blurred(drawn, fade_px(size), cv2.BORDER_CONSTANT), _FADE_CURVE
         )
     return _without_border(mask)
 
@@ -111,8 +116,8 @@ def resting_mask(landmarks_in_crop: Landmarks, size: int) -> Mask:
     Returns:
         float32 [S, S] in [0, 1], 0 on the lips.
     """
-    lips = _within(landmarks_in_crop[_OUTER_LIPS], size)
-    reach_px = max(1, round(_LIPS_REACH * size))
+    lips = _within(landmarks_in_crop[OUTER_LIPS], size)
+    reach_px = lips_reach_px(size)
     mask = np.ones((size, size), np.float32)
     # Nothing changes further from the lips than this: twice the reach for the lips' own, once for the fade.
     near = _square_between(lips, 3 * reach_px + 3, size)
@@ -147,29 +152,36 @@ def _within(points: Landmarks | Map, size: int) -> Map:
 
 
 def _blurred(drawn: Plane, radius_px: int, border: int) -> Plane:
-    kernel = _gaussian(radius_px)
+    kernel = gaussian(radius_px)
     return np.asarray(cv2.sepFilter2D(drawn, -1, kernel, kernel, borderType=border), np.uint8)
 
 
 @cache
-def _gaussian(radius_px: int) -> NDArray[np.float32]:
+def gaussian(radius_px: int) -> NDArray[np.float32]:
+    """Weights [2 radius + 1] of the blur that a fade of that width is made with; their sum is 1."""
     return np.asarray(cv2.getGaussianKernel(2 * radius_px + 1, radius_px / 2, cv2.CV_32F), np.float32)
 
 
 def _outline(landmarks: Landmarks, size: int) -> tuple[Map, int]:
     """Return the polygon [n, 2] to fill and the first row of it that counts."""
-    jaw = landmarks[_JAW].astype(np.float64)
+    jaw = landmarks[OUTLINE].astype(np.float64)
     # Cut straight between the cheeks: their points may lie below the nose of a bowed head.
     jaw[[0, -1], 1] = np.minimum(jaw[[0, -1], 1], size / 2)
     away = jaw - (landmarks[_LIPS[0]] + landmarks[_LIPS[1]]) / 2
     down = away[:, 1] / np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-6)
-    jaw[:, 1] += _fade_px(size) * np.maximum(down, 0.0)
-    first_row = max(size // 2, math.ceil(max(landmarks[_NOSE, 1].tolist())))
+    jaw[:, 1] += fade_px(size) * np.maximum(down, 0.0)
+    first_row = max(size // 2, math.ceil(max(landmarks[NOSE, 1].tolist())))
     return _within(jaw, size), min(first_row, size)
 
 
-def _fade_px(size: int) -> int:
+def fade_px(size: int) -> int:
+    """Width of the mouth mask's fade, and of half its blur."""
     return max(1, round(_FADE * size))
+
+
+def lips_reach_px(size: int) -> int:
+    """How far above and below the lips the resting mask counts as lips; half the width of its blur."""
+    return max(1, round(_LIPS_REACH * size))
 
 
 def _fade(covered: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -186,6 +198,60 @@ def _without_border(mask: Mask, width_px: int = 1) -> Mask:
     mask[:width_px] = mask[-width_px:] = 0.0
     mask[:, :width_px] = mask[:, -width_px:] = 0.0
     return mask
+
+
+def mouth_mask_definition(landmarks_in_crop: Landmarks, size: int) -> NDArray[np.float64]:
+    """Say in NumPy what `mouth_mask` means: float64 [S, S]."""
+    outline, first_row = _outline(landmarks_in_crop, size)
+    covered = _coverage_definition(_grown_definition(outline), size)
+    covered[:first_row] = 0.0
+    mask = _fade(_blurred_definition(covered, fade_px(size), "constant"))
+    mask[[0, -1]] = mask[:, [0, -1]] = 0.0
+    return mask
+
+
+def resting_mask_definition(landmarks_in_crop: Landmarks, size: int) -> NDArray[np.float64]:
+    """Say in NumPy what `resting_mask` means: float64 [S, S]."""
+    reach_px = lips_reach_px(size)
+    around = _within(landmarks_in_crop[OUTER_LIPS], size)[:, None] + (_ELLIPSE * (reach_px + np.array([DRAWN_BEYOND_PX / 2, DRAWN_BEYOND_PX])))
+    hull = cv2.convexHull(around.reshape(-1, 2).astype(np.float32))[:, 0].astype(np.float64)
+    beside = 1.0 - _coverage_definition(hull, size)
+    return np.clip(2.0 * _blurred_definition(beside, reach_px, "reflect") - 1.0, 0.0, 1.0)
+
+
+def _grown_definition(polygon: Map) -> Map:
+    """Move a polygon's edges to the right of their way by `DRAWN_BEYOND_PX`, its corners at most twice as far."""
+    along = np.roll(polygon, -1, axis=0) - polygon
+    along /= np.maximum(np.hypot(along[:, :1], along[:, 1:]), 1e-6)
+    normals = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    both = normals + np.roll(normals, 1, axis=0)
+    return polygon + DRAWN_BEYOND_PX * both / np.maximum(np.sum(both * both, axis=1, keepdims=True) / 2.0, 0.5)
+
+
+def _coverage_definition(polygon: Map, size: int) -> NDArray[np.float64]:
+    """How much of each pixel lies in a polygon [n, 2] by the even-odd rule: exact on each of `COVERAGE_LINES`."""
+    borders = np.arange(size + 1) - 0.5
+    before = np.roll(polygon, 1, axis=0)
+    covered = np.zeros((size, COVERAGE_LINES, size))
+    for row, line in np.ndindex(size, COVERAGE_LINES):
+        y = row - 0.5 + (line + 0.5) / COVERAGE_LINES
+        crossing = (before[:, 1] <= y) != (polygon[:, 1] <= y)
+        (x, top), (to_x, bottom) = before[crossing].T, polygon[crossing].T
+        crossings = np.sort(x + (y - top) * (to_x - x) / (bottom - top))
+        for left, right in crossings.reshape(-1, 2).tolist():
+            covered[row, line] += np.diff(np.clip(borders, left, right))
+    return np.asarray(covered.mean(axis=1))
+
+
+def _blurred_definition(
+    covered: NDArray[np.float64], radius_px: int, border: Literal["constant", "reflect"]
+) -> NDArray[np.float64]:
+    """Blur a picture [S, S]; beyond its border it is 0, or reflected without repeating the last pixel."""
+    size = len(covered)
+    padded = np.pad(covered, radius_px, mode=border)
+    weights = gaussian(radius_px).astype(np.float64).tolist()
+    rows = np.sum([weight * padded[k : k + size] for k, weight in enumerate(weights)], axis=0)
+    return np.asarray(np.sum([weight * rows[:, k : k + size] for k, weight in enumerate(weights)], axis=0))
 
 
 def paste_face(
