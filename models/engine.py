@@ -18,6 +18,10 @@ class EngineError(Exception):
     """An engine cannot be had or cannot run this input; the message ends with the remedy."""
 
 
+class DeviceMemoryError(EngineError):
+    """The device has no memory left for this input; the engine itself is sound and may be asked again later."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """Name, shape and type of one input or output.
