@@ -7,11 +7,12 @@ with the voice. Pictures are kept by pose, so that a turned head finds its like.
 
 import math
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Rgb = NDArray[np.uint8]
+Picture = TypeVar("Picture")
 
 # Right and left eye, tip of the nose, upper and lower inner lip.
 _POINTS = np.array([33, 263, 1, 13, 14])
@@ -29,15 +30,18 @@ _OPEN = 0.15
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
+class _Kept(Generic[Picture]):
     pts_ns: int
     pose: tuple[float, float]
     unfit: float
-    picture: Rgb
+    picture: Picture
 
 
-class IdentityBank:
+class IdentityBank(Generic[Picture]):
     """The pictures of one face, by pose, each with the most closed mouth seen in it.
+
+    What a picture is, is the caller's business: pixels, or a handle of where they lie on a device. One that gives way
+    to another, or is the oldest of too many, is let go here.
 
     Args:
         capacity: Most pictures kept; the oldest goes first.
@@ -47,16 +51,16 @@ class IdentityBank:
     def __init__(self, capacity: int = 24, *, opened: bool = False) -> None:
         self._capacity = capacity
         self._opened = opened
-        self._kept: list[_Kept] = []
-        self._chosen: _Kept | None = None
+        self._kept: list[_Kept[Picture]] = []
+        self._chosen: _Kept[Picture] | None = None
 
-    def choose(self, pts_ns: int, landmarks: NDArray[np.float32], picture: Rgb) -> Rgb:
+    def choose(self, pts_ns: int, landmarks: NDArray[np.float32], picture: Picture) -> Picture:
         """Take in the current picture and return the one to show.
 
         Args:
             pts_ns: Time of the picture.
             landmarks: float32 [478, 2] in one scale from picture to picture, x first.
-            picture: uint8 RGB [S, S, 3] of the face now.
+            picture: The face now.
         """
         now = _measured(pts_ns, landmarks, picture, opened=self._opened)
         self._keep(now)
@@ -69,7 +73,7 @@ class IdentityBank:
             self._chosen = best
         return self._chosen.picture
 
-    def _keep(self, now: _Kept) -> None:
+    def _keep(self, now: _Kept[Picture]) -> None:
         for index, kept in enumerate(self._kept):
             if math.dist(kept.pose, now.pose) < _SAME_POSE:
                 stale = now.pts_ns - kept.pts_ns > _STALE_NS and now.unfit < kept.unfit + _NEARLY
@@ -81,7 +85,7 @@ class IdentityBank:
             self._kept.remove(min(self._kept, key=lambda kept: kept.pts_ns))
 
 
-def _measured(pts_ns: int, landmarks: NDArray[np.float32], picture: Rgb, *, opened: bool) -> _Kept:
+def _measured(pts_ns: int, landmarks: NDArray[np.float32], picture: Picture, *, opened: bool) -> _Kept[Picture]:
     left, right, nose, upper, lower = landmarks[_POINTS].tolist()
     eyes = max(math.dist(left, right), 1e-6)
     pose = (nose[0] - (left[0] + right[0]) / 2) / eyes, (nose[1] - (left[1] + right[1]) / 2) / eyes
@@ -89,5 +93,5 @@ def _measured(pts_ns: int, landmarks: NDArray[np.float32], picture: Rgb, *, open
     return _Kept(pts_ns, pose, -min(opening, _OPEN) if opened else opening, picture)
 
 
-def _cost(kept: _Kept, now: _Kept) -> float:
+def _cost(kept: _Kept[Picture], now: _Kept[Picture]) -> float:
     return kept.unfit + _POSE_COUNTS * math.dist(kept.pose, now.pose)

@@ -9,10 +9,14 @@ from typing import Protocol
 
 from stream.config import ServerConfig
 from stream.health import Health
+from stream.load import LoadFigures
 from stream.playout import PeerLike
 from stream.session import Session
 
 log = logging.getLogger(__name__)
+
+# Fewer pictures than these say nothing of what a session costs: two seconds of one.
+_ENOUGH_PICTURES = 50
 
 
 class Caller(PeerLike, Protocol):
@@ -47,11 +51,13 @@ class Admission:
     Args:
         config: Capacity.
         health: Told when a session breaks down.
+        load: How busy the engine is; None where nobody shares it.
     """
 
-    def __init__(self, config: ServerConfig, health: Health) -> None:
+    def __init__(self, config: ServerConfig, health: Health, load: Callable[[], LoadFigures] | None = None) -> None:
         self._config = config
         self._health = health
+        self._load = load
         self._guests: dict[str, Guest] = {}
         self._arriving = 0
         self._admitted = 0
@@ -109,6 +115,18 @@ class Admission:
         for guest in self._guests.values():
             if guest.session.strained:
                 raise Full("a running session has no time to spare, one more would make it late")
+        if self._load is not None:
+            self._check_engine(self._load())
+
+    def _check_engine(self, load: LoadFigures) -> None:
+        """Whether the engine has time for one more session of the average cost."""
+        if load.pictures + load.late < _ENOUGH_PICTURES:
+            return
+        with_one_more = load.busy_share * (load.sessions + 1) / load.sessions
+        if with_one_more > self._config.engine_busy_max:
+            raise Full(f"the engine is busy for {load.busy_share:.0%} of the time, one more session would be too many")
+        if load.slack_p5_ms < self._config.slack_min_ms:
+            raise Full(f"pictures are done {load.slack_p5_ms:.0f} ms before their deadline, which leaves no room")
 
     async def dismiss(self, name: str) -> None:
         """End a session and wait for its end; unknown names are fine."""

@@ -49,6 +49,9 @@ class ServerConfig:
         max_offer_bytes: Largest SDP offer.
         max_voices: Uploaded voices kept; the oldest goes first.
         max_voice_s: Longest voice.
+        engine_busy_max: One more session is refused when it would keep the engine's thread busy for more than this
+            share of the time, by what the sessions that run cost on average.
+        slack_min_ms: One more session is refused when 5 of 100 pictures are done less than this before their deadline.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +63,8 @@ class ServerConfig:
     max_offer_bytes: Annotated[int, Within(1024, 1 << 24)] = 256 * 1024
     max_voices: Annotated[int, Within(1, 1000)] = 16
     max_voice_s: Annotated[float, Within(1, 3600)] = 120.0
+    engine_busy_max: Annotated[float, Within(0.1, 1.0)] = 0.85
+    slack_min_ms: Annotated[float, Within(0, 1000)] = 10.0
 
     @property
     def sessions_at_most(self) -> int:
@@ -100,6 +105,7 @@ class EngineConfig:
         backend: "auto" takes the first that is installed.
         precision: "auto" takes the fastest that passed its gate and that this processor can run.
         threads: Per picture; 0 takes what helps.
+        gather_ms: How long a picture waits for those of other sessions at most, where the engine is quicker together.
     """
 
     name: str = "lipgan_lite"
@@ -107,6 +113,7 @@ class EngineConfig:
     backend: str = "auto"
     precision: str = "auto"
     threads: Annotated[int, Within(0, 256)] = 0
+    gather_ms: Annotated[float, Within(0, 50)] = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

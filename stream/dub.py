@@ -21,6 +21,7 @@ from stream.errors import ConfigError, MediaError, SessionClosed
 from stream.faces import FaceFinder
 from stream.frames import NS_PER_S, FaceCrop, SyncedFrame, VideoFrame
 from stream.media import ClipReader, ClipWriter
+from stream.painter import CpuPainter, Painter
 from stream.pipeline import Lane, StageRunner
 from stream.queues import BoundedQueue
 from stream.render import RenderStage
@@ -44,6 +45,7 @@ class Dub:
         engine: The generator.
         open_finder: Opens a face finder; called on the thread that uses it.
         clock: Times the stages.
+        open_painter: Makes the painter around the generator.
 
     Raises:
         ConfigError: The output may not be written.
@@ -51,7 +53,13 @@ class Dub:
     """
 
     def __init__(
-        self, job: DubJob, engine: Engine, open_finder: Callable[[], FaceFinder], *, clock: Clock | None = None
+        self,
+        job: DubJob,
+        engine: Engine,
+        open_finder: Callable[[], FaceFinder],
+        *,
+        clock: Clock | None = None,
+        open_painter: Callable[[Engine], Painter] = CpuPainter,
     ) -> None:
         check_paths(job)
         self._job = job
@@ -64,7 +72,7 @@ class Dub:
         self._lanes = {name: Lane(name) for name in ("decode", "faces", "render", "encode")}
         self._meters = {"decode": StageMeter(), "encode": StageMeter()}
         self._face_stage = FaceStage(open_finder)
-        self._render_stage = RenderStage(engine, job.render)
+        self._render_stage = RenderStage(open_painter(engine), job.render)
         self._faces: StageRunner[VideoFrame, tuple[FaceCrop, ...]] = StageRunner(
             self._face_stage, self._lanes["faces"], self._clock
         )

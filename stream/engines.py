@@ -9,13 +9,15 @@ from typing import Protocol
 from kernels.mel import MelWindow
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine, mel_window, terms_of
 from models.engine import Engine
+from stream.batcher import GATHER_NS, Batcher, Drawing
+from stream.clock import Clock, MonotonicClock
 from stream.config import Config, EngineConfig
 from stream.errors import ConfigError
 from stream.faces import FaceFinder, LoadedNetworks, load_networks, open_face_finder
-from stream.frames import FaceCrop, SyncedFrame, VideoFrame
+from stream.frames import NS_PER_MS, FaceCrop, VideoFrame
+from stream.painter import CpuPainter, Painter
 from stream.pipeline import Lane
 from stream.render import RenderStage
-from stream.stages import Stage
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ log = logging.getLogger(__name__)
 _LOADED_AT_START = 4
 
 
-class RenderStageLike(Stage[SyncedFrame, VideoFrame], Protocol):
+class RenderStageLike(Drawing, Protocol):
     """The stage that makes the lips, with its account of the pictures it left alone."""
 
     @property
@@ -114,21 +116,35 @@ class Engines:
     Args:
         open_engine: Loads the generator; called again, once, when it has broken down.
         open_finder: Opens a face finder for crops of this size.
-        open_renderer: Makes a render stage around the generator.
+        open_renderer: Makes a render stage that is painted by this painter.
+        open_painter: Makes the painter around the generator.
+        clock: The clock of the sessions' deadlines.
+        gather_ns: See `Batcher`.
+
+    Attributes:
+        lane: The engine's thread.
+        batcher: What shares it among the sessions.
+        engine: The generator that runs.
     """
 
     def __init__(
         self,
         open_engine: Callable[[], Engine],
         open_finder: Callable[[int], FaceFinder],
-        open_renderer: Callable[[Engine], RenderStageLike],
+        open_renderer: Callable[[Painter], RenderStageLike],
+        *,
+        open_painter: Callable[[Engine], Painter] = CpuPainter,
+        clock: Clock | None = None,
+        gather_ns: int = GATHER_NS,
     ) -> None:
         self._open_engine = open_engine
+        self._open_painter = open_painter
         self._open_finder = open_finder
         self._open_renderer = open_renderer
         self._rebuilt = False
-        self.lane = Lane("engine")
         self.engine = open_engine()
+        self.lane = Lane("engine")
+        self.batcher = Batcher(self.lane, open_painter(self.engine), clock or MonotonicClock(), gather_ns=gather_ns)
 
     @property
     def crop_size(self) -> int:
@@ -140,31 +156,45 @@ class Engines:
         """Mel columns that the generator sees with each picture."""
         return mel_window(self.engine)
 
+    @property
+    def painter(self) -> Painter:
+        """What paints for all sessions now."""
+        return self.batcher.painter
+
     def face_stage(self) -> FaceStage:
         """A face stage for one session."""
         return FaceStage(lambda: self._open_finder(self.crop_size))
 
     def render_stage(self) -> RenderStageLike:
-        """A render stage for one session, around the shared generator."""
-        return self._open_renderer(self.engine)
+        """A render stage for one session, to be submitted to the batcher."""
+        return self._open_renderer(self.painter)
 
-    def rebuilt_render_stage(self, broken: Engine) -> RenderStageLike:
-        """The same after `broken` has failed for good; called on the engine's thread.
+    def rebuild(self, broken: Painter) -> None:
+        """Replace the generator behind `broken` after it has failed for good; called on the engine's thread.
+
+        Every session goes on with the new one from its next picture on, whoever asked first.
 
         Raises:
             ConfigError: The generator was loaded anew before and broke again.
         """
-        if self.engine is broken:
-            if self._rebuilt:
-                raise ConfigError("the engine broke down twice. Check it: visavis engines check")
-            self._rebuilt = True
-            self.engine = self._open_engine()
-            broken.close()
-        return self.render_stage()
+        if self.painter is not broken:
+            return
+        if self._rebuilt:
+            raise ConfigError("the engine broke down twice. Check it: visavis engines check")
+        self._rebuilt = True
+        # First, so that a device has its memory back.
+        broken.close()
+        self.engine.close()
+        self.engine = self._open_engine()
+        self.batcher.painter = self._open_painter(self.engine)
 
     def close(self) -> None:
-        """End the engine's thread and release the generator."""
+        """End the engine's thread and release the generator, after what was asked of it."""
+        self.lane.post(self._release)
         self.lane.close()
+
+    def _release(self) -> None:
+        self.painter.close()
         self.engine.close()
 
 
@@ -202,7 +232,12 @@ def open_engines(config: Config, *, cache_folder: Path | None = None) -> Engines
         return open_finder(crop_size)
 
     # The generator first: it is what is missing most often, and the face networks take a second.
-    engines = Engines(open_engine, open_session_finder, lambda engine: RenderStage(engine, config.render))
+    engines = Engines(
+        open_engine,
+        open_session_finder,
+        lambda painter: RenderStage(painter, config.render),
+        gather_ns=round(config.engine.gather_ms * NS_PER_MS),
+    )
     open_finder = _finder_opener(config)
     if terms := terms_of(engines.engine):
         log.warning("%s", terms)

@@ -1,10 +1,11 @@
-"""What the page is told about a session: one flat account in milliseconds, made twice a second."""
+"""What is told about a session, one flat account in milliseconds made twice a second, and about the engine."""
 
 from dataclasses import asdict
 from typing import Any
 
 from stream.frames import NS_PER_MS
 from stream.health import LoopLagMonitor
+from stream.load import LoadFigures
 from stream.session import Session
 from stream.stages import StageFigures
 
@@ -50,6 +51,22 @@ def session_figures(session: Session, lag: LoopLagMonitor) -> dict[str, Any]:
             "concealed_ms": _ms(peer.concealed_ms),
             "lateness_ms": {kind: asdict(spread) for kind, spread in peer.lateness.items()},
         },
+    }
+
+
+def engine_figures(load: LoadFigures) -> dict[str, Any]:
+    """How busy the engine that all sessions share was in the last ten seconds, as JSON takes it.
+
+    `faces` over `batches` is how many were painted together; `slack_ms` is what was left before the deadline.
+    """
+    return {
+        "busy_share": round(load.busy_share, 3),
+        "sessions": load.sessions,
+        "pictures": load.pictures,
+        "faces": load.faces,
+        "batches": load.batches,
+        "late": load.late,
+        "slack_ms": {"p5": _ms(load.slack_p5_ms), "p50": _ms(load.slack_p50_ms)},
     }
 
 

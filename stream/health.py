@@ -42,9 +42,9 @@ class Health:
         self._off[owner, feature] = reason
         self.switched_off += 1
 
-    def recover(self, owner: str) -> None:
-        """Forget what `owner` had switched off: it tries again, or it has ended."""
-        for key in [key for key in self._off if key[0] == owner]:
+    def recover(self, owner: str, feature: str | None = None) -> None:
+        """Forget what `owner` had switched off, or the one feature: it is tried again, or it has ended."""
+        for key in [key for key in self._off if key[0] == owner and feature in (None, key[1])]:
             del self._off[key]
 
     @property

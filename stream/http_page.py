@@ -13,8 +13,10 @@ from stream.admission import Admission
 from stream.config import ServerConfig
 from stream.dub_offer import NO_DUB, DubOffer
 from stream.errors import MediaError
+from stream.figures import engine_figures
 from stream.health import Health
 from stream.http_errors import Refusal, read_body
+from stream.load import EngineLoad
 from stream.passage import Mode
 from stream.transport.codec_threads import give_memory_back
 from stream.voices import VoiceShelf
@@ -32,6 +34,7 @@ class PageApi:
         voices: What may be chosen, and where uploads go.
         admission: Counted by /health.
         health: Reported by /health.
+        load: Reported by /health.
         dub: What may be dubbed.
     """
 
@@ -39,6 +42,7 @@ class PageApi:
     voices: VoiceShelf
     admission: Admission
     health: Health
+    load: EngineLoad
     dub: DubOffer = NO_DUB
 
     def routes(self) -> list[web.AbstractRouteDef]:
@@ -86,6 +90,7 @@ class PageApi:
             "status": self.health.status,
             "sessions": self.admission.sessions,
             "capacity": self.config.sessions_at_most,
+            "engine": engine_figures(self.load.figures()),
         }
         if self.health.reasons:
             body["reasons"] = self.health.reasons

@@ -6,11 +6,12 @@ costs its viewer nothing but the effect on that one picture.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
+from models.engine import DeviceMemoryError
 from stream.clock import Clock
 from stream.frames import NS_PER_S
 from stream.stages import Stage, StageMeter
@@ -20,11 +21,43 @@ log = logging.getLogger(__name__)
 In = TypeVar("In")
 Out = TypeVar("Out")
 T = TypeVar("T")
-
+P = ParamSpec("P")
 
 # `expected_ns` follows the last four items; of a stage that is spared it halves in 34.
 _RECENT = 4
 _FORGET = 50
+# A stage for which the device had no memory is not asked for so long.
+_REST_NS = 10 * NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What was raised instead of a result."""
+
+    error: Exception
+
+
+def attempt(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Raised:
+    """Do a piece of work for one picture; what it raises is an answer like any other."""
+    try:
+        return work(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - the one place: the original picture passes, counted
+        return Raised(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """What became of one item.
+
+    Attributes:
+        result: What the stage made of it, or what it raised; None where it was `late`.
+        took_ns: How long the stage worked.
+        late: Its deadline had passed before its turn came.
+    """
+
+    result: T | Raised | None
+    took_ns: int = 0
+    late: bool = False
 
 
 class Lane:
@@ -41,6 +74,10 @@ class Lane:
     async def run(self, work: Callable[[], T]) -> T:
         """Do `work` on the lane's thread; the loop goes on meanwhile."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Have `work` done, from any thread, without waiting for it; it must not raise."""
+        self._executor.submit(work)
 
     def close(self) -> None:
         """Finish what was asked and end the thread; does not wait for it."""
@@ -67,30 +104,26 @@ class Call(Generic[T]):
         return self.work()
 
 
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    """What a stage raised instead of returning."""
-
-    error: Exception
-
-
 class StageRunner(Generic[In, Out]):
     """Runs one stage on a lane, meters it, and decides when to stop trusting it.
 
     A stage that raises costs that item its effect. One that raises for
     `patience_ns` on end is rebuilt once, where it can be, and then switched off.
+    One for which the device has no memory rests for ten seconds and is tried again.
 
     Args:
         stage: What to run.
         lane: Where to run it; lanes may be shared between runners.
         clock: Times the stage.
+        through: Has an item done before a deadline (None for whenever), where that is more than a call of the stage.
         rebuild: Makes the stage anew, on the lane; None where that makes no sense.
-        on_off: Told the reason when the stage is switched off.
+        on_off: Told the reason when the stage is switched off or rests.
+        on_again: Told when it works again after a rest.
         patience_ns: How long a stage may raise without a success between.
 
     Attributes:
-        off: The stage is switched off.
         failed: How often it raised.
+        late: How often its turn came after the deadline.
         expected_ns: How long an item takes of late, the wait for the lane included.
         meter: Durations of the stage itself.
     """
@@ -101,21 +134,27 @@ class StageRunner(Generic[In, Out]):
         lane: Lane,
         clock: Clock,
         *,
+        through: Callable[[In, int | None], Awaitable[Outcome[Out]]] | None = None,
         rebuild: Callable[[], Stage[In, Out]] | None = None,
         on_off: Callable[[str], None] | None = None,
+        on_again: Callable[[], None] | None = None,
         patience_ns: int = NS_PER_S,
     ) -> None:
         self._stage = stage
         self._lane = lane
         self._clock = clock
+        self._through = through or self._on_lane
         self._rebuild = rebuild
         self._on_off = on_off
+        self._on_again = on_again
         self._patience_ns = patience_ns
         self._failing_since_ns: int | None = None
+        self._rests_until_ns: int | None = None
         self._logged_ns: int | None = None
         self._unlogged = 0
-        self.off = False
+        self._off = False
         self.failed = 0
+        self.late = 0
         self.expected_ns = 0
         self.meter = StageMeter()
 
@@ -124,18 +163,28 @@ class StageRunner(Generic[In, Out]):
         """The stage's name."""
         return self._stage.name
 
-    async def apply(self, item: In) -> Out | None:
-        """What the stage makes of `item`; None when it raised or is switched off."""
+    @property
+    def off(self) -> bool:
+        """The stage is switched off, or rests."""
+        return self._off or (self._rests_until_ns is not None and self._clock.now_ns() < self._rests_until_ns)
+
+    async def apply(self, item: In, deadline_ns: int | None = None) -> Out | None:
+        """What the stage makes of `item`; None when it raised, was too late, or is switched off."""
         if self.off:
             return None
         begun_ns = self._clock.now_ns()
-        result = await self._lane.run(lambda: self._attempt(item))
+        outcome = await self._through(item, deadline_ns)
         self.expected_ns += (self._clock.now_ns() - begun_ns - self.expected_ns) // _RECENT
-        if isinstance(result, _Raised):
-            await self._count(result.error)
+        if outcome.late:
+            self.late += 1
             return None
-        self._failing_since_ns = None
-        return result
+        failed = isinstance(outcome.result, Raised)
+        self.meter.add(outcome.took_ns, failed=failed)
+        if isinstance(outcome.result, Raised):
+            await self._count(outcome.result.error)
+            return None
+        self._succeeded()
+        return outcome.result
 
     def spare(self) -> None:
         """Note that the stage was not asked to, for want of time: little by little it is trusted to be quicker."""
@@ -143,28 +192,45 @@ class StageRunner(Generic[In, Out]):
 
     def retry(self) -> None:
         """Trust the stage again."""
-        self.off = False
-        self._failing_since_ns = None
+        self._off = False
+        self._failing_since_ns = self._rests_until_ns = None
 
-    def _attempt(self, item: In) -> Out | _Raised:
+    async def _on_lane(self, item: In, _: int | None) -> Outcome[Out]:
+        return await self._lane.run(lambda: self._process(item))
+
+    def _process(self, item: In) -> Outcome[Out]:
         """Run the stage once; this is the lane's side."""
         start_ns = self._clock.now_ns()
-        try:
-            result = self._stage.process(item)
-        except Exception as error:  # noqa: BLE001 - the one place: the original picture passes, counted
-            self.meter.add(self._clock.now_ns() - start_ns, failed=True)
-            return _Raised(error)
-        self.meter.add(self._clock.now_ns() - start_ns)
-        return result
+        result = attempt(self._stage.process, item)
+        return Outcome(result, self._clock.now_ns() - start_ns)
+
+    def _succeeded(self) -> None:
+        self._failing_since_ns = None
+        if self._rests_until_ns is not None:
+            self._rests_until_ns = None
+            log.warning("%s works again", self.name)
+            if self._on_again is not None:
+                self._on_again()
 
     async def _count(self, error: Exception) -> None:
         now_ns = self._clock.now_ns()
         self.failed += 1
+        if isinstance(error, DeviceMemoryError):
+            self._rest(error, now_ns)
+            return
         if self._failing_since_ns is None:
             self._failing_since_ns = now_ns
         self._log(error, now_ns)
         if now_ns - self._failing_since_ns >= self._patience_ns:
             await self._give_up(error)
+
+    def _rest(self, error: Exception, now_ns: int) -> None:
+        """What a device has no memory for now it may have later, and asking at once takes it from others."""
+        self._rests_until_ns = now_ns + _REST_NS
+        reason = f"{error}; it is tried again in {_REST_NS // NS_PER_S} s"
+        log.warning("%s rests: %s", self.name, reason)
+        if self._on_off is not None:
+            self._on_off(reason)
 
     def _log(self, error: Exception, now_ns: int) -> None:
         """One line with its traceback, at most once a second."""
@@ -186,7 +252,7 @@ class StageRunner(Generic[In, Out]):
             self._failing_since_ns = None
             log.error("%s raised for a second on end (%r): made anew once", self.name, error)
             return
-        self.off = True
+        self._off = True
         reason = f"it raised for a second on end, last {error!r}"
         log.error("%s is switched off: %s", self.name, reason)
         if self._on_off is not None:

@@ -89,16 +89,19 @@ class Playout:
         now_ns = self._clock.now_ns()
         self.latency.add(now_ns - frame.arrival_ns)
         self.sent += 1
-        self.late += now_ns > self._deadline_ns(frame) + self._tolerance_ns
+        self.late += now_ns > self._due_ns(frame) + self._tolerance_ns
         await self._peer.send_video(frame)
 
     def has_time(self, frame: VideoFrame, needed_ns: int) -> bool:
         """Whether `needed_ns` of work would have the picture ready in time; without a delay nothing ever is."""
-        if not self._peer.delay_ns:
-            return True
-        return self._clock.now_ns() + needed_ns <= self._deadline_ns(frame)
+        deadline_ns = self.deadline_ns(frame)
+        return deadline_ns is None or self._clock.now_ns() + needed_ns <= deadline_ns
 
-    def _deadline_ns(self, frame: VideoFrame) -> int:
+    def deadline_ns(self, frame: VideoFrame) -> int | None:
+        """Clock time by which the picture must be ready; None without a delay, when nothing is ever in time."""
+        return self._due_ns(frame) if self._peer.delay_ns else None
+
+    def _due_ns(self, frame: VideoFrame) -> int:
         """When the picture is due; one that the network brought after that is due at once."""
         due_ns = (self._peer.epoch_ns or 0) + frame.pts_ns + self._peer.delay_ns
         return max(due_ns, frame.arrival_ns)

@@ -1,28 +1,21 @@
-"""The stage that makes the lips: crop, generate, paste back in place, mark the picture as synthetic.
+"""The stage that makes the lips: decides who speaks, has it painted in place, marks the picture as synthetic.
 
 A picture whose lips are not made leaves exactly as it came, and a count says why.
+The pixels are a painter's work (`stream/painter.py`).
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.crop import crop_face, drawn_picture, generator_input, in_crop
 from kernels.identity import IdentityBank
-from kernels.mel import SILENCE
-from kernels.mouth import close_mouth
-from kernels.paste import mouth_mask, paste_face, resting_mask
-from kernels.yuv import Region
-from models.catalogue import LoadedEngine
-from models.engine import Engine
 from stream.badge import DEFAULT_TEXT, Badge
-from stream.frames import NS_PER_MS, FaceCrop, Planes, SyncedFrame, VideoFrame
-
-Rgb = NDArray[np.uint8]
+from stream.frames import NS_PER_MS, FaceCrop, SyncedFrame, VideoFrame
+from stream.painter import Painter, Shot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,56 +53,42 @@ class _Speaker:
 
     Attributes:
         alpha: Share of made lips in the picture, 0 to 1.
+        bank: Its identity pictures, under the policies that keep some.
         taken_up: The face is trusted, with hysteresis.
         seen_ns: When it was last in a picture.
-        reference: Its identity pictures, under the policies that keep some.
     """
 
     alpha: float
-    reference: IdentityBank = field(repr=False)
+    bank: IdentityBank[Any] | None = field(repr=False)
     taken_up: bool = False
     seen_ns: int = 0
-
-
-class _Shot(NamedTuple):
-    """A face of the picture at hand: its crop, uint8 RGB [S, S, 3], and its points in it, float32 [478, 2]."""
-
-    face: FaceCrop
-    crop: Rgb
-    points: NDArray[np.float32]
 
 
 class RenderStage:
     """Makes the lips of each picture follow the mel window that came with it.
 
-    One stage serves one session: it remembers faces from picture to picture.
+    One stage serves one session: it remembers faces from picture to picture. Alone, `process` does a picture; where
+    several sessions are painted together, `begin` and `finish` stand on both sides of the painting.
 
     Args:
-        engine: The generator: inputs "face" and "mel", output "picture".
+        painter: Draws.
         options: What to make and how to mark it.
-        identity: Picture that tells the generator who speaks: "same_frame", "reference" for one of the same face with
-            its mouth at rest, "open_mouth" for one with it open; None takes what the engine's manifest says.
 
     Attributes:
+        painter: The painter that the identity pictures belong to.
         passed: Pictures that left unchanged, by reason: "no_voice", "no_face", "low_confidence".
         made: Pictures with at least one mouth made.
     """
 
     name = "render"
 
-    def __init__(
-        self, engine: Engine, options: RenderOptions = RenderOptions(), *, identity: str | None = None
-    ) -> None:
-        self._engine = engine
+    def __init__(self, painter: Painter, options: RenderOptions = RenderOptions()) -> None:
+        self.painter = painter
         self._options = options
-        self._identity_policy = identity or _trained_identity(engine)
-        self._size = int(engine.inputs["face"].shape[-1] or 0)
-        self._mask_row = engine.manifest.crop.mask_row if isinstance(engine, LoadedEngine) else None
-        self._mel_shape = tuple(int(side or 1) for side in engine.inputs["mel"].shape[1:])
         self._badge = Badge(options.badge) if options.badge else None
         self._speakers: dict[int, _Speaker] = {}
         self._last_ns: int | None = None
-        self._last_mel: NDArray[np.float32] = np.full(self._mel_shape[1:], SILENCE, np.float32)
+        self._last_mel: NDArray[np.float32] | None = None
         self.passed: Counter[str] = Counter()
         self.made = 0
 
@@ -119,22 +98,56 @@ class RenderStage:
         Raises:
             EngineError: The generator refused; the planes are as they were.
         """
+        shots = self.begin(item)
+        return self.finish(item, self.painter.paint(shots) if shots else [])
+
+    def begin(self, item: SyncedFrame) -> list[Shot]:
+        """Move every fade on by the time since the last picture; return what there is to paint, possibly nothing."""
         speaking = self._update(item)
-        if not speaking:
+        # A face is taken up only with a voice, so whoever speaks or fades has been given a window.
+        return [
+            Shot(
+                item.frame, face, self._last_mel, self._speakers[face.face_id].alpha, self._speakers[face.face_id].bank
+            )
+            for face in speaking
+            if self._last_mel is not None
+        ]
+
+    def finish(self, item: SyncedFrame, verdicts: Sequence[Exception | None]) -> VideoFrame:
+        """Mark and count the picture, once its shots were painted.
+
+        Args:
+            item: What `begin` was given last.
+            verdicts: The painter's, one for each shot.
+
+        Raises:
+            Exception: The first verdict that is one.
+        """
+        for verdict in verdicts:
+            if verdict is not None:
+                raise verdict
+        if not verdicts:
             self.passed[self._why_passed(item)] += 1
             return item.frame
-        shots = [self._shot(item.frame, face) for face in speaking]
-        for shot, picture in zip(shots, self._generate(shots), strict=True):
-            self._paste(item.frame, shot, picture)
         if self._badge is not None:
             self._badge.draw(item.frame)
         self.made += 1
         return item.frame
 
+    def move_to(self, painter: Painter) -> None:
+        """Go on with another painter, which cannot read what the one before had kept of the faces."""
+        self.painter = painter
+        for speaker in self._speakers.values():
+            speaker.bank = self._new_bank()
+
+    def close(self) -> None:
+        """Forget every face; called on the painter's thread, where what was kept of them has to end."""
+        self._speakers.clear()
+
     # -- who speaks, and how much of it is seen ----------------------------------------------------
 
     def _update(self, item: SyncedFrame) -> list[FaceCrop]:
-        """Move every fade on by the time since the last picture; return the faces with some of it left."""
+        """Move every fade on; return the faces with some of it left."""
         now_ns = item.frame.pts_ns
         begins = self._last_ns is None or not 0 <= now_ns - self._last_ns <= self._options.forget_ms * NS_PER_MS
         step = 1.0 if begins else (now_ns - (self._last_ns or 0)) / (self._options.fade_ms * NS_PER_MS)
@@ -161,7 +174,11 @@ class RenderStage:
         return speaker.alpha
 
     def _stranger(self) -> _Speaker:
-        return _Speaker(alpha=0.0, reference=IdentityBank(opened=self._identity_policy == "open_mouth"))
+        return _Speaker(alpha=0.0, bank=self._new_bank())
+
+    def _new_bank(self) -> IdentityBank[Any] | None:
+        policy = self.painter.identity
+        return None if policy == "same_frame" else IdentityBank(opened=policy == "open_mouth")
 
     def _fade_absent(self, faces: Sequence[FaceCrop], step: float) -> None:
         """A face out of the picture cannot be drawn; it comes back with what the fade has left of it."""
@@ -176,51 +193,3 @@ class RenderStage:
         if item.mel is None:
             return "no_voice"
         return "low_confidence" if item.faces else "no_face"
-
-    # -- pixels ------------------------------------------------------------------------------------
-
-    def _shot(self, frame: VideoFrame, face: FaceCrop) -> _Shot:
-        crop = crop_face(frame.planes, face.to_crop, self._size, frame.colour)
-        return _Shot(face, crop, in_crop(face.landmarks, face.to_crop))
-
-    def _generate(self, shots: Sequence[_Shot]) -> list[Rgb]:
-        """Run all faces as one batch; return uint8 RGB [S, S, 3] each."""
-        inputs = [generator_input(self._identity(shot), self._shown(shot), self._mask_row) for shot in shots]
-        mel = np.broadcast_to(self._last_mel, (len(shots), *self._mel_shape))
-        # One face is the rule, and stacking would copy it.
-        face = inputs[0][None] if len(inputs) == 1 else np.stack(inputs)
-        feed = {"face": face, "mel": np.ascontiguousarray(mel, np.float32)}
-        return [drawn_picture(each) for each in self._engine.infer(feed)["picture"]]
-
-    def _identity(self, shot: _Shot) -> Rgb:
-        if self._identity_policy == "same_frame":
-            return shot.crop
-        return self._speakers[shot.face.face_id].reference.choose(shot.face.pts_ns, shot.points, shot.crop)
-
-    def _shown(self, shot: _Shot) -> Rgb:
-        """The crop itself, or with its mouth shut for a generator from which nothing is hidden."""
-        return close_mouth(shot.crop, shot.points) if self._mask_row == self._size else shot.crop
-
-    def _paste(self, frame: VideoFrame, shot: _Shot, picture: Rgb) -> None:
-        mask, resting = mouth_mask(shot.points, self._size), resting_mask(shot.points, self._size)
-        alpha = self._speakers[shot.face.face_id].alpha
-        before = None if alpha >= 1.0 else tuple(plane.copy() for plane in frame.planes)
-        to_crop = shot.face.to_crop
-        region = paste_face(frame.planes, picture, shot.crop, to_crop, mask, frame.colour, resting=resting)
-        if before is not None and not region.is_empty:
-            _fade_back(frame.planes, before, region, alpha)
-
-
-def _trained_identity(engine: Engine) -> str:
-    """The identity policy that the generator was exported with."""
-    return engine.manifest.crop.identity if isinstance(engine, LoadedEngine) else "same_frame"
-
-
-def _fade_back(planes: Planes, before: tuple[NDArray[np.uint8], ...], region: Region, alpha: float) -> None:
-    """Mix what was pasted with what was there; equal bytes stay as they are.
-
-    The mix is done on the result: a thinner mask would look to the colour match like one wide rim.
-    """
-    for now, old, view in zip(planes, before, (region.of, region.of_chroma, region.of_chroma), strict=True):
-        was = view(old).astype(np.float32)
-        view(now)[...] = np.rint(was + np.float32(alpha) * (view(now) - was))

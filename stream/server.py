@@ -95,7 +95,9 @@ class Server:
             middlewares=[explain, same_origin_only(limits.host, limits.allowed_hosts)],
             client_max_size=limits.max_upload_bytes,
         )
-        app.add_routes(PageApi(limits, self.voices, self.admission, self.health, self.dub).routes())
+        app.add_routes(
+            PageApi(limits, self.voices, self.admission, self.health, self.engines.batcher.load, self.dub).routes()
+        )
         app.add_routes(
             SessionsApi(
                 limits,
@@ -141,7 +143,7 @@ def make_server(
         engines=engines,
         health=health,
         lag=LoopLagMonitor(clock),
-        admission=Admission(config.server, health),
+        admission=Admission(config.server, health, engines.batcher.load.figures),
         voices=_shelf(config.server, engines.mel_window),
         make_peer=make_peer or webrtc_peer,
         back_ends=config.dubbing.back_ends(models),

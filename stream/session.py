@@ -92,10 +92,16 @@ class Session:
         self.faces: StageRunner[VideoFrame, tuple[FaceCrop, ...]] = StageRunner(
             self._face_stage, self.face_lane, clock, on_off=self._tell("faces")
         )
-        self._engine = engines.engine
+        self._painter = engines.painter
         self._renderer: RenderStageLike = engines.render_stage()
         self.render: StageRunner[SyncedFrame, VideoFrame] = StageRunner(
-            self._renderer, engines.lane, clock, rebuild=self._new_renderer, on_off=self._tell("render")
+            self._renderer,
+            engines.lane,
+            clock,
+            through=lambda synced, deadline_ns: engines.batcher.submit(self._renderer, synced, deadline_ns),
+            rebuild=self._with_new_engine,
+            on_off=self._tell("render"),
+            on_again=lambda: self._health.recover(name, "render"),
         )
         peer.delay_ns = self._delay_ns(Mode.PASS_THROUGH)
         self.playout = Playout(peer, config, clock)
@@ -214,6 +220,7 @@ class Session:
         """Give back what the session held; the shared engine stays."""
         self._health.recover(self.name)
         await self.peer.close()
+        self._engines.batcher.leave(self._renderer)
         if not await self.face_lane.finish(self._end_faces, _STAGES_END_WITHIN_S):
             log.error("%s: its face thread hangs in %s and was left behind", self.name, self.faces.name)
 
@@ -297,9 +304,10 @@ class Session:
         # Without mel a mouth that was drawn until now is faded back, which needs its face.
         if synced.mel is None and not synced.faces:
             return synced.frame
-        drawn = await self.render.apply(synced)
+        late = self.render.late
+        drawn = await self.render.apply(synced, self.playout.deadline_ns(synced.frame))
         if drawn is None:
-            self._passed["render_failed"] += 1
+            self._passed["no_time" if self.render.late > late else "render_failed"] += 1
             return synced.frame
         return drawn
 
@@ -373,9 +381,8 @@ class Session:
     def _tell(self, feature: str) -> Callable[[str], None]:
         return lambda reason: self._health.degrade(self.name, feature, reason)
 
-    def _new_renderer(self) -> RenderStageLike:
-        """A render stage in place of the one that failed; runs on the engine's thread."""
-        self._passed.update(self._renderer.passed)
-        self._renderer = self._engines.rebuilt_render_stage(self._engine)
-        self._engine = self._engines.engine
+    def _with_new_engine(self) -> RenderStageLike:
+        """The render stage, after the painter that failed it for so long was replaced; runs on the engine's thread."""
+        self._engines.rebuild(self._painter)
+        self._painter = self._engines.painter
         return self._renderer

@@ -57,12 +57,18 @@ class Recent:
         """The value recorded last, 0 before the first."""
         return int(self._ring[(self.count - 1) % len(self._ring)])
 
-    def percentiles(self, *percents: float) -> list[float]:
+    def percentiles(self, *percents: float, last: int | None = None) -> list[float]:
         """As `np.percentile` gives them, between neighbours by proportion; zeros before the first value.
 
         A sort and a few look-ups: 25 us for 1500 values, where `np.percentile` takes 200.
+
+        Args:
+            percents: Which percentiles.
+            last: Of the last so many values; None for all that are kept.
         """
-        ordered = np.sort(self._ring[: min(self.count, len(self._ring))])
+        kept = min(self.count, len(self._ring))
+        count = kept if last is None else min(kept, last)
+        ordered = np.sort(self._ring[np.arange(self.count - count, self.count) % len(self._ring)])
         return [_between(ordered, percent * (len(ordered) - 1) / 100) for percent in percents]
 
 

@@ -133,7 +133,7 @@ def serve(subject: Subject, footage: Footage) -> Service:
     shown = shut(originals, points) if subject.edits else originals
     if subject.identity == "same_frame":
         return Service(subject, footage, originals, shown, originals)
-    bank = IdentityBank(opened=subject.identity == "open_mouth")
+    bank: IdentityBank[NDArray[np.uint8]] = IdentityBank(opened=subject.identity == "open_mouth")
     seen = zip(footage.pts_ns.tolist(), points, originals, strict=True)
     return Service(subject, footage, originals, shown, np.stack([bank.choose(*each) for each in seen]))
 

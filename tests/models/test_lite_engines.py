@@ -21,6 +21,7 @@ from models.lipgan_lite import LipGanLite, LipGanLiteConfig
 from models.openvino_engine import supports
 from models.torch_engine import TorchEngine
 from stream.frames import FaceCrop, SyncedFrame, VideoFrame
+from stream.painter import CpuPainter
 from stream.render import RenderOptions, RenderStage
 from stream.voice import VoiceTrack
 from tests.models.tiny import LICENCE, PRECISIONS, settle
@@ -138,7 +139,7 @@ def test_the_render_stage_draws_at_the_engines_own_crop(engine: LoadedEngine) ->
     before = [plane.copy() for plane in planes]
     here = fake_face(0, centre=(80.0, 60.0), size=CROP_PX)
     silent = np.full((80, engine.mel_window.columns), SILENCE, np.float32)
-    stage = RenderStage(engine, RenderOptions(badge=""))
+    stage = RenderStage(CpuPainter(engine), RenderOptions(badge=""))
     frame = VideoFrame(0, 0, "yuv420p", planes)  # type: ignore[arg-type]
     drawn = stage.process(SyncedFrame(frame, (here,), silent))
     assert stage.made == 1
@@ -161,7 +162,7 @@ def test_the_generator_is_fed_an_unhidden_picture_with_its_mouth_shut(
     eyes_px = 24.0
     landmarks = [open_face(80.0, 60.0, eyes_px, gap_px) for gap_px in (0.0, 7.0)]
     silent = np.full((80, engine.mel_window.columns), SILENCE, np.float32)
-    stage = RenderStage(engine, RenderOptions(badge=""))
+    stage = RenderStage(CpuPainter(engine), RenderOptions(badge=""))
     for number, points in enumerate(landmarks):
         to_crop = crop_transform(points, CROP_PX)
         here = FaceCrop(0, number, to_crop, points, 1.0)

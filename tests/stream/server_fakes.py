@@ -22,7 +22,7 @@ class Desk:
 
     def __init__(self, config: ServerConfig) -> None:
         self.peers: list[FakePeer] = []
-        self.engines = Engines(FakeEngine, lambda _: FakeFinder(a_face), lambda _: FakeRender())
+        self.engines = Engines(FakeEngine, lambda _: FakeFinder(a_face), FakeRender)
         self.server: Server = make_server(
             Config(server=config), self.engines, MonotonicClock(), make_peer=self._make_peer
         )

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from stream.config import SessionConfig
 from stream.engines import Engines
 from stream.frames import NS_PER_MS, AudioChunk, FaceCrop, SyncedFrame, VideoFrame
 from stream.health import Health
+from stream.painter import Painter, Shot
 from stream.queues import BoundedQueue, Leaky
 from stream.session import Session
 from stream.speech.captions import Caption
@@ -112,7 +113,10 @@ class FakeEngine:
     """An engine by its shapes; the fake render stage never runs it."""
 
     backend, precision = "fake", "fp32"
-    inputs: Mapping[str, TensorSpec] = {"face": TensorSpec("face", (None, 6, 96, 96))}
+    inputs: Mapping[str, TensorSpec] = {
+        "face": TensorSpec("face", (None, 6, 96, 96)),
+        "mel": TensorSpec("mel", (None, 1, 80, 27)),
+    }
     outputs: Mapping[str, TensorSpec] = {}
     closed = False
 
@@ -135,16 +139,29 @@ class FakeFinder:
 
 
 class FakeRender:
-    """Writes the mel window's time in ms, modulo 256, into the first pixel."""
+    """Writes the mel window's time in ms, modulo 256, into the first pixel; nothing of it needs a painter."""
 
     name = "render"
 
-    def __init__(self, act: Callable[[SyncedFrame], None] = lambda _: None) -> None:
+    def __init__(self, painter: Painter, act: Callable[[SyncedFrame], None] = lambda _: None) -> None:
+        self.painter = painter
         self._act = act
         self.passed: Counter[str] = Counter()
 
-    def process(self, item: SyncedFrame) -> VideoFrame:
+    def begin(self, item: SyncedFrame) -> list[Shot]:
         self._act(item)
+        return []
+
+    def move_to(self, painter: Painter) -> None:
+        self.painter = painter
+
+    def close(self) -> None:
+        pass
+
+    def process(self, item: SyncedFrame) -> VideoFrame:
+        return self.finish(item, self.begin(item))
+
+    def finish(self, item: SyncedFrame, _: Sequence[object]) -> VideoFrame:
         if not item.faces:
             self.passed["no_face"] += 1
             return item.frame
@@ -193,7 +210,12 @@ class Rig:
         self.finders: list[FakeFinder] = []
         self.open_gate: threading.Event | None = None
         self.engines_opened = 0
-        self.engines = Engines(self._open_engine, lambda _: self._open_finder(find), lambda _: FakeRender(draw))
+        self.engines = Engines(
+            self._open_engine,
+            lambda _: self._open_finder(find),
+            lambda painter: FakeRender(painter, draw),
+            clock=self.clock,
+        )
         self.session = Session(
             self.peer, config or SessionConfig(), self.engines, self.clock, health=self.health, name="test"
         )

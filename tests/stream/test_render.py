@@ -10,8 +10,9 @@ from kernels.crop import crop_face
 from kernels.mel import SILENCE
 from kernels.paste import mouth_mask
 from kernels.warp import apply
-from models.engine import EngineError
+from models.engine import Engine, EngineError
 from stream.frames import FaceCrop, Planes, SyncedFrame, VideoFrame
+from stream.painter import CpuPainter
 from stream.render import RenderOptions, RenderStage
 from tests.stream.fake_faces import SIZE, face
 from tests.stream.fake_generator import FakeGenerator
@@ -23,6 +24,10 @@ LOUD = np.full((80, 27), 4.0, np.float32)
 QUIET = np.full((80, 27), SILENCE, np.float32)
 MIDDLE = (80.0, 60.0)
 PLAIN = RenderOptions(badge="")
+
+
+def stage_of(engine: Engine, options: RenderOptions | None = None) -> RenderStage:
+    return RenderStage(CpuPainter(engine), options or RenderOptions())
 
 
 def noise(height: int = 120, width: int = 160, seed: int = 0) -> Planes:
@@ -73,7 +78,7 @@ def grown(area: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
 @pytest.mark.parametrize(("height", "width"), [(120, 160), (121, 161)])
 def test_every_pixel_outside_the_mouth_is_the_decoders_own(height: int, width: int) -> None:
     item = synced(0, one(0), height=height, width=width)
-    out = RenderStage(FakeGenerator(), PLAIN).process(item)
+    out = stage_of(FakeGenerator(), PLAIN).process(item)
     before = noise(height, width)
     touched = out.planes[0] != before[0]
     assert touched.any()
@@ -88,8 +93,8 @@ def test_every_pixel_outside_the_mouth_is_the_decoders_own(height: int, width: i
 
 def test_the_badge_is_the_only_other_thing_that_changes() -> None:
     item = synced(0, one(0))
-    marked = RenderStage(FakeGenerator(), RenderOptions()).process(item)
-    unmarked = RenderStage(FakeGenerator(), PLAIN).process(synced(0, one(0)))
+    marked = stage_of(FakeGenerator(), RenderOptions()).process(item)
+    unmarked = stage_of(FakeGenerator(), PLAIN).process(synced(0, one(0)))
     rows, columns = np.nonzero(marked.planes[0] != unmarked.planes[0])
     assert len(rows)
     assert rows.min() > 100
@@ -109,7 +114,7 @@ def test_the_badge_is_the_only_other_thing_that_changes() -> None:
 def test_a_picture_that_cannot_be_re_voiced_leaves_as_it_came(
     faces: list[FaceCrop], mel: NDArray[np.float32] | None, reason: str
 ) -> None:
-    stage = RenderStage(FakeGenerator())
+    stage = stage_of(FakeGenerator())
     item = synced(0, faces, mel)
     assert stage.process(item) is item.frame
     assert all(np.array_equal(now, was) for now, was in zip(item.frame.planes, noise(), strict=True))
@@ -118,8 +123,8 @@ def test_a_picture_that_cannot_be_re_voiced_leaves_as_it_came(
 
 
 def test_the_mel_decides_what_the_mouth_looks_like() -> None:
-    loud = RenderStage(FakeGenerator(), PLAIN).process(synced(0, one(0), LOUD))
-    quiet = RenderStage(FakeGenerator(), PLAIN).process(synced(0, one(0), QUIET))
+    loud = stage_of(FakeGenerator(), PLAIN).process(synced(0, one(0), LOUD))
+    quiet = stage_of(FakeGenerator(), PLAIN).process(synced(0, one(0), QUIET))
     red, _, blue = crop_face(loud.planes, one(0)[0].to_crop, SIZE)[62, 48].astype(int)
     assert red > 200 > 60 > blue
     red, _, blue = crop_face(quiet.planes, one(0)[0].to_crop, SIZE)[62, 48].astype(int)
@@ -127,13 +132,13 @@ def test_the_mel_decides_what_the_mouth_looks_like() -> None:
 
 
 def test_the_first_picture_of_a_stream_speaks_at_once() -> None:
-    stage = RenderStage(FakeGenerator(), PLAIN)
+    stage = stage_of(FakeGenerator(), PLAIN)
     first, later = (change(item, stage.process(item)) for item in (synced(0, one(0)), synced(1, one(1))))
     assert first == pytest.approx(later)
 
 
 def test_a_face_that_appears_fades_in_over_four_pictures() -> None:
-    stage = RenderStage(FakeGenerator(), PLAIN)
+    stage = stage_of(FakeGenerator(), PLAIN)
     stage.process(synced(0, []))
     items = [synced(n, one(n)) for n in range(1, 7)]
     changes = [change(item, stage.process(item)) for item in items]
@@ -144,7 +149,7 @@ def test_a_face_that_appears_fades_in_over_four_pictures() -> None:
 
 
 def test_a_voice_that_ends_fades_out_and_then_the_picture_passes() -> None:
-    stage = RenderStage(FakeGenerator(), PLAIN)
+    stage = stage_of(FakeGenerator(), PLAIN)
     stage.process(synced(0, one(0)))
     items = [synced(n, one(n), None) for n in range(1, 6)]
     changes = [change(item, stage.process(item)) for item in items]
@@ -154,7 +159,7 @@ def test_a_voice_that_ends_fades_out_and_then_the_picture_passes() -> None:
 
 
 def test_doubt_needs_more_than_a_wobble_to_let_a_face_go() -> None:
-    stage = RenderStage(FakeGenerator(), PLAIN)
+    stage = stage_of(FakeGenerator(), PLAIN)
     stage.process(synced(0, one(0)))
     wobbling = [synced(n, one(n, confidence=0.5)) for n in range(1, 5)]
     kept = [change(item, stage.process(item)) for item in wobbling]
@@ -167,7 +172,7 @@ def test_doubt_needs_more_than_a_wobble_to_let_a_face_go() -> None:
 
 
 def test_a_face_that_is_missed_for_one_picture_comes_back_without_a_jump() -> None:
-    stage = RenderStage(FakeGenerator(), PLAIN)
+    stage = stage_of(FakeGenerator(), PLAIN)
     stage.process(synced(0, one(0)))
     missed = synced(1, [])
     assert change(missed, stage.process(missed)) == 0.0
@@ -177,7 +182,7 @@ def test_a_face_that_is_missed_for_one_picture_comes_back_without_a_jump() -> No
 
 
 def test_after_a_gap_the_stage_starts_anew() -> None:
-    stage = RenderStage(FakeGenerator(), PLAIN)
+    stage = stage_of(FakeGenerator(), PLAIN)
     stage.process(synced(0, []))
     later = synced(100, one(100))
     next_one = synced(101, one(101))
@@ -192,7 +197,7 @@ def two(number: int) -> list[FaceCrop]:
 
 def test_two_faces_are_one_batch_and_both_speak() -> None:
     engine = FakeGenerator()
-    out = RenderStage(engine, PLAIN).process(synced(0, two(0)))
+    out = stage_of(engine, PLAIN).process(synced(0, two(0)))
     touched = out.planes[0] != noise()[0]
     assert engine.batches == [2]
     assert touched[:, :60].any()
@@ -201,7 +206,7 @@ def test_two_faces_are_one_batch_and_both_speak() -> None:
 
 def test_only_the_largest_face_speaks_when_asked_so() -> None:
     engine = FakeGenerator()
-    out = RenderStage(engine, RenderOptions(badge="", faces="largest")).process(synced(0, two(0)))
+    out = stage_of(engine, RenderOptions(badge="", faces="largest")).process(synced(0, two(0)))
     touched = out.planes[0] != noise()[0]
     assert engine.batches == [1]
     assert not touched[:, :60].any()
@@ -211,7 +216,7 @@ def test_only_the_largest_face_speaks_when_asked_so() -> None:
 def test_an_engine_that_fails_leaves_the_picture_whole() -> None:
     item = synced(0, one(0))
     with pytest.raises(EngineError):
-        RenderStage(FakeGenerator(fails=True)).process(item)
+        stage_of(FakeGenerator(fails=True)).process(item)
     assert all(np.array_equal(now, was) for now, was in zip(item.frame.planes, noise(), strict=True))
 
 
@@ -221,7 +226,7 @@ def test_the_identity_picture_follows_the_policy(identity: str, first_again: boo
     seen: list[NDArray[np.float32]] = []
     infer = engine.infer
     engine.infer = lambda feed: seen.append(feed["face"][0, :3]) or infer(feed)  # type: ignore[method-assign,func-returns-value]
-    stage = RenderStage(engine, PLAIN, identity=identity)
+    stage = RenderStage(CpuPainter(engine, identity=identity), PLAIN)
     for number in (0, 1):
         planes = noise(seed=number)
         stage.process(SyncedFrame(VideoFrame(number * FRAME_NS, 0, "yuv420p", planes), tuple(one(number)), LOUD))

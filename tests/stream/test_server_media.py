@@ -143,7 +143,7 @@ def two_seconds(query: str, switch: dict[str, str] | None = None) -> tuple[Heard
     """What a caller gets, and the names of the tasks and threads that are left afterwards."""
 
     async def scenario() -> tuple[Heard, list[str]]:
-        engines = Engines(FakeEngine, lambda _: FakeFinder(a_face), lambda _: FakeRender())
+        engines = Engines(FakeEngine, lambda _: FakeFinder(a_face), FakeRender)
         config = Config(server=ServerConfig(port=0, capacity=1), peer=PeerConfig(video_codec="vp8"))
         async with running(make_server(config, engines, MonotonicClock())) as port:
             heard = await asyncio.wait_for(call(f"http://127.0.0.1:{port}", query, switch), 25)

@@ -58,13 +58,15 @@ def test_an_engine_that_broke_is_closed_and_replaced_once_for_all_sessions() -> 
         made.append(FakeEngine())
         return made[-1]
 
-    engines = Engines(open_engine, lambda _: FakeFinder(a_face), lambda _: FakeRender())
+    engines = Engines(open_engine, lambda _: FakeFinder(a_face), FakeRender)
+    broken = engines.painter
     for _ in range(2):
-        engines.rebuilt_render_stage(made[0])
+        engines.rebuild(broken)
     assert len(made) == 2
     assert made[0].closed
+    assert engines.painter is not broken
     with pytest.raises(ConfigError, match="visavis engines check"):
-        engines.rebuilt_render_stage(made[1])
+        engines.rebuild(engines.painter)
     engines.close()
 
 

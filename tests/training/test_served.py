@@ -10,6 +10,7 @@ import pytest
 from kernels.yuv import i420_to_rgb, rgb_to_i420
 from models.catalogue import LoadedEngine, serving_crop, serving_mel
 from stream.frames import FaceCrop, SyncedFrame, VideoFrame
+from stream.painter import CpuPainter
 from stream.render import RenderOptions, RenderStage
 from tests.training.made import drawn_landmarks, made_clip
 from training.data.cache import CachedClip
@@ -59,7 +60,7 @@ def test_a_measured_picture_is_the_one_that_the_live_path_makes(identity: str, m
     pictures, strayed = service.pasted(service.generated(mel))
     assert strayed == 0
     manifest: Any = SimpleNamespace(crop=serving_crop(96, identity, masked=masked), mel=serving_mel())
-    stage = RenderStage(LoadedEngine(_Engine(), manifest, threads=1), RenderOptions(badge=""))
+    stage = RenderStage(CpuPainter(LoadedEngine(_Engine(), manifest, threads=1)), RenderOptions(badge=""))
     for index, frame in enumerate(footage.frames):
         planes = rgb_to_i420(frame)
         pts_ns = int(CLIP.pts_ns[index])

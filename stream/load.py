@@ -1,0 +1,124 @@
+"""How busy the engine's thread is, and how much time before their deadlines pictures are done."""
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+
+from stream.clock import Clock
+from stream.frames import NS_PER_MS, NS_PER_S
+from stream.stages import Recent
+
+# Whole seconds that the figures cover, beside the one that runs.
+_SECONDS = 10
+# Pictures whose slack the percentiles cover at most: 10 s of 16 sessions, sorted in 100 us.
+_SLACKS = 4096
+# Percentiles are not worked out more often than this, however many ask for them.
+_FRESH_NS = 200 * NS_PER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFigures:
+    """The engine's last ten seconds.
+
+    Attributes:
+        busy_share: Part of the time in which it worked, 0 to 1.
+        sessions: How many asked for pictures.
+        pictures: How many were done; each face of a picture is one of `faces`.
+        faces: How many faces were painted.
+        batches: In how many goes.
+        late: Pictures whose deadline had passed before their turn; they passed unchanged.
+        slack_p5_ms: 95 of 100 pictures were done at least this long before their deadline.
+        slack_p50_ms: Half of them were.
+    """
+
+    busy_share: float = 0.0
+    sessions: int = 0
+    pictures: int = 0
+    faces: int = 0
+    batches: int = 0
+    late: int = 0
+    slack_p5_ms: float = 0.0
+    slack_p50_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class _Second:
+    """The account of one second, which belongs to the work that ended in it."""
+
+    number: int
+    busy_ns: int = 0
+    faces: int = 0
+    batches: int = 0
+    late: int = 0
+    slacks: int = 0
+    pictures: int = 0
+    sessions: set[int] = field(default_factory=set)
+
+
+class EngineLoad:
+    """Written by the engine's thread, read by any other.
+
+    Args:
+        clock: Tells which second it is.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._since_ns = clock.now_ns()
+        self._seconds: deque[_Second] = deque()
+        self._slacks_ns = Recent(_SLACKS)
+        self._figures = LoadFigures()
+        self._figured_ns: int | None = None
+
+    def worked(self, took_ns: int, faces: int) -> None:
+        """Note one go of the engine over so many faces."""
+        with self._lock:
+            second = self._now()
+            second.busy_ns += took_ns
+            second.faces += faces
+            second.batches += faces > 0
+
+    def done(self, session: int, slack_ns: int | None, *, late: bool = False) -> None:
+        """Note a picture of a session, and what was left until its deadline where it had one."""
+        with self._lock:
+            second = self._now()
+            second.sessions.add(session)
+            second.late += late
+            second.pictures += not late
+            if slack_ns is not None:
+                second.slacks += 1
+                self._slacks_ns.add(slack_ns)
+
+    def figures(self) -> LoadFigures:
+        """The last ten seconds; up to a fifth of a second old."""
+        with self._lock:
+            now_ns = self._clock.now_ns()
+            if self._figured_ns is None or now_ns - self._figured_ns >= _FRESH_NS:
+                self._figures, self._figured_ns = self._work_out(now_ns), now_ns
+            return self._figures
+
+    def _now(self) -> _Second:
+        """The account of the second that runs; those that are too old go."""
+        number = self._clock.now_ns() // NS_PER_S
+        if not self._seconds or self._seconds[-1].number != number:
+            self._seconds.append(_Second(number))
+        while self._seconds[0].number < number - _SECONDS:
+            self._seconds.popleft()
+        return self._seconds[-1]
+
+    def _work_out(self, now_ns: int) -> LoadFigures:
+        self._now()
+        seconds = self._seconds
+        begun_ns = max(self._since_ns, (now_ns // NS_PER_S - _SECONDS) * NS_PER_S)
+        p5, p50 = self._slacks_ns.percentiles(5, 50, last=sum(second.slacks for second in seconds))
+        return LoadFigures(
+            busy_share=sum(second.busy_ns for second in seconds) / max(now_ns - begun_ns, 1),
+            sessions=len(set().union(*(second.sessions for second in seconds))),
+            pictures=sum(second.pictures for second in seconds),
+            faces=sum(second.faces for second in seconds),
+            batches=sum(second.batches for second in seconds),
+            late=sum(second.late for second in seconds),
+            slack_p5_ms=p5 / NS_PER_MS,
+            slack_p50_ms=p50 / NS_PER_MS,
+        )
