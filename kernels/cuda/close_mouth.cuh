@@ -94,22 +94,6 @@ HD bool closes(const MouthColumn* columns, int size) {
     return false;
 }
 
-HD float float_of(float value) { return value; }
-
-// Exact for every finite one.
-HD float float_of(Half value) {
-    const unsigned int magnitude = (value.bits & 0x7fffu) << 13;
-#ifdef __CUDA_ARCH__
-    const float scaled = __uint_as_float(magnitude);
-#else
-    float scaled;
-    std::memcpy(&scaled, &magnitude, sizeof scaled);
-#endif
-    // The exponents' biases are 15 and 127.
-    const float unsigned_value = scaled * 5.192296858534828e33f;
-    return value.bits & 0x8000u ? -unsigned_value : unsigned_value;
-}
-
 // Writes one pixel of one face. whole: T [3, size, size]; input: T [6, size, size], of which 3..5 are written.
 template <typename T>
 HD void close_mouth_pixel(const MouthColumn* columns, const T* whole, T* input, int size, int x, int y) {

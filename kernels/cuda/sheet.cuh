@@ -9,25 +9,6 @@ struct alignas(2 * N) Halves {
     Half at[N];
 };
 
-HD float float_of(float value) { return value; }
-
-HD float float_of(Half value) {
-#ifdef __CUDA_ARCH__
-    float result;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
-    return result;
-#else
-    const unsigned int magnitude = value.bits & 0x7fffu;
-    const float below_normal = static_cast<float>(magnitude) * (1.0f / 16777216.0f);
-    unsigned int bits = (magnitude << 13) + (magnitude >= 0x7c00u ? 0x70000000u : 0x38000000u);
-    if (magnitude < 0x400u) bits = bits_of(below_normal);
-    bits |= (value.bits & 0x8000u) << 16;
-    float result;
-    std::memcpy(&result, &bits, sizeof result);
-    return result;
-#endif
-}
-
 // What `half_of` gives, in one instruction where there is one.
 HD Half rounded_half(float value) {
 #ifdef __CUDA_ARCH__

@@ -1,0 +1,134 @@
+"""The pixels of made lips on a card: a face's box goes up once, is cropped, drawn and pasted there, and comes down once.
+
+All faces of all sessions that are due together go in the same launches, which are recorded once for each size of a
+batch and are one launch from then on.
+"""
+
+from collections.abc import Sequence
+
+from kernels.crop import in_crop
+from kernels.cuda.device import Graph
+from models.card_engine import CardEngine, on_card
+from models.manifest import CropInput
+from stream.card_tick import Cut, Slots, Tick, place
+from stream.painter import Shot
+from stream.pipeline import Raised, attempt
+
+MAX_BATCH = 64
+"""Faces that go together at most."""
+
+
+class CardPainter:
+    """See `Painter`.
+
+    Args:
+        engine: The generator on its card; closed by whoever opened it.
+        crop: What the generator is shown, from its manifest.
+        max_batch: See `Painter`.
+
+    Raises:
+        EngineError: The generator takes pictures of one type and gives another, or the card has no room.
+    """
+
+    def __init__(self, engine: CardEngine, crop: CropInput, *, max_batch: int = MAX_BATCH) -> None:
+        self.identity = crop.identity
+        self.max_batch = min(max_batch, engine.network.max_batch)
+        self._device = engine.device
+        self._size = crop.size_px
+        with on_card():
+            self._tick = Tick(engine.device, engine.network, crop, self.max_batch)
+            self._slots = Slots(engine.device, self._tick.picture_bytes)
+            self._spare = self._slots.take()
+        self._graphs: dict[tuple[int, int], list[Graph | None]] = {}
+
+    def warm_up(self) -> None:
+        """Record the launches for every size of a batch, so that no live picture waits for that.
+
+        Raises:
+            EngineError: The card has no room, or failed.
+        """
+        with on_card():
+            for bucket in self._buckets():
+                self._tick.fill_with_nothing(bucket, self._spare)
+                self._record(bucket, waves=1)
+
+    def _buckets(self) -> list[int]:
+        """The sizes of a batch that are launched: powers of two, and the largest."""
+        return [
+            *(1 << power for power in range(self.max_batch.bit_length()) if 1 << power < self.max_batch),
+            self.max_batch,
+        ]
+
+    def paint(self, shots: Sequence[Shot]) -> list[Exception | None]:
+        """See `Painter.paint`."""
+        spoiled: dict[int, Exception] = {}
+        for first in range(0, len(shots), self.max_batch):
+            part = shots[first : first + self.max_batch]
+            spoiled |= self._paint([shot for shot in part if id(shot.frame) not in spoiled])
+        return [spoiled.get(id(shot.frame)) for shot in shots]
+
+    def _paint(self, shots: Sequence[Shot]) -> dict[int, Exception]:
+        """Draw what fits in one batch; return what went wrong, by the identity of the picture."""
+        cuts = [attempt(self._cut, shot) for shot in shots]
+        spoiled = {id(shot.frame): cut.error for shot, cut in zip(shots, cuts, strict=True) if isinstance(cut, Raised)}
+        sound = [cut for cut in cuts if not isinstance(cut, Raised) and id(cut.shot.frame) not in spoiled]
+        if sound and isinstance(failed := attempt(self._draw, sound), Raised):
+            spoiled |= {id(cut.shot.frame): failed.error for cut in sound}
+        return spoiled
+
+    def _cut(self, shot: Shot) -> Cut:
+        wanted = self._tick.mel_shape
+        if shot.mel.shape != wanted:
+            raise ValueError(f"the mel window is {list(shot.mel.shape)}, the generator takes {list(wanted)}")
+        points = in_crop(shot.face.landmarks, shot.face.to_crop)
+        with on_card():
+            own = self._slots.take()
+        identity = own if shot.bank is None else shot.bank.choose(shot.face.pts_ns, points, own)
+        return Cut(shot, points, own, identity)
+
+    def _draw(self, cuts: Sequence[Cut]) -> None:
+        """One trip to the card and back; nothing is written into a picture before all of it has come."""
+        faces = place(cuts, self._size)
+        bucket = next(each for each in self._buckets() if each >= len(faces))
+        with on_card():
+            if self._tick.make_room(faces):
+                self._forget_graphs()
+            regions, waves = self._tick.fill(faces, bucket, self._spare)
+            if (bucket, waves) not in self._graphs:
+                self._tick.up(faces, bucket)
+                self._record(bucket, waves)
+            self._tick.up(faces, bucket)
+            self._launch(bucket, waves)
+            self._tick.down(faces)
+            self._device.synchronise()
+        for face, region in zip(faces, regions, strict=True):
+            self._tick.give_back(face, region)
+
+    def _record(self, bucket: int, waves: int) -> None:
+        """Record the launches over what was sent up; it is of no use afterwards, as they draw in place."""
+        steps = self._tick.steps(bucket, waves)
+        # Once without recording: libraries choose their algorithms and allocate then.
+        for step in steps:
+            step.work()
+        self._device.synchronise()
+        self._graphs[bucket, waves] = [self._device.capture(step.work) if step.recordable else None for step in steps]
+
+    def _launch(self, bucket: int, waves: int) -> None:
+        for step, graph in zip(self._tick.steps(bucket, waves), self._graphs[bucket, waves], strict=True):
+            if graph is None:
+                step.work()
+            else:
+                graph.launch()
+
+    def _forget_graphs(self) -> None:
+        for graphs in self._graphs.values():
+            for graph in graphs:
+                if graph is not None:
+                    graph.close()
+        self._graphs.clear()
+
+    def close(self) -> None:
+        """See `Painter.close`."""
+        self._forget_graphs()
+        self._tick.close()
+        self._slots.close()
