@@ -281,15 +281,26 @@ def test_a_stage_that_leaves_forgets_its_faces_on_the_lane() -> None:
     play(Rig(TagPainter()), act)
 
 
-def test_whatever_goes_wrong_in_the_batcher_itself_nobody_is_left_waiting() -> None:
+def test_a_stage_that_raises_before_the_paint_fails_its_own_picture_only() -> None:
     class Broken(RenderStage):
         def begin(self, item: SyncedFrame) -> list[Shot]:
             raise KeyError(item.frame.pts_ns)
 
     async def act(rig: Rig) -> None:
         rig.stages[1] = Broken(rig.painter, PLAIN)
+        one, two = await rig.asked_at_once(lambda: rig.ask(1, 10), lambda: rig.ask(2, 10))
+        assert isinstance(one.result, Raised)
+        assert isinstance(two.result, VideoFrame)
+
+    play(Rig(TagPainter()), act)
+
+
+def test_whatever_goes_wrong_in_the_batcher_itself_nobody_is_left_waiting() -> None:
+    def broken(*_: int) -> None:
+        raise KeyError("the account")
+
+    async def act(rig: Rig) -> None:
+        rig.batcher.load.worked = broken  # type: ignore[method-assign]
         assert isinstance((await rig.ask(1, 10)).result, Raised)
-        rig.painter.paint = lambda _: []  # type: ignore[method-assign]
-        assert (await rig.ask(2, 10)).result is not None
 
     play(Rig(TagPainter()), act)
