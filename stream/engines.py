@@ -189,7 +189,9 @@ class Engines:
         self.batcher.painter = self._open_painter(self.engine)
 
     def close(self) -> None:
-        """End the engine's thread and release the generator, after what was asked of it."""
+        """End the engine's thread and release the generator, after what was asked of it; twice is as good as once."""
+        if self.lane.closed:
+            return
         self.lane.post(self._release)
         self.lane.close()
 

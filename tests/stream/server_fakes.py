@@ -13,6 +13,7 @@ from stream.config import Config, ServerConfig
 from stream.engines import Engines
 from stream.server import Server, make_server
 from tests.stream.session_fakes import OFFER, FakeEngine, FakeFinder, FakePeer, FakeRender, a_face
+from tests.stream.tagged import HandClock
 
 SDP = {"Content-Type": "application/sdp"}
 
@@ -22,7 +23,8 @@ class Desk:
 
     def __init__(self, config: ServerConfig) -> None:
         self.peers: list[FakePeer] = []
-        self.engines = Engines(FakeEngine, lambda _: FakeFinder(a_face), FakeRender)
+        self.clock = HandClock()
+        self.engines = Engines(FakeEngine, lambda _: FakeFinder(a_face), FakeRender, clock=self.clock)
         self.server: Server = make_server(
             Config(server=config), self.engines, MonotonicClock(), make_peer=self._make_peer
         )

@@ -195,6 +195,8 @@ class Rig:
         find: What the face finder does.
         draw: What the render stage does before it draws.
         config: Delays and tolerances.
+        clock: The clock of the engines, where those are given.
+        engines: What it shares with other sessions; None for engines of its own.
     """
 
     def __init__(
@@ -203,14 +205,16 @@ class Rig:
         find: Callable[[VideoFrame], list[FaceCrop]] = a_face,
         draw: Callable[[SyncedFrame], None] = lambda _: None,
         config: SessionConfig | None = None,
+        clock: VirtualClock | None = None,
+        engines: Engines | None = None,
     ) -> None:
-        self.clock = VirtualClock()
+        self.clock = clock or VirtualClock()
         self.peer = FakePeer(self.clock)
         self.health = Health()
         self.finders: list[FakeFinder] = []
         self.open_gate: threading.Event | None = None
         self.engines_opened = 0
-        self.engines = Engines(
+        self.engines = engines or Engines(
             self._open_engine,
             lambda _: self._open_finder(find),
             lambda painter: FakeRender(painter, draw),

@@ -59,7 +59,9 @@ def _dub(act: Callable[[_Studio], Awaitable[None]], offer: DubOffer = _OFFER) ->
         )
         app = web.Application(middlewares=[explain])
         app.add_routes(sessions.routes())
-        app.add_routes(PageApi(limits, server.voices, server.admission, server.health, offer).routes())
+        app.add_routes(
+            PageApi(limits, server.voices, server.admission, server.health, server.engines.batcher.load, offer).routes()
+        )
         async with TestClient(TestServer(app)) as client:
             await act(_Studio(desk, client, dubs))
             await server.admission.dismiss_all()

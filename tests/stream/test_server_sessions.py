@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stream.frames import NS_PER_MS, NS_PER_S
 from stream.http_page import SAMPLE
 from stream.passage import Mode
 from tests.stream.server_fakes import SDP, Desk, refused, visit
@@ -117,6 +118,30 @@ def test_one_more_session_is_refused_while_a_running_one_has_no_time_to_spare() 
         for _ in range(60):
             guest.session.playout.latency.add(75_000_000)
         await refused(await desk.open(), 503, "no time to spare")
+
+    visit(act)
+
+
+@pytest.mark.parametrize(
+    ("busy_ms", "slack_ms", "words"),
+    [(12, 60, ["busy for 60% of the time"]), (4, 5, ["5 ms before their deadline"])],
+)
+def test_one_more_session_is_refused_while_the_engine_has_no_room_for_it(
+    busy_ms: int, slack_ms: int, words: list[str]
+) -> None:
+    async def act(desk: Desk) -> None:
+        await desk.opened()
+        desk.clock.time_ns = NS_PER_S
+        for _ in range(100):
+            for session in (1, 2):
+                desk.engines.batcher.load.worked(busy_ms * NS_PER_MS, 1)
+                desk.engines.batcher.load.done(session, slack_ms * NS_PER_MS)
+            desk.clock.time_ns += 40 * NS_PER_MS
+        response = await desk.open()
+        await refused(response, 503, *words)
+        assert response.headers["Retry-After"] == "10"
+        desk.clock.time_ns += 20 * NS_PER_S
+        await desk.opened()
 
     visit(act)
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 
+from models.engine import DeviceMemoryError
 from stream.config import SessionConfig
 from stream.frames import FaceCrop, SyncedFrame, VideoFrame
 from stream.passage import Mode
@@ -185,6 +186,37 @@ def test_a_broken_engine_is_loaded_anew_once() -> None:
     assert rig.engines_opened == 2
     assert first_pixels(rig.peer.pictures)[-1] == 1360 % 256
     assert rig.health.status == "ok"
+
+
+def test_without_device_memory_a_session_passes_at_once_says_so_and_is_tried_again_after_ten_seconds() -> None:
+    full = True
+    calls: list[int] = []
+    seen: list[list[str]] = []
+
+    def draw(item: SyncedFrame) -> None:
+        calls.append(item.frame.pts_ns // MS)
+        if full:
+            raise DeviceMemoryError("the device has 3 MB left, 9 are needed")
+
+    async def act(rig: Rig) -> None:
+        nonlocal full
+        rig.session.switch(Mode.RE_VOICE, Ramp(60_000 * MS))
+        await rig.feed(0, 9_000 * MS)
+        seen.append(rig.health.reasons)
+        await rig.feed(9_000 * MS, 12_000 * MS)
+        full = False
+        await rig.feed(12_000 * MS, 21_000 * MS)
+        seen.append(rig.health.reasons)
+
+    rig = play(lambda: Rig(draw=draw), act)
+    # Asked once, ten seconds later once more, and after ten more for good.
+    assert calls[:3] == [0, 10_000, 20_000]
+    assert seen == [["test: render is off: the device has 3 MB left, 9 are needed; it is tried again in 10 s"], []]
+    assert len(rig.peer.pictures) == 21 * 25
+    assert first_pixels(rig.peer.pictures)[:500] == [255] * 500
+    assert first_pixels(rig.peer.pictures)[500:] == [ms % 256 for ms in range(20_000, 21_000, 40)]
+    assert rig.session.passed == {"render_failed": 2, "render_off": 498}
+    assert rig.engines_opened == 1
 
 
 def test_a_switch_gives_a_stage_that_is_off_another_chance() -> None:

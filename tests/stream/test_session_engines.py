@@ -1,13 +1,22 @@
+import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from models.engine import EngineError
+from models.engine import Engine, EngineError
+from stream.clock import VirtualClock
 from stream.config import Config, EngineConfig
 from stream.engines import Engines, FinderPool, open_engines
 from stream.errors import ConfigError
-from tests.stream.session_fakes import FakeEngine, FakeFinder, FakeRender, a_face
+from stream.frames import VideoFrame
+from stream.passage import Mode
+from stream.render import RenderOptions, RenderStage
+from tests.stream.session_fakes import MS, FakeEngine, FakeFinder, FakeRender, Ramp, Rig, a_face
+from tests.stream.tagged import TagPainter
 
 pytestmark = pytest.mark.unit
 
@@ -68,6 +77,65 @@ def test_an_engine_that_broke_is_closed_and_replaced_once_for_all_sessions() -> 
     with pytest.raises(ConfigError, match="visavis engines check"):
         engines.rebuild(engines.painter)
     engines.close()
+
+
+def test_when_the_engine_breaks_it_is_replaced_once_and_every_session_goes_on_with_its_own_pictures() -> None:
+    painters: list[TagPainter] = []
+
+    def open_painter(_: Engine) -> TagPainter:
+        broken = EngineError("the device is gone")
+        painters.append(TagPainter((lambda n: [None] * n) if painters else (lambda _: broken), name=f"{len(painters)}"))
+        return painters[-1]
+
+    async def scenario() -> list[Rig]:
+        clock = VirtualClock()
+        engines = Engines(
+            FakeEngine,
+            lambda _: FakeFinder(a_face),
+            lambda painter: RenderStage(painter, RenderOptions(badge="")),
+            open_painter=open_painter,
+            clock=clock,
+        )
+        rigs = [Rig(clock=clock, engines=engines) for _ in range(4)]
+        async with AsyncExitStack() as stack:
+            for rig in rigs:
+                await stack.enter_async_context(rig.running())
+                rig.peer.epoch_ns = 0
+            for number in range(50):
+                await clock.advance_to(number * 40 * MS)
+                for session, rig in enumerate(rigs):
+                    # One of them begins when the others have almost given up, one long after.
+                    if number == (1, 5, 20, 40)[session]:
+                        rig.session.switch(Mode.RE_VOICE, Tagged(session + 1))
+                    planes = tuple(np.full(size, session + 1, np.uint8) for size in ((4, 4), (2, 2), (2, 2)))
+                    frame = VideoFrame(number * 40 * MS, clock.now_ns(), "yuv420p", (planes[0], planes[1], planes[2]))
+                    await rig.peer.video_in.put(frame)
+                for rig in rigs:
+                    await rig.settle()
+        return rigs
+
+    rigs = asyncio.run(scenario())
+    assert len(painters) == 2
+    assert painters[0].closed
+    assert painters[1].strange == 0
+    for session, rig in enumerate(rigs):
+        assert all((plane == session + 1).all() for frame in rig.peer.pictures for plane in frame.planes)
+        assert len(rig.peer.pictures) == 50
+        assert not rig.session.render.off
+        assert rig.session.render.meter.figures().count > rig.session.render.failed
+    # The one that began at last never saw the broken one.
+    assert rigs[3].session.render.failed == 0
+
+
+class Tagged(Ramp):
+    """A voice whose mel window is full of a tag."""
+
+    def __init__(self, tag: int) -> None:
+        super().__init__(10_000 * MS)
+        self._tag = tag
+
+    def mel(self, _: int) -> NDArray[np.float32]:
+        return np.full((80, 27), self._tag, np.float32)
 
 
 @pytest.mark.parametrize(
