@@ -153,9 +153,7 @@ def paste_job(
     scale, enlarging = math.sqrt(abs(determinant)), math.hypot(a, c)
     block, beside = averaging(scale)
     clear = 2 * block if beside else block
-    region = Region(0, 0, 0, 0)
-    if alpha > 0.0:
-        region = _region((a, b, x, c, d, y), determinant, size, clear, luma)
+    region = _region((a, b, x, c, d, y), determinant, size, clear, luma) if alpha > 0.0 else _NOWHERE
     x, y = x + a * region.left + b * region.top, y + c * region.left + d * region.top
     of_luma, luma_doubled = _sampling((a, b, x, c, d, y), scale, enlarging)
     # Of every other pixel; chroma lies in the middle of its 2 x 2.
@@ -188,6 +186,7 @@ def paste_job(
 
 
 _Map = tuple[float, float, float, float, float, float]
+_NOWHERE = Region(0, 0, 0, 0)
 
 
 def _region(to_crop: _Map, determinant: float, size: int, clear: int, luma: PlaneAt) -> Region:
@@ -195,15 +194,18 @@ def _region(to_crop: _Map, determinant: float, size: int, clear: int, luma: Plan
     a, b, x, c, d, y = to_crop
     # The mask may spread by what is averaged, which is less than the border that must be clear of it.
     top = size // 2 - clear - 1
-    if top >= size or 2 * clear >= size:
-        return Region(0, 0, 0, 0)
-    corners = [(u - x, v - y) for u in (-1.0, float(size)) for v in (float(top), float(size))]
-    across = [(d * u - b * v) / determinant for u, v in corners]
-    down = [(a * v - c * u) / determinant for u, v in corners]
-    reached = Region(
-        math.floor(min(down)) - 1, math.floor(min(across)) - 1, math.ceil(max(down)) + 2, math.ceil(max(across)) + 2
-    )
-    return reached.clipped(luma.height, luma.width).on_even_grid(luma.height, luma.width)
+    if 2 * clear >= size:
+        return _NOWHERE
+    # Half the rectangle's sides, and its middle, on the way back to the frame.
+    wide, high = (size + 1) / 2 / abs(determinant), (size - top) / 2 / abs(determinant)
+    u, v = (size - 1) / 2 - x, (size + top) / 2 - y
+    across, down = (d * u - b * v) / determinant, (a * v - c * u) / determinant
+    beside, above = abs(d) * wide + abs(b) * high, abs(c) * wide + abs(a) * high
+    left, right = max(math.floor(across - beside) - 1, 0), min(math.ceil(across + beside) + 2, luma.width)
+    first, last = max(math.floor(down - above) - 1, 0), min(math.ceil(down + above) + 2, luma.height)
+    if left >= right or first >= last:
+        return _NOWHERE
+    return Region(first & ~1, left & ~1, min(last + 1 & ~1, luma.height), min(right + 1 & ~1, luma.width))
 
 
 def _sampling(to_crop: _Map, scale: float, enlarging: float) -> tuple[Sampling, bool]:
