@@ -213,7 +213,9 @@ def mouth_mask_definition(landmarks_in_crop: Landmarks, size: int) -> NDArray[np
 def resting_mask_definition(landmarks_in_crop: Landmarks, size: int) -> NDArray[np.float64]:
     """Say in NumPy what `resting_mask` means: float64 [S, S]."""
     reach_px = lips_reach_px(size)
-    around = _within(landmarks_in_crop[OUTER_LIPS], size)[:, None] + (_ELLIPSE * (reach_px + np.array([DRAWN_BEYOND_PX / 2, DRAWN_BEYOND_PX])))
+    around = _within(landmarks_in_crop[OUTER_LIPS], size)[:, None] + (
+        _ELLIPSE * (reach_px + np.array([DRAWN_BEYOND_PX / 2, DRAWN_BEYOND_PX]))
+    )
     hull = cv2.convexHull(around.reshape(-1, 2).astype(np.float32))[:, 0].astype(np.float64)
     beside = 1.0 - _coverage_definition(hull, size)
     return np.clip(2.0 * _blurred_definition(beside, reach_px, "reflect") - 1.0, 0.0, 1.0)

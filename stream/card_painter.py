@@ -1,4 +1,4 @@
-"""The pixels of made lips on a card: a face's box goes up once, is cropped, drawn and pasted there, and comes down once.
+"""The pixels of made lips on a card: a face's box goes up once, is cropped, drawn and pasted there, and comes down.
 
 All faces of all sessions that are due together go in the same launches, which are recorded once for each size of a
 batch and are one launch from then on.

@@ -170,15 +170,15 @@ class Tick:
         self._mel = device.pinned((faces, *self.mel_shape), network.inputs["mel"].dtype)
         self._mel[...] = 0
         self._layout = _Layout(faces)
-        self._boxes_bytes = _BOX_BYTES
-        self._open_area()
+        self._open_area(_BOX_BYTES)
         device.synchronise()
 
-    def _open_area(self) -> None:
-        layout, size = self._layout, self._layout.bytes + self._boxes_bytes
+    def _open_area(self, boxes_bytes: int) -> None:
+        layout, size = self._layout, self._layout.bytes + boxes_bytes
+        self._area_at = self._device.allocate(size)
+        self._boxes_bytes = boxes_bytes
         self._area: NDArray[np.uint8] = self._device.pinned(size, np.uint8)
         self._area[:] = 0
-        self._area_at = self._device.allocate(size)
         self._crops = _jobs(CropJob, self._area, layout.crops, layout.faces)
         self._pastes = _jobs(PasteJob, self._area, layout.pastes, layout.faces)
         pointers = self._area[layout.pointers : layout.mouths].view(np.uint64)
@@ -194,10 +194,13 @@ class Tick:
         """See to it that the boxes fit; say whether addresses changed, so that what was recorded is of no use."""
         if (wanted := _end(faces)) <= self._boxes_bytes:
             return False
-        while self._boxes_bytes < wanted:
-            self._boxes_bytes *= 2
-        self._device.free(self._area_at)
-        self._open_area()
+        size = self._boxes_bytes
+        while size < wanted:
+            size *= 2
+        before = self._area_at
+        # First, as there may be no room: what is there stays of use then.
+        self._open_area(size)
+        self._device.free(before)
         return True
 
     def fill(self, faces: Sequence[Face], bucket: int, spare: Slot) -> tuple[list[Region], int]:
@@ -312,10 +315,8 @@ class Tick:
         mouths = self._area_at + layout.mouths
         if self._crop.mask_row == size:
             # From a generator whose mask hides nothing the picture's own mouth has to be hidden otherwise.
-            kind = "half" if self._half else "float"
-            close_mouths(
-                self._device, mouths, (wholes, inputs), self._other_scratch, faces=bucket, size=size, dtype=kind
-            )
+            pictures = wholes, inputs
+            close_mouths(self._device, mouths, pictures, self._other_scratch, faces=bucket, size=size, half=self._half)
         masks = self._masks, self._resting
         draw_masks(self._device, mouths, masks, self._sums, self._other_scratch, faces=bucket, size=size)
 
@@ -393,7 +394,7 @@ def _end(faces: Sequence[Face]) -> int:
 
 
 def _jobs(kind: type[Job], area: NDArray[np.uint8], offset: int, count: int) -> "ctypes.Array[Job]":
-    return (kind * count).from_buffer(area, offset)
+    return (kind * count).from_buffer(area.data, offset)
 
 
 def _uploaded(device: Device, table: NDArray[np.float32]) -> int:
@@ -411,7 +412,7 @@ def _halves(network: DeviceEngine) -> bool:
     kinds = {network.inputs["face"].dtype, network.outputs["picture"].dtype}
     if kinds not in ({"float16"}, {"float32"}):
         raise EngineError(
-            f"the generator takes pictures of {network.inputs['face'].dtype} and gives {network.outputs['picture'].dtype}, "
-            "the kernels around it need one type. Build it again: visavis engines build"
+            f"the generator takes {network.inputs['face'].dtype} and gives {network.outputs['picture'].dtype}; the "
+            "kernels around it need one type for both. Build it again: visavis engines build"
         )
     return kinds == {"float16"}

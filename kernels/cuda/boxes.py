@@ -33,7 +33,9 @@ def face_box(to_crops: Sequence[Affine], size: int, height: int, width: int) -> 
     Raises:
         ValueError: A map has no inverse.
     """
-    step, rows, columns = 2, [], []
+    step = 2
+    rows: list[tuple[int, int]] = []
+    columns: list[tuple[int, int]] = []
     for to_crop in to_crops:
         to_luma = invert(to_crop)
         to_chroma = on_chroma_grid(to_luma)

@@ -16,7 +16,6 @@ from kernels.cuda.device import Launches
 from kernels.warp import Affine, invert, shrink_factors
 from kernels.yuv import BT601_LIMITED, Colour, yuv_to_rgb_matrix
 
-
 _BLOCK = (32, 8, 1)
 
 

@@ -5,12 +5,12 @@ faces there are and on the crop's side alone, so that a CUDA graph may keep them
 """
 
 import ctypes
-from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.crop import Landmarks
+from kernels.cuda.device import Launches
 from kernels.mouth import LOWER_INNER, UPPER_INNER
 from kernels.paste import COVERAGE_LINES, NOSE, OUTER_LIPS, OUTLINE, fade_px, gaussian, lips_reach_px
 
@@ -35,15 +35,6 @@ class MouthJob(ctypes.Structure):
         ("opening_px", ctypes.c_float),
         ("unused", ctypes.c_float),
     )
-
-
-class Launcher(Protocol):
-    """Where kernels run."""
-
-    def launch(
-        self, kernel: str, grid: tuple[int, int, int], block: tuple[int, int, int], *arguments: "ctypes._SimpleCData[Any]"
-    ) -> None:
-        """Queue one launch of a kernel."""
 
 
 def mouth_table(faces: int) -> MouthTable:
@@ -71,14 +62,14 @@ def closing_bytes(faces: int, size: int) -> int:
 
 
 def close_mouths(
-    device: Launcher,
+    device: Launches,
     jobs: int,
     pictures: tuple[int, int],
     scratch: int,
     *,
     faces: int,
     size: int,
-    dtype: Literal["half", "float"],
+    half: bool,
 ) -> None:
     """Shut the mouths of all faces, in two launches.
 
@@ -90,12 +81,14 @@ def close_mouths(
         scratch: Address of `closing_bytes`.
         faces: How many.
         size: Side of a crop in pixels.
-        dtype: What the pictures consist of.
+        half: The pictures are halves, or else floats.
     """
     side = ctypes.c_int(size)
     addresses = [ctypes.c_void_p(each) for each in (scratch, *pictures)]
-    device.launch("read_mouths", (-(-size // _THREADS[0]), 1, faces), _THREADS, ctypes.c_void_p(jobs), addresses[0], side)
-    device.launch(f"close_mouths_{dtype}", _grid(size, faces), _PIXELS, *addresses, side)
+    device.launch(
+        "read_mouths", (-(-size // _THREADS[0]), 1, faces), _THREADS, ctypes.c_void_p(jobs), addresses[0], side
+    )
+    device.launch("close_mouths_half" if half else "close_mouths_float", _grid(size, faces), _PIXELS, *addresses, side)
 
 
 def masks_bytes(faces: int, size: int) -> int:
@@ -110,7 +103,7 @@ def blur_sums(size: int) -> NDArray[np.float32]:
 
 
 def draw_masks(
-    device: Launcher, jobs: int, masks: tuple[int, int], sums: int, scratch: int, *, faces: int, size: int
+    device: Launches, jobs: int, masks: tuple[int, int], sums: int, scratch: int, *, faces: int, size: int
 ) -> None:
     """Draw the mouth mask and the resting mask of all faces, in three launches.
 

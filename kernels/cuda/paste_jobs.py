@@ -9,11 +9,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.cuda.device import Launches
 from kernels.cuda.jobs import Plane, PlaneAt, Sampling
 from kernels.detail import soft_and_near
 from kernels.light import POINTS, read_at_half_size, support_grid
@@ -25,20 +26,6 @@ _BLOCK = (32, 8, 1)
 # Threads of the blend over all faces: enough to fill a card of 132 multiprocessors twice.
 _BLEND_BLOCKS = 512
 _FEWEST_BLEND_BLOCKS = 16
-
-
-class Device(Protocol):
-    """What launches kernels."""
-
-    def launch(
-        self,
-        kernel: str,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        *arguments: "ctypes._SimpleCData[Any]",
-    ) -> None:
-        """Run a kernel after those that were launched before."""
-        ...
 
 
 class PasteJob(ctypes.Structure):
@@ -261,7 +248,7 @@ def _overlap(one: PasteJob, other: PasteJob) -> bool:
 
 
 def paste_faces(
-    device: Device, jobs: int, table: int, faces: int, size: int, *, half: bool = True, waves: int = 1
+    device: Launches, jobs: int, table: int, faces: int, size: int, *, half: bool = True, waves: int = 1
 ) -> None:
     """Launch what pastes faces.
 

@@ -99,7 +99,9 @@ class PyCudaDevice:
     def free(self, address: int) -> None:
         """See `Device`."""
         allocation = self._allocations.pop(address)
-        self._call(allocation.free)
+        # What a failed context held goes with it.
+        if not self._failed:
+            self._call(allocation.free)
 
     def pinned(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """See `Device`."""

@@ -10,34 +10,16 @@ from models.engine import DeviceMemoryError, EngineError
 from models.torch_cuda_engine import TorchCudaEngine
 from models.torch_engine import TorchEngine
 from tests.kernels.cuda.fake_card import FakeCard, FakeError
+from tests.models.on_fake_card import NetworkOnFakeCard
 
 pytestmark = pytest.mark.unit
 
 CHECKPOINT = WEIGHTS / "lipgan_quarter" / "generator.safetensors"
 
 
-class Slow:
-    """Enqueues the torch engine on the stand-in's stream, where it runs when somebody waits."""
-
-    capturable = True
-
-    def __init__(self, card: FakeCard, network: TorchCudaEngine, max_batch: int) -> None:
-        self._card = card
-        self._network = network
-        self.max_batch = max_batch
-        self.batches: list[int] = []
-        self.backend, self.precision = network.backend, network.precision
-        self.inputs, self.outputs = network.inputs, network.outputs
-        self.close = network.close
-
-    def enqueue(self, batch: int, addresses: dict[str, int], stream: int) -> None:
-        self.batches.append(batch)
-        self._card.enqueue(lambda: self._network.enqueue(batch, addresses, stream))
-
-
-def opened(monkeypatch: pytest.MonkeyPatch, room: int = 1 << 28) -> tuple[FakeCard, Slow, CardEngine]:
+def opened(monkeypatch: pytest.MonkeyPatch, room: int = 1 << 28) -> tuple[FakeCard, NetworkOnFakeCard, CardEngine]:
     card = FakeCard(room)
-    network = Slow(card, TorchCudaEngine(CHECKPOINT, precision="fp32", device="cpu"), max_batch=2)
+    network = NetworkOnFakeCard(card, TorchCudaEngine(CHECKPOINT, precision="fp32", device="cpu"), max_batch=2)
     return card, network, CardEngine(network, card.open(monkeypatch))
 
 
@@ -77,7 +59,7 @@ def test_a_card_that_fails_is_an_engine_that_fails(monkeypatch: pytest.MonkeyPat
 
 def test_half_precision_stays_on_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     card = FakeCard()
-    network = Slow(card, TorchCudaEngine(CHECKPOINT, device="cpu"), max_batch=4)
+    network = NetworkOnFakeCard(card, TorchCudaEngine(CHECKPOINT, device="cpu"))
     engine = CardEngine(network, card.open(monkeypatch))
     assert {spec.dtype for spec in (*engine.inputs.values(), *engine.outputs.values())} == {"float32"}
     assert engine.infer(feed(1))["picture"].dtype == np.float32
