@@ -77,6 +77,17 @@ def planes_in(box: Region, address: int) -> list[PlaneAt]:
     ]
 
 
+def interleaved_in(box: Region, address: int) -> list[PlaneAt]:
+    """The same as NV12: behind luma, pairs of U and V."""
+    height, width = (box.height + 1) // 2, (box.width + 1) // 2
+    chroma_at = address + box.height * box.width
+    return [
+        PlaneAt(address, box.height, box.width, box.width),
+        PlaneAt(chroma_at, height, width, 2 * width, 2),
+        PlaneAt(chroma_at + 1, height, width, 2 * width, 2),
+    ]
+
+
 def pack(planes: Planes, box: Region, into: NDArray[np.uint8]) -> None:
     """Copy the box out of a picture.
 

@@ -87,6 +87,9 @@ class Device(Launches, Protocol):
             DeviceError: Something of it failed; the device is of no use after that.
         """
 
+    def timed(self, work: Callable[[], None]) -> float:
+        """Milliseconds that the card is busy with what `work` enqueues, by its own clock; waits for it."""
+
     def memory(self) -> tuple[int, int]:
         """Bytes free and in all."""
 

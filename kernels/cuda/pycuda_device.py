@@ -154,6 +154,15 @@ class PyCudaDevice:
         """See `Device`."""
         self._call(self._stream.synchronize)
 
+    def timed(self, work: Callable[[], None]) -> float:
+        """See `Device`."""
+        first, last = (self._call(self._driver.Event) for _ in range(2))
+        self._call(lambda: first.record(self._stream))
+        work()
+        self._call(lambda: last.record(self._stream))
+        self._call(last.synchronize)
+        return float(first.time_till(last))
+
     def memory(self) -> tuple[int, int]:
         """See `Device`."""
         free, total = self._call(self._driver.mem_get_info)

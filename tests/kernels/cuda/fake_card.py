@@ -7,6 +7,7 @@ out, and what is written beside it is found.
 
 import ctypes
 import enum
+import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -78,6 +79,7 @@ class FakeCard:
             pagelocked_empty=np.empty,
             memcpy_htod_async=lambda address, array, _: self.enqueue(lambda: self._write(address, array)),
             memcpy_dtoh_async=lambda array, address, _: self.enqueue(lambda: self._read(array, address)),
+            Event=lambda: _Event(self),
             mem_get_info=lambda: (self.room - self.used, self.room),
         )
         self.bindings = types.SimpleNamespace(
@@ -197,6 +199,26 @@ class FakeCard:
 class _Result(enum.Enum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_OUT_OF_MEMORY = 2
+
+
+class _Event:
+    """Takes the host's time when what was enqueued before it is done."""
+
+    def __init__(self, card: FakeCard) -> None:
+        self._card = card
+        self._ms = 0.0
+
+    def record(self, _stream: Any) -> None:
+        self._card.enqueue(self._note)
+
+    def _note(self) -> None:
+        self._ms = time.perf_counter() * 1e3
+
+    def synchronize(self) -> None:
+        self._card.run_pending()
+
+    def time_till(self, later: "_Event") -> float:
+        return later._ms - self._ms
 
 
 class _Allocation:

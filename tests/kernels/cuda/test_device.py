@@ -70,6 +70,14 @@ def test_a_recorded_graph_runs_again_on_what_lies_there_then(monkeypatch: pytest
     graph.close()
 
 
+def test_work_is_timed_by_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeCard().open(monkeypatch)
+    room = device.allocate(4)
+    found = np.zeros(4, np.uint8)
+    assert device.timed(lambda: (device.to_device(room, np.arange(4, dtype=np.uint8)), device.to_host(found, room))) > 0
+    assert found.tolist() == [0, 1, 2, 3]
+
+
 def test_no_room_left_is_told_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     card = FakeCard(room=1000)
     device = card.open(monkeypatch)
