@@ -1,1 +1,1 @@
-"""What is checked and measured on an NVIDIA card. It runs on a stand-in of a card too, where only the times mean nothing."""
+"""What is checked and measured on an NVIDIA card; on a stand-in of one it runs too, only its times mean nothing."""

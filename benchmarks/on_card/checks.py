@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from benchmarks.on_card.scene import Scene, Sizes
 from kernels.crop import crop_face_definition, in_crop
+from kernels.cuda import boxes
 from kernels.cuda.device import Device
 from kernels.mouth import close_mouth_definition
 from kernels.paste import mouth_mask_definition, paste_face_definition, resting_mask_definition
-from kernels.cuda import boxes
 from kernels.yuv import Colour
 
 SIZES = (

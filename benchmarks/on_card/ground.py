@@ -1,4 +1,4 @@
-"""What the card itself can do: copy bandwidth, the bus, and half-precision arithmetic. The floors are counted from it."""
+"""What the card itself can do: copy bandwidth, the bus, half-precision arithmetic. Floors are counted from it."""
 
 from typing import Any
 

@@ -64,7 +64,9 @@ def run(
                     continue
                 try:
                     parity = _parity(engine, name, manifest, precision)
-                    rows += [row | parity | each for each in _by_batch(engine, manifest, batches, repeats, peak_tflop_s)]
+                    rows += [
+                        row | parity | each for each in _by_batch(engine, manifest, batches, repeats, peak_tflop_s)
+                    ]
                 finally:
                     engine.close()
     return rows

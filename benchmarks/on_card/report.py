@@ -51,7 +51,10 @@ def _live(body: Body, name: str) -> Iterator[Body]:
 def _tick(name: str, faces: int, field: str, part: str = "ms") -> Callable[[Body], float | None]:
     def read(body: Body) -> float | None:
         found = [
-            tick[part][field] for row in _live(body, name) for tick in row["ticks"] if tick["faces"] == faces and part in tick
+            tick[part][field]
+            for row in _live(body, name)
+            for tick in row["ticks"]
+            if tick["faces"] == faces and part in tick
         ]
         return min(found, default=None)
 

@@ -133,9 +133,9 @@ def _grid(scene: Scene, index: int, size: int) -> np.ndarray:
 def by_processor(sizes: Sizes, repeats: int = 50) -> dict[str, Any]:
     """One face's crop, masks and paste by the form of this machine's processor, OpenCV and NumPy."""
     from benchmarks.harness import measure
-    from benchmarks.pictures import copied
     from benchmarks.kernels import Scene as Frame
     from benchmarks.kernels import prepare
+    from benchmarks.pictures import copied
 
     given = prepare(Frame(sizes.height, sizes.width, sizes.face_px, 0.0), sizes.crop_px)
     planes = copied(given.planes)

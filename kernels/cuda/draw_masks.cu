@@ -1,4 +1,5 @@
-// Every face of every session in three launches, grid.z the face: one thread a line, then twice one thread a pixel.
+// Every face of every session in three launches, grid.z the face: a thread for each thing that is looked for on each line
+// (grid.y: `Traced`), then twice one thread a pixel.
 #include "mouth_job.cuh"
 #include "draw_masks.cuh"
 
@@ -10,8 +11,10 @@ __device__ __forceinline__ Blurs blurs_of(const float* sums, int fade_px, int re
 extern "C" __global__ void __launch_bounds__(256, 3) trace_lines(
     const MouthJob* jobs, MaskLine* lines, int size, int fade_px, int reach_px
 ) {
-    const int line = blockIdx.x * blockDim.x + threadIdx.x, count = size * COVERAGE_LINES, face = blockIdx.z;
-    if (line < count) trace_line(jobs[face], lines[face * count + line], line, size, fade_px, reach_px);
+    const int line = blockIdx.x * blockDim.x + threadIdx.x, count = size * COVERAGE_LINES;
+    if (line >= count) return;
+    const int face = blockIdx.z, what = blockIdx.y;
+    trace_line(jobs[face], lines[face * count + line], what, line, size, fade_px, reach_px);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 3) blur_lines(

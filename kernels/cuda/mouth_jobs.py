@@ -23,6 +23,8 @@ _JOB_FLOATS = 128
 _POINT_FLOATS = 2 * len(MOUTH_POINTS)
 _COLUMN_BYTES = 32
 _LINE_BYTES = 84
+# On a line: the outline, the lips' left end and their right one.
+_TRACED = 3
 _PIXELS = (32, 8, 1)
 _THREADS = (64, 1, 1)
 
@@ -83,12 +85,12 @@ def close_mouths(
         size: Side of a crop in pixels.
         half: The pictures are halves, or else floats.
     """
-    side = ctypes.c_int(size)
-    addresses = [ctypes.c_void_p(each) for each in (scratch, *pictures)]
+    side, table = ctypes.c_int(size), ctypes.c_void_p(jobs)
+    columns, *addresses = [ctypes.c_void_p(each) for each in (scratch, *pictures)]
+    device.launch("read_mouths", (-(-size // _THREADS[0]), 1, faces), _THREADS, table, columns, side)
     device.launch(
-        "read_mouths", (-(-size // _THREADS[0]), 1, faces), _THREADS, ctypes.c_void_p(jobs), addresses[0], side
+        "close_mouths_half" if half else "close_mouths_float", _grid(size, faces), _PIXELS, columns, *addresses, side
     )
-    device.launch("close_mouths_half" if half else "close_mouths_float", _grid(size, faces), _PIXELS, *addresses, side)
 
 
 def masks_bytes(faces: int, size: int) -> int:
@@ -118,7 +120,7 @@ def draw_masks(
     """
     lines, rows = ctypes.c_void_p(scratch), ctypes.c_void_p(scratch + _lines_bytes(faces, size))
     sizes = [ctypes.c_int(each) for each in (size, *_radii(size))]
-    grid, across = _grid(size, faces), (-(-size * COVERAGE_LINES // _THREADS[0]), 1, faces)
+    grid, across = _grid(size, faces), (-(-size * COVERAGE_LINES // _THREADS[0]), _TRACED, faces)
     weights = ctypes.c_void_p(sums)
     device.launch("trace_lines", across, _THREADS, ctypes.c_void_p(jobs), lines, *sizes)
     device.launch("blur_lines", grid, _PIXELS, lines, rows, weights, *sizes)
