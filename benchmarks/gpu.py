@@ -36,7 +36,7 @@ def measure(part: str, device: Device, before: dict[str, Any], asked: argparse.N
         return checks.run(device, print)
     if part == "kernels":
         rows = timings.run(device, base.get("copy_gb_s"), repeats=asked.repeats)
-        rows += timings.run(device, base.get("copy_gb_s"), repeats=asked.repeats, crop_px=96)
+        rows += timings.run(device, base.get("copy_gb_s"), Sizes(1, crop_px=96), repeats=asked.repeats)
         return [*rows, timings.by_processor(Sizes(1))]
     if part == "networks":
         return networks.run(NETWORKS, peak_tflop_s=base.get("fp16_tflop_s"), repeats=asked.repeats)

@@ -119,7 +119,7 @@ def _paste(scene: Scene) -> float:
             scene.packed_planes(index),
             np.clip(drawn, 0, 255),
             original,
-            boxes.inside(scene.to_crops[which], scene.box[which]),
+            boxes.inside(scene.to_crops[which], scene.box[which]).astype(np.float32),
             mask,
             sizes.colour,
             resting=resting,

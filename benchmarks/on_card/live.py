@@ -53,7 +53,7 @@ def ticks(
     `python_us` is what the processor does for each face: all of a tick but the waiting for the card.
     """
     waits = Waits(engine.device)
-    watched = CardEngine(engine.network, waits)  # type: ignore[arg-type]
+    watched = CardEngine(engine.network, waits)
     painter = CardPainter(watched, manifest.crop)
     painter.warm_up()
     picture = Still(manifest.crop.size_px, manifest.mel.columns, height, width)

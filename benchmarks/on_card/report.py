@@ -50,13 +50,8 @@ def _live(body: Body, name: str) -> Iterator[Body]:
 
 def _tick(name: str, faces: int, field: str, part: str = "ms") -> Callable[[Body], float | None]:
     def read(body: Body) -> float | None:
-        found = [
-            tick[part][field]
-            for row in _live(body, name)
-            for tick in row["ticks"]
-            if tick["faces"] == faces and part in tick
-        ]
-        return min(found, default=None)
+        ticks = (tick for row in _live(body, name) for tick in row["ticks"] if tick["faces"] == faces)
+        return min((tick[part][field] for tick in ticks if part in tick), default=None)
 
     return read
 
@@ -104,7 +99,7 @@ def _line(goal: Goal, body: Body, width: int) -> str:
 
 
 def _not_measured(body: Body) -> Iterable[str]:
-    reasons = {}
+    reasons: dict[str, str] = {}
     for part in ("networks", "live"):
         for row in body.get(part, []):
             if "not_measured" in row:

@@ -12,7 +12,7 @@ from benchmarks.pictures import open_face, smooth_planes
 from kernels.crop import crop_transform, in_crop
 from kernels.cuda import boxes
 from kernels.cuda.device import Device
-from kernels.cuda.jobs import crop_faces, crop_job
+from kernels.cuda.jobs import PlaneAt, crop_faces, crop_job
 from kernels.cuda.mouth_jobs import (
     blur_sums,
     close_mouths,
@@ -55,7 +55,7 @@ class Rooms:
 
     def read(self, address: int, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
         """What lies there."""
-        found = np.empty(shape, dtype)
+        found: NDArray[Any] = np.empty(shape, dtype)
         self._device.to_host(found, address)
         self._device.synchronise()
         return found
@@ -134,7 +134,7 @@ class Scene:
         self.at = [self._uploaded(index) for index in range(faces)]
         self._tables()
 
-    def _uploaded(self, index: int) -> list[boxes.PlaneAt]:
+    def _uploaded(self, index: int) -> list[PlaneAt]:
         which = index % len(self.planes)
         box = self.box[which]
         packed = np.empty(boxes.box_bytes(box), np.uint8)
@@ -145,7 +145,7 @@ class Scene:
             packed = np.concatenate([luma, chroma.T.ravel()])
             planes = boxes.interleaved_in(box, 0)
         address = self.rooms.holding(packed)
-        return [boxes.PlaneAt(address + p.address, p.height, p.width, p.stride, p.step) for p in planes]
+        return [PlaneAt(address + p.address, p.height, p.width, p.stride, p.step) for p in planes]
 
     def _tables(self) -> None:
         sizes, size = self.sizes, self.sizes.crop_px
@@ -213,7 +213,7 @@ class Scene:
     def generate(self) -> list[NDArray[np.floating[Any]]]:
         """Put pictures that a generator could have drawn onto the card; return them, [3, S, S] each."""
         size = self.sizes.crop_px
-        made = []
+        made: list[NDArray[np.floating[Any]]] = []
         for index in range(self.sizes.faces):
             waves = np.stack([plane[:size, :size] for plane in (smooth_planes(2 * size, 2 * size, 20 + index)[:1] * 3)])
             made.append((0.2 + 0.6 * waves / 255).astype(self.sizes.kind))
@@ -266,7 +266,7 @@ class Scene:
         self.rooms.close()
 
 
-def _read(rooms: Rooms, at: list[boxes.PlaneAt]) -> Planes:
+def _read(rooms: Rooms, at: list[PlaneAt]) -> Planes:
     planes = []
     for plane in at:
         span = (plane.height - 1) * plane.stride + (plane.width - 1) * plane.step + 1

@@ -4,7 +4,7 @@ In the same run: the same crop and paste by torch's own operations on the card, 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -18,24 +18,30 @@ from kernels.paste import mouth_mask, paste_face, resting_mask
 from kernels.yuv import yuv_to_rgb_matrix
 
 FACES = (1, 8, 32, 64, 128)
+ONE_FACE = Sizes(1)
 
 
 def run(
-    device: Device, copy_gb_s: float | None, *, faces: Sequence[int] = FACES, repeats: int = 100, **sizes: Any
+    device: Device,
+    copy_gb_s: float | None,
+    sizes: Sizes = ONE_FACE,
+    *,
+    faces: Sequence[int] = FACES,
+    repeats: int = 100,
 ) -> list[dict[str, Any]]:
     """Time all kernels.
 
     Args:
         device: The card.
         copy_gb_s: Bytes read and written a second by a copy on the card; None where that was not measured.
+        sizes: What the scenes are made of, but for the number of faces.
         faces: How many faces go in a launch.
         repeats: How often each is timed.
-        sizes: See `Sizes`.
     """
     rows = []
     for count in faces:
         try:
-            scene = Scene(device, Sizes(count, **sizes))
+            scene = Scene(device, replace(sizes, faces=count))
         except DeviceMemoryFull as error:
             rows.append({"faces": count, "not_measured": str(error)})
             continue
@@ -88,7 +94,7 @@ def _by_torch(scene: Scene, repeats: int) -> dict[str, Any]:
         work()
     times = []
     for _ in range(repeats):
-        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         first.record()
         work()
         last.record()
