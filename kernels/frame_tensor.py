@@ -42,6 +42,8 @@ _MIDDLE = 127.5
 _CUBIC_FROM = 1.5
 # OpenCV's cubic curve.
 _CUBIC = -0.75
+# Of a pixel: what rounding leaves of 0.
+_SAME_PLACE = 1e-9
 _UNITS = ((np.arange(256) - _MIDDLE) / _MIDDLE).astype(np.float32)
 
 
@@ -73,6 +75,15 @@ class Axis:
         """The same results in a source that is averaged over blocks."""
         block, _ = axis_factors(self.scale)
         return Axis(self.scale / block, (self.offset + 0.5) / block - 0.5, self.count)
+
+    def moved(self, by: float) -> "Axis":
+        """The same results in a source that begins so many pixels earlier."""
+        return Axis(self.scale, self.offset + by, self.count)
+
+    def covers(self, length: int) -> bool:
+        """Whether the results lie over all of a source of that length and nothing else."""
+        whole = Axis.covering(0, length, self.count)
+        return abs(self.scale - whole.scale) + abs(self.offset - whole.offset) < _SAME_PLACE
 
 
 class Axes(NamedTuple):
@@ -226,7 +237,7 @@ def _blend(plane: Plane, new: Plane, strength: float) -> None:
 def _enlarged(picture: Rgb, axes: Axes) -> Rgb:
     if max(axes.rows.scale, axes.columns.scale) > 1.0:
         return _resampled(picture, axes)
-    # OpenCV's resize lays out both grids as `Axis.covering` does.
+    # `cv2.resize` lays out both grids as `Axis.covering` does.
     curve = cv2.INTER_CUBIC if axes.cubic else cv2.INTER_LINEAR
     size = (axes.columns.count, axes.rows.count)
     return np.asarray(cv2.resize(picture, size, interpolation=curve), np.uint8).reshape(size[1], size[0], 3)
@@ -240,13 +251,20 @@ def _resampled(picture: Plane, axes: Axes) -> Plane:
     if any(beside):
         down, across = (np.array([share, 1.0 - 2.0 * share, share], np.float32) for share in beside)
         part = np.asarray(cv2.sepFilter2D(part, -1, across, down, borderType=cv2.BORDER_REPLICATE), np.uint8)
-    rows, columns = (axis.on_blocks() for axis in axes[:2])
-    y, x = (axis.offset - span.start // block for axis, span, block in zip((rows, columns), spans, blocks, strict=True))
-    to_source = np.array([[columns.scale, 0.0, x], [0.0, rows.scale, y]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    rows, columns = (
+        axis.on_blocks().moved(-span.start // block) for axis, span, block in zip(axes[:2], spans, blocks, strict=True)
+    )
+    return _bilinear(part, rows, columns).reshape(rows.count, columns.count, *picture.shape[2:])
+
+
+def _bilinear(part: Plane, rows: Axis, columns: Axis) -> Plane:
     size = (columns.count, rows.count)
-    warped = cv2.warpAffine(part, to_source, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(warped, np.uint8).reshape(rows.count, columns.count, *picture.shape[2:])
+    if rows.covers(part.shape[0]) and columns.covers(part.shape[1]):
+        # Half to a fifth of what a warp costs.
+        return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    to_source = np.array([[columns.scale, 0.0, columns.offset], [0.0, rows.scale, rows.offset]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(part, to_source, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _span(axis: Axis, length: int) -> slice:
@@ -261,7 +279,9 @@ def _block_means(part: Plane, rows: int, columns: int) -> Plane:
     while rows > 1 or columns > 1:
         down, across = min(rows, 2), min(columns, 2)
         size = (part.shape[1] // across, part.shape[0] // down)
-        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+        # Along one axis alone, half way between two pixels is their mean, and four times as fast as their area's.
+        means = cv2.INTER_AREA if down == across else cv2.INTER_LINEAR
+        part = np.asarray(cv2.resize(part, size, interpolation=means), np.uint8)
         rows, columns = rows // down, columns // across
     return part
 

@@ -124,7 +124,8 @@ def test_there_and_back_shows_no_difference(size: Size) -> None:
     # Waves of 80 pixels pass nearly unharmed, four or five to one; saturated chroma is clipped in RGB.
     difference = planes[0].astype(int) - before[0]
     assert np.abs(difference).mean() < 1.0
-    assert abs(difference.mean()) < 0.1
+    # A mean of four rounds its halves up: an eighth of a level for each halving.
+    assert abs(difference.mean()) < 0.25
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.3, np.nan])
