@@ -88,7 +88,8 @@ def test_every_block_shape_writes_the_same_and_everything(block: tuple[int, int]
 
 
 def test_halves_are_the_floats_rounded() -> None:
-    job = [frame_to_tensor_job(planes_at(noise_planes(60, 80)), (48, 48))]
+    planes = noise_planes(60, 80)
+    job = [frame_to_tensor_job(planes_at(planes), (48, 48))]
     np.testing.assert_array_equal(run(job, (48, 48), np.float16), run(job, (48, 48)).astype(np.float16))
 
 
