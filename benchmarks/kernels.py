@@ -18,6 +18,13 @@ from numpy.typing import NDArray
 from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write_result
 from benchmarks.pictures import copied, open_face, smooth_planes
 from kernels.crop import crop_face, crop_face_definition, crop_transform, drawn_picture, generator_input, in_crop
+from kernels.frame_tensor import (
+    Tensor,
+    frame_to_tensor,
+    frame_to_tensor_definition,
+    tensor_to_frame,
+    tensor_to_frame_definition,
+)
 from kernels.mel import StreamingMel, mel_spectrogram, mel_spectrogram_definition, window_at
 from kernels.mouth import close_mouth
 from kernels.paste import mouth_mask, paste_face, paste_face_definition, resting_mask
@@ -28,6 +35,8 @@ _OPEN_SHARE = 0.15
 # The mean face is 2.36 distances between the eyes wide, from ear to ear.
 _WIDTH_IN_EYES = 2.36
 _STEP_SAMPLES = 640
+# Up to this width, a generator of whole frames has 256 pixels a side.
+_SMALL_WIDTH = 640
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,11 @@ class Inputs:
         """Side of the crop."""
         return len(self.crop)
 
+    @property
+    def tensor_px(self) -> int:
+        """Side of what a generator of whole frames takes."""
+        return 256 if self.planes[0].shape[1] <= _SMALL_WIDTH else 512
+
 
 def prepare(scene: Scene, crop_px: int = _CROP_PX) -> Inputs:
     """Make a frame, a face with its mouth open, and a mouth that differs."""
@@ -92,6 +106,13 @@ def check(given: Inputs) -> None:
     wanted = paste_face_definition(given.planes, given.generated, given.crop, given.to_crop, given.mask)
     for plane, floats in zip(pasted, wanted, strict=True):
         np.testing.assert_allclose(plane, floats, atol=3.0)
+    size = (given.tensor_px, given.tensor_px)
+    tensor = frame_to_tensor(given.planes, size)
+    np.testing.assert_allclose(tensor, frame_to_tensor_definition(given.planes, size), atol=5.0 / 127.5)
+    back = copied(given.planes)
+    tensor_to_frame(tensor, back, strength=0.5)
+    for plane, floats in zip(back, tensor_to_frame_definition(tensor, given.planes, strength=0.5), strict=True):
+        np.testing.assert_allclose(plane, floats, atol=1.8)
     sound = _sound(4 * _STEP_SAMPLES)
     np.testing.assert_allclose(mel_spectrogram(sound), mel_spectrogram_definition(sound), atol=1e-4)
 
@@ -108,6 +129,8 @@ def operations(given: Inputs) -> dict[str, Callable[[], object]]:
     mel = StreamingMel()
     step = _sound(_STEP_SAMPLES)
     heard = mel_spectrogram(_sound(16_000))
+    tensor_size = (given.tensor_px, given.tensor_px)
+    tensor = frame_to_tensor(planes, tensor_size)
 
     def everything() -> None:
         to_crop = crop_transform(given.landmarks, size)
@@ -129,6 +152,11 @@ def operations(given: Inputs) -> dict[str, Callable[[], object]]:
         "paste_face": partial(
             paste_face, planes, given.generated, given.crop, given.to_crop, given.mask, resting=resting
         ),
+        "frame_to_tensor": partial(frame_to_tensor, planes, tensor_size),
+        "baseline: whole frame in RGB to a tensor": partial(_tensor_through_rgb, planes, tensor_size),
+        "tensor_to_frame": partial(tensor_to_frame, tensor, planes),
+        "tensor_to_frame, half of it": partial(tensor_to_frame, tensor, planes, strength=0.5),
+        "baseline: a tensor through RGB to a whole frame": partial(_frame_through_rgb, tensor, planes),
         "mel step": partial(mel.push, step),
         "mel window": partial(window_at, heard, 480_000_000),
         "all before and after": everything,
@@ -145,6 +173,18 @@ def _through_rgb(planes: Planes, given: Inputs) -> Planes:
     generated = cv2.warpAffine(given.generated, given.to_crop, size, flags=flags)
     weights = cv2.warpAffine(given.mask, given.to_crop, size, flags=flags)
     return rgb_to_i420(np.asarray(cv2.blendLinear(generated, rgb, weights, 1.0 - weights), np.uint8))
+
+
+def _tensor_through_rgb(planes: Planes, size: tuple[int, int]) -> Tensor:
+    """Do what published inference code does: convert the frame, shrink it, and scale it in float."""
+    rgb = cv2.resize(i420_to_rgb(planes), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(rgb.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1.0, np.float32)
+
+
+def _frame_through_rgb(tensor: Tensor, planes: Planes) -> Planes:
+    levels = np.clip((tensor.transpose(1, 2, 0) + 1.0) * 127.5, 0.0, 255.0).astype(np.uint8)
+    size = (planes[0].shape[1], planes[0].shape[0])
+    return rgb_to_i420(np.asarray(cv2.resize(levels, size, interpolation=cv2.INTER_CUBIC), np.uint8))
 
 
 def _copy_floor_ms(scene: Scene, given: Inputs, count: int) -> dict[str, float]:

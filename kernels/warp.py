@@ -58,14 +58,15 @@ def shrink_factors(to_source: Affine) -> tuple[int, float]:
     """Return how a warp averages: over f x f blocks of the source, then over each block's neighbours.
 
     f is the greatest power of two within the number of source pixels per target pixel. Along rows and columns either
-    neighbour weighs a, the block itself 1 - 2 a; a is 0 where one bilinear sample reaches far enough.
+    neighbour weighs a, the block itself 1 - 2 a; a is 0 where one bilinear sample reaches far enough. A map that
+    scales its axes differently is averaged by the geometric mean of the two: `kernels.frame_tensor` has them apart.
     """
     (a, b, _), (c, d, _) = to_source.tolist()
-    return averaging(math.sqrt(abs(a * d - b * c)))
+    return axis_factors(math.sqrt(abs(a * d - b * c)))
 
 
-def averaging(scale: float) -> tuple[int, float]:
-    """Return `shrink_factors` of a map that covers `scale` source pixels along a side of a target pixel."""
+def axis_factors(scale: float) -> tuple[int, float]:
+    """`shrink_factors` along one axis, where a target pixel has `scale` source pixels."""
     block = 1 << max(0, math.floor(math.log2(max(scale, 1.0))))
     if scale / block <= _ONE_SAMPLE_REACHES:
         return block, 0.0
@@ -121,7 +122,7 @@ def reached(to_source: Affine, height: int, width: int, rows: int, columns: int)
     """
     block, _ = shrink_factors(to_source)
     left, top, right, bottom = bounds(to_source, 0, 0, width - 1, height - 1)
-    return _blocks_between(top, bottom, block, rows), _blocks_between(left, right, block, columns)
+    return blocks_between(top, bottom, block, rows), blocks_between(left, right, block, columns)
 
 
 def bounds(affine: Affine, left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
@@ -132,7 +133,8 @@ def bounds(affine: Affine, left: float, top: float, right: float, bottom: float)
     return min(across), min(down), max(across), max(down)
 
 
-def _blocks_between(low: float, high: float, block: int, length: int) -> slice:
+def blocks_between(low: float, high: float, block: int, length: int) -> slice:
+    """Return the part of an axis, in whole blocks, that samples from `low` to `high` may look at; at least one."""
     margin = 2 * block
     first = max(min(math.floor(low), length - 1) - margin, 0) // block
     stop = min(max(math.ceil(high), 1) + margin, length)

@@ -19,7 +19,7 @@ from kernels.cuda.jobs import Plane, PlaneAt, Sampling
 from kernels.detail import soft_and_near
 from kernels.light import POINTS, read_at_half_size, support_grid
 from kernels.paste import is_enlarged
-from kernels.warp import Affine, averaging
+from kernels.warp import Affine, axis_factors
 from kernels.yuv import BT601_LIMITED, Colour, Region, rgb_to_yuv_matrix
 
 _BLOCK = (32, 8, 1)
@@ -138,7 +138,7 @@ def paste_job(
     if not abs(determinant) > 0.0:
         raise ValueError(f"affine map {to_crop.tolist()} has no inverse: its determinant is {determinant}")
     scale, enlarging = math.sqrt(abs(determinant)), math.hypot(a, c)
-    block, beside = averaging(scale)
+    block, beside = axis_factors(scale)
     clear = 2 * block if beside else block
     region = _region((a, b, x, c, d, y), determinant, size, clear, luma) if alpha > 0.0 else _NOWHERE
     x, y = x + a * region.left + b * region.top, y + c * region.left + d * region.top
@@ -202,7 +202,7 @@ def _sampling(to_crop: _Map, scale: float, enlarging: float) -> tuple[Sampling, 
     if twice:
         # Pixel k of the crop lies in the middle of pixels 2 k and 2 k + 1.
         a, b, x, c, d, y, scale = 2 * a, 2 * b, 2 * x + 0.5, 2 * c, 2 * d, 2 * y + 0.5, 2 * scale
-    block, beside = averaging(scale)
+    block, beside = axis_factors(scale)
     return Sampling((a, b, x, c, d, y), block, beside), twice
 
 
