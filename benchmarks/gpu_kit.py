@@ -149,17 +149,25 @@ def unpack(parts: Path, site: Path) -> int:
         with tarfile.open(whole) as archive:
             archive.extractall(Path(made) / "wheels", filter="data")
         wheels = Path(made) / "wheels"
-        offline = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--find-links", str(wheels)]
         binary = [str(each) for each in wheels.glob("*.whl")]
-        sources = [str(each) for each in wheels.glob("*.tar.gz")]
         # numpy and torch that are there stay: packages are laid beside them, their own dependencies with them.
-        for what in ([*binary, "--no-deps"], [*sources, "--no-deps", "--no-build-isolation"]):
-            done = subprocess.run([*offline, "--target", str(site), "--upgrade", *what], check=False)
-            if done.returncode:
-                print(f"pip cannot install {' '.join(Path(each).name for each in what)} (see above)")
+        for what in (binary, ["--no-build-isolation", str(_configured(wheels))]):
+            line = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--upgrade"]
+            if subprocess.run([*line, "--target", str(site), *what], check=False).returncode:
+                print("pip cannot install the kit (see above); pycuda needs nvcc and g++ on the PATH")
                 return 1
     print(f"laid out; now: PYTHONPATH={site} make gpu-check GPU_PYTHON={sys.executable}")
     return 0
+
+
+def _configured(wheels: Path) -> Path:
+    """The source of pycuda, told where CUDA is, and to do without the part of it that needs more than nvcc."""
+    with tarfile.open(next(wheels.glob(f"{SOURCE}-*.tar.gz"))) as archive:
+        archive.extractall(wheels, filter="data")
+    source = next(each for each in wheels.glob(f"{SOURCE}-*") if each.is_dir())
+    root = Path(shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc").resolve().parents[1]
+    (source / "siteconf.py").write_text(f"CUDA_ROOT = {str(root)!r}\nCUDA_ENABLE_CURAND = False\n")
+    return source
 
 
 def main(argv: list[str]) -> int:
