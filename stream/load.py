@@ -26,7 +26,7 @@ class LoadFigures:
         pictures: How many were done; each face of a picture is one of `faces`.
         faces: How many faces were painted.
         batches: In how many goes.
-        late: Pictures whose deadline had passed before their turn; they passed unchanged.
+        late: Pictures whose turn came too late for their deadline; they passed unchanged.
         slack_p5_ms: 95 of 100 pictures were done at least this long before their deadline.
         slack_p50_ms: Half of them were.
     """

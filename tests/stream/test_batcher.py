@@ -125,6 +125,39 @@ def test_a_picture_whose_deadline_has_passed_comes_back_untouched_and_costs_nobo
     assert rig.stages[2].passed.total() == 0
 
 
+def test_a_picture_that_even_the_quickest_batch_would_not_have_ready_is_not_begun() -> None:
+    async def act(rig: Rig) -> None:
+        def takes_five_ms() -> None:
+            rig.clock.time_ns += 5 * MS
+
+        rig.before_paint = takes_five_ms
+        for _ in range(200):
+            await rig.ask(1, 80)
+        rig.order.clear()
+        assert (await rig.ask(2, 4)).late
+        # A picture without a face needs no batch.
+        assert not (await rig.ask(2, 4, faces=0)).late
+        assert not (await rig.ask(2, 6)).late
+
+    assert play(Rig(TagPainter(max_batch=1)), act).order == [[2]]
+
+
+def test_an_engine_that_became_quicker_is_found_out_by_what_was_not_begun() -> None:
+    async def act(rig: Rig) -> None:
+        def takes_fifty_ms() -> None:
+            rig.clock.time_ns += 50 * MS
+
+        rig.before_paint = takes_fifty_ms
+        for _ in range(200):
+            await rig.ask(1, 80)
+        rig.before_paint = lambda: None
+        outcomes = [await rig.ask(1, 40) for _ in range(30)]
+        # 50 ms fall below 40 in 12 steps of a fiftieth.
+        assert [each.late for each in outcomes] == [True] * 12 + [False] * 18
+
+    play(Rig(TagPainter(max_batch=1)), act)
+
+
 def test_what_goes_wrong_with_one_picture_of_a_batch_is_its_own() -> None:
     bad = ValueError("landmarks of no face")
 
