@@ -21,9 +21,10 @@ from benchmarks import pictures
 from benchmarks.harness import RESULTS, Measurement, percentiles, rows, table, write_result
 from kernels.crop import crop_transform
 from models.catalogue import load_engine
+from stream.admission import why_no_room
 from stream.batcher import GATHER_NS, Batcher
 from stream.clock import MonotonicClock
-from stream.config import SessionConfig
+from stream.config import ServerConfig, SessionConfig
 from stream.errors import SessionClosed
 from stream.frames import NS_PER_MS, NS_PER_S, FaceCrop, SyncedFrame, VideoFrame
 from stream.painter import CpuPainter, Painter, Shot
@@ -163,7 +164,7 @@ class Still:
 
 
 async def offer(case: Case, painter: CountingPainter, picture: Still, seconds: float) -> dict[str, Any]:
-    """Run all sessions of a case and account for every picture."""
+    """Run all sessions of a case and account for every picture; `cores` is what the whole process took."""
     lane, clock = Lane("engine"), MonotonicClock()
     batcher = Batcher(lane, painter, clock, gather_ns=round(case.gather_ms * NS_PER_MS))
     callers = [Caller(number, _runner(case, painter, lane, batcher, clock), picture) for number in range(case.sessions)]
@@ -172,7 +173,15 @@ async def offer(case: Case, painter: CountingPainter, picture: Still, seconds: f
     await asyncio.gather(*(caller.run(start_ns, seconds) for caller in callers))
     used_s = time.process_time() - used_s
     lane.close()
-    return account(case, callers, painter.batches, used_s / seconds)
+    load = batcher.load.figures()
+    why = "not measured" if case.order == "fifo" else why_no_room(load, ServerConfig()) or "yes"
+    return {
+        **account(case, callers, painter.batches),
+        "cores": round(used_s / seconds, 2),
+        "busy_share": round(load.busy_share, 3),
+        "needed_share": round(load.needed_share, 3),
+        "room_for_one_more": why,
+    }
 
 
 def _runner(
@@ -184,8 +193,8 @@ def _runner(
     return StageRunner(stage, lane, clock, through=lambda item, due_ns: batcher.submit(stage, item, due_ns))
 
 
-def account(case: Case, callers: Sequence[Caller], batches: Counter[int], cores: float) -> dict[str, Any]:
-    """The figures of a case; `cores` is processor time per second of the whole process, callers included."""
+def account(case: Case, callers: Sequence[Caller], batches: Counter[int]) -> dict[str, Any]:
+    """What became of the pictures of a case."""
     offered = sum(caller.offered for caller in callers)
     missed = sum((caller.missed for caller in callers), Counter[str]())
     slacks_ms = [slack / NS_PER_MS for caller in callers for slack in caller.slacks_ns]
@@ -204,7 +213,6 @@ def account(case: Case, callers: Sequence[Caller], batches: Counter[int], cores:
             "p50": sizes[len(sizes) // 2],
             "p95": sizes[len(sizes) * 95 // 100],
         },
-        "cores": round(cores, 2),
     }
 
 
@@ -265,6 +273,7 @@ def line(figures: dict[str, Any]) -> str:
         f"  missed {figures['missed_share']:7.2%} of {figures['offered']}"
         f"  slack p1 {slack['p1']:6.1f} p5 {slack['p5']:6.1f} p50 {slack['p50']:6.1f} ms"
         f"  batch {batch['mean']:.2f} (p95 {batch['p95']})  {figures['cores']:.2f} cores"
+        f"  busy {figures['busy_share']:.2f} needed {figures['needed_share']:.2f} room: {figures['room_for_one_more']}"
     )
 
 

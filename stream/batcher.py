@@ -215,7 +215,7 @@ class Batcher:
         took_ns = self._clock.now_ns() - begun_ns
         self._longest_ns = max(took_ns, self._longest_ns - self._longest_ns // _FORGET)
         self._quickest_ns = min(took_ns, self._quickest_ns + took_ns // _FORGET)
-        self.load.worked(took_ns, len(every_shot))
+        self.load.worked(took_ns, len(every_shot), self.painter.max_batch)
         self._answer([(request, Outcome(each, took_ns)) for (request, _), each in zip(to_paint, done, strict=True)])
 
     def _answer(self, outcomes: Sequence[tuple[_Request, Outcome[VideoFrame]]]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from models.engine import EngineError
 from stream.batcher import Batcher
 from stream.frames import NS_PER_MS, NS_PER_S, SyncedFrame, VideoFrame
+from stream.load import EngineLoad
 from stream.painter import Shot
 from stream.pipeline import Lane, Outcome, Raised
 from stream.render import RenderOptions, RenderStage
@@ -289,6 +290,29 @@ def test_the_load_is_the_share_of_time_worked_and_the_slack_what_was_left_before
         assert found.slack_p5_ms == found.slack_p50_ms == pytest.approx(70.0)
 
     play(Rig(TagPainter(max_batch=1)), act)
+
+
+def test_what_the_engine_needs_is_reckoned_in_full_batches() -> None:
+    clock = HandClock()
+    load = EngineLoad(clock)
+    for faces in (1, 2, 1, 4, 2) * 20:
+        load.worked((6 + faces) * MS, faces, 8)
+        load.done(0, 0)
+        clock.time_ns += 10 * MS
+    found = load.figures()
+    assert found.busy_share == pytest.approx((6 + 2) / 10)
+    # 200 faces are 25 batches of 8: 25 times 6 ms and 200 times 1 ms, of one second.
+    assert found.needed_share == pytest.approx(0.35)
+
+
+@pytest.mark.parametrize("most", [1, 8])
+def test_batches_that_are_all_of_one_size_tell_nothing_of_fuller_ones(most: int) -> None:
+    clock = HandClock()
+    load = EngineLoad(clock)
+    for _ in range(100):
+        load.worked(6 * MS, 1, most)
+        clock.time_ns += 10 * MS
+    assert load.figures().needed_share == pytest.approx(load.figures().busy_share) == pytest.approx(0.6)
 
 
 def test_what_is_older_than_ten_seconds_counts_no_more() -> None:
