@@ -75,6 +75,10 @@ class Lane:
         """Do `work` on the lane's thread; the loop goes on meanwhile."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
+    def do(self, work: Callable[[], T]) -> T:
+        """Do `work` and wait for it, where no event loop runs."""
+        return self._executor.submit(work).result()
+
     def post(self, work: Callable[[], None]) -> None:
         """Have `work` done, from any thread, without waiting for it; it must not raise."""
         self._executor.submit(work)
