@@ -6,6 +6,7 @@ import sys
 NAMES = {
     "kernels": "pixels and sound around the networks, per operation",
     "engines": "the generator on every runtime and precision",
+    "batcher": "many sessions on one engine thread: first come first served against the batcher",
     "faces": "landmarks: MediaPipe's package against its networks on the CPU engine",
     "transport": "glass to glass through Chromium, ours against stock aiortc",
     "pipeline": "re-voice through WebRTC at a fixed offered rate",

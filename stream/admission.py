@@ -45,6 +45,17 @@ class Guest:
     task: asyncio.Task[None]
 
 
+def why_no_room(load: LoadFigures, config: ServerConfig) -> str | None:
+    """Why the engine has no time for one more session of the average cost; None where it has."""
+    if load.pictures + load.late < _ENOUGH_PICTURES:
+        return None
+    if load.needed_share * (load.sessions + 1) / load.sessions > config.engine_busy_max:
+        return f"the engine needs {load.needed_share:.0%} of its time, one more session would be too many"
+    if load.slack_p5_ms < config.slack_min_ms:
+        return f"pictures are done {load.slack_p5_ms:.0f} ms before their deadline, which leaves no room"
+    return None
+
+
 class Admission:
     """Starts sessions, ends them, and refuses those for which there is no room.
 
@@ -115,18 +126,9 @@ class Admission:
         for guest in self._guests.values():
             if guest.session.strained:
                 raise Full("a running session has no time to spare, one more would make it late")
-        if self._load is not None:
-            self._check_engine(self._load())
-
-    def _check_engine(self, load: LoadFigures) -> None:
-        """Whether the engine has time for one more session of the average cost."""
-        if load.pictures + load.late < _ENOUGH_PICTURES:
-            return
-        with_one_more = load.busy_share * (load.sessions + 1) / load.sessions
-        if with_one_more > self._config.engine_busy_max:
-            raise Full(f"the engine is busy for {load.busy_share:.0%} of the time, one more session would be too many")
-        if load.slack_p5_ms < self._config.slack_min_ms:
-            raise Full(f"pictures are done {load.slack_p5_ms:.0f} ms before their deadline, which leaves no room")
+        why = None if self._load is None else why_no_room(self._load(), self._config)
+        if why is not None:
+            raise Full(why)
 
     async def dismiss(self, name: str) -> None:
         """End a session and wait for its end; unknown names are fine."""

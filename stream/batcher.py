@@ -26,7 +26,7 @@ GATHER_NS = 3 * NS_PER_MS
 
 # What has no deadline goes after all that has one.
 _WHENEVER_NS = NS_PER_S
-# The duration of a batch that is reckoned with is the longest of late; it falls by this part with every shorter one.
+# What batches take at most and at least of late is remembered; each batch between brings both nearer by this part.
 _FORGET = 50
 
 
@@ -94,7 +94,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._waiting: list[tuple[int, int, _Request]] = []
         self._asked = 0
-        self._expected_ns = 0
+        self._longest_ns = self._quickest_ns = 0
 
     async def submit(self, stage: Drawing, item: SyncedFrame, deadline_ns: int | None) -> Outcome[VideoFrame]:
         """Have a picture done; a session asks for one at a time.
@@ -102,7 +102,10 @@ class Batcher:
         Args:
             stage: The session's own; it is used on the lane only.
             item: The picture.
-            deadline_ns: Clock time at which it is of no use any more; None for whenever.
+            deadline_ns: Clock time after which it is of no use any more; None for whenever.
+
+        Returns:
+            What became of it; late where it could not be made before the deadline.
         """
         loop, now_ns = asyncio.get_running_loop(), self._clock.now_ns()
         request = _Request(stage, item, deadline_ns, now_ns, loop, loop.create_future())
@@ -140,11 +143,14 @@ class Batcher:
 
     def _may_wait_ns(self) -> int:
         """Time until the batch has to go: the longest waiter has waited enough, or the most urgent one must not."""
-        full = sum(request.faces for _, _, request in self._waiting) >= self.painter.max_batch
-        if full or self.painter.max_batch < 2 or len(self._waiting) >= self.load.figures().sessions:
+        most = self.painter.max_batch
+        if most < 2 or sum(request.faces for _, _, request in self._waiting) >= most:
+            return 0
+        # With every session here there is nobody to wait for.
+        if len(self._waiting) >= self.load.figures().sessions:
             return 0
         asked_ns = min(request.asked_ns for _, _, request in self._waiting)
-        go_ns = min(asked_ns + self._gather_ns, self._waiting[0][0] - self._expected_ns)
+        go_ns = min(asked_ns + self._gather_ns, self._waiting[0][0] - self._longest_ns)
         return go_ns - self._clock.now_ns()
 
     def _take(self) -> list[_Request]:
@@ -166,7 +172,7 @@ class Batcher:
         begun_ns = self._clock.now_ns()
         to_paint: list[tuple[_Request, Sequence[Shot]]] = []
         for request in requests:
-            if request.deadline_ns is not None and request.deadline_ns < begun_ns:
+            if self._comes_too_late(request, begun_ns):
                 self._answer([(request, Outcome(None, late=True))])
                 continue
             shots = attempt(self._begin, request)
@@ -180,6 +186,17 @@ class Batcher:
                 self._answer([(request, Outcome(done, self._clock.now_ns() - begun_ns))])
         if to_paint:
             self._paint(to_paint)
+
+    def _comes_too_late(self, request: _Request, now_ns: int) -> bool:
+        """Whether it would miss its deadline even in the quickest batch of late: painting it would only delay others.
+
+        Nothing is learned from a picture that is not painted, so with each of them a shorter time is thought possible.
+        """
+        needed_ns = self._quickest_ns if request.faces else 0
+        too_late = request.deadline_ns is not None and request.deadline_ns < now_ns + needed_ns
+        if too_late:
+            self._quickest_ns -= self._quickest_ns // _FORGET
+        return too_late
 
     def _begin(self, request: _Request) -> Sequence[Shot]:
         if request.stage.painter is not self.painter:
@@ -196,8 +213,9 @@ class Batcher:
             for request, shots in to_paint
         ]
         took_ns = self._clock.now_ns() - begun_ns
-        self._expected_ns = max(took_ns, self._expected_ns - self._expected_ns // _FORGET)
-        self.load.worked(took_ns, len(every_shot))
+        self._longest_ns = max(took_ns, self._longest_ns - self._longest_ns // _FORGET)
+        self._quickest_ns = min(took_ns, self._quickest_ns + took_ns // _FORGET)
+        self.load.worked(took_ns, len(every_shot), self.painter.max_batch)
         self._answer([(request, Outcome(each, took_ns)) for (request, _), each in zip(to_paint, done, strict=True)])
 
     def _answer(self, outcomes: Sequence[tuple[_Request, Outcome[VideoFrame]]]) -> None:

@@ -49,8 +49,8 @@ class ServerConfig:
         max_offer_bytes: Largest SDP offer.
         max_voices: Uploaded voices kept; the oldest goes first.
         max_voice_s: Longest voice.
-        engine_busy_max: One more session is refused when it would keep the engine's thread busy for more than this
-            share of the time, by what the sessions that run cost on average.
+        engine_busy_max: One more session is refused when the engine would need more than this share of its time,
+            by what the sessions that run cost on average.
         slack_min_ms: One more session is refused when 5 of 100 pictures are done less than this before their deadline.
     """
 

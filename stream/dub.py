@@ -210,11 +210,16 @@ class Dub:
         )
 
     async def _close(self) -> None:
-        """End the threads; the finder goes on the one that it lived on."""
+        """End the threads; the finder and the painter go on the ones that they lived on."""
         await self._lanes["faces"].finish(self._face_stage.close, _CLOSE_WITHIN_S)
+        await self._lanes["render"].finish(self._end_render, _CLOSE_WITHIN_S)
         for lane in self._lanes.values():
             lane.close()
         self._sound.close()
+
+    def _end_render(self) -> None:
+        self._render_stage.close()
+        self._render_stage.painter.close()
 
     def _figures(self, wall_s: float) -> DubFigures:
         stages = {

@@ -142,9 +142,14 @@ class Engines:
         self._open_finder = open_finder
         self._open_renderer = open_renderer
         self._rebuilt = False
-        self.engine = open_engine()
+        # What belongs to a device is opened, used and closed on one thread.
         self.lane = Lane("engine")
-        self.batcher = Batcher(self.lane, open_painter(self.engine), clock or MonotonicClock(), gather_ns=gather_ns)
+        self.engine, painter = self.lane.do(self._open)
+        self.batcher = Batcher(self.lane, painter, clock or MonotonicClock(), gather_ns=gather_ns)
+
+    def _open(self) -> tuple[Engine, Painter]:
+        engine = self._open_engine()
+        return engine, self._open_painter(engine)
 
     @property
     def crop_size(self) -> int:
@@ -185,8 +190,7 @@ class Engines:
         # First, so that a device has its memory back.
         broken.close()
         self.engine.close()
-        self.engine = self._open_engine()
-        self.batcher.painter = self._open_painter(self.engine)
+        self.engine, self.batcher.painter = self._open()
 
     def close(self) -> None:
         """End the engine's thread and release the generator, after what was asked of it; twice is as good as once."""

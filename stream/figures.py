@@ -61,6 +61,7 @@ def engine_figures(load: LoadFigures) -> dict[str, Any]:
     """
     return {
         "busy_share": round(load.busy_share, 3),
+        "needed_share": round(load.needed_share, 3),
         "sessions": load.sessions,
         "pictures": load.pictures,
         "faces": load.faces,

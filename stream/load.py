@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stream.clock import Clock
@@ -12,6 +13,8 @@ from stream.stages import Recent
 _SECONDS = 10
 # Pictures whose slack the percentiles cover at most: 10 s of 16 sessions, sorted in 100 us.
 _SLACKS = 4096
+# A line is drawn through batches whose sizes vary by this much (the variance, in faces).
+_SPREAD = 0.25
 # Percentiles are not worked out more often than this, however many ask for them.
 _FRESH_NS = 200 * NS_PER_MS
 
@@ -22,16 +25,19 @@ class LoadFigures:
 
     Attributes:
         busy_share: Part of the time in which it worked, 0 to 1.
+        needed_share: Part in which it would have had to work in batches as full as the painter takes them; the same
+            where it takes one face at a time.
         sessions: How many asked for pictures.
         pictures: How many were done; each face of a picture is one of `faces`.
         faces: How many faces were painted.
         batches: In how many goes.
-        late: Pictures whose deadline had passed before their turn; they passed unchanged.
+        late: Pictures whose turn came too late for their deadline; they passed unchanged.
         slack_p5_ms: 95 of 100 pictures were done at least this long before their deadline.
         slack_p50_ms: Half of them were.
     """
 
     busy_share: float = 0.0
+    needed_share: float = 0.0
     sessions: int = 0
     pictures: int = 0
     faces: int = 0
@@ -48,6 +54,8 @@ class _Second:
     number: int
     busy_ns: int = 0
     faces: int = 0
+    faces_squared: int = 0
+    faces_by_ns: int = 0
     batches: int = 0
     late: int = 0
     slacks: int = 0
@@ -66,18 +74,22 @@ class EngineLoad:
         self._clock = clock
         self._lock = threading.Lock()
         self._since_ns = clock.now_ns()
+        self._most = 1
         self._seconds: deque[_Second] = deque()
         self._slacks_ns = Recent(_SLACKS)
         self._figures = LoadFigures()
         self._figured_ns: int | None = None
 
-    def worked(self, took_ns: int, faces: int) -> None:
-        """Note one go of the engine over so many faces."""
+    def worked(self, took_ns: int, faces: int, most: int = 1) -> None:
+        """Note one go of the engine over so many faces, of the most that it takes together."""
         with self._lock:
             second = self._now()
             second.busy_ns += took_ns
             second.faces += faces
-            second.batches += faces > 0
+            second.faces_squared += faces * faces
+            second.faces_by_ns += faces * took_ns
+            second.batches += 1
+            self._most = most
 
     def done(self, session: int, slack_ns: int | None, *, late: bool = False) -> None:
         """Note a picture of a session, and what was left until its deadline where it had one."""
@@ -111,9 +123,11 @@ class EngineLoad:
         self._now()
         seconds = self._seconds
         begun_ns = max(self._since_ns, (now_ns // NS_PER_S - _SECONDS) * NS_PER_S)
+        over_ns = max(now_ns - begun_ns, 1)
         p5, p50 = self._slacks_ns.percentiles(5, 50, last=sum(second.slacks for second in seconds))
         return LoadFigures(
-            busy_share=sum(second.busy_ns for second in seconds) / max(now_ns - begun_ns, 1),
+            busy_share=sum(second.busy_ns for second in seconds) / over_ns,
+            needed_share=_least_ns(seconds, self._most) / over_ns,
             sessions=len(set().union(*(second.sessions for second in seconds))),
             pictures=sum(second.pictures for second in seconds),
             faces=sum(second.faces for second in seconds),
@@ -122,3 +136,22 @@ class EngineLoad:
             slack_p5_ms=p5 / NS_PER_MS,
             slack_p50_ms=p50 / NS_PER_MS,
         )
+
+
+def _least_ns(seconds: Sequence[_Second], most: int) -> float:
+    """What all faces would have taken in batches of `most`, by a line through the batches that were: time over faces.
+
+    A batch that runs half empty is as busy as a full one, so that a busy engine may have most of its time to give.
+    """
+    busy_ns = sum(second.busy_ns for second in seconds)
+    faces = sum(second.faces for second in seconds)
+    batches = sum(second.batches for second in seconds)
+    if not faces:
+        return 0.0
+    # Sums of squares about the means; batches that are all of one size tell nothing of others.
+    spread = sum(second.faces_squared for second in seconds) - faces * faces / batches
+    together = sum(second.faces_by_ns for second in seconds) - faces * busy_ns / batches
+    face_ns = together / spread if spread > batches * _SPREAD else busy_ns / faces
+    face_ns = min(max(face_ns, 0.0), busy_ns / faces)
+    fixed_ns = busy_ns / batches - face_ns * faces / batches
+    return faces * (fixed_ns / max(most, faces / batches) + face_ns)

@@ -67,7 +67,7 @@ class Painter(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what it holds beside the engine."""
+        """Give back what it holds beside the engine; pictures that it kept in banks may outlive it."""
         ...
 
 

@@ -52,7 +52,7 @@ class Outcome(Generic[T]):
     Attributes:
         result: What the stage made of it, or what it raised; None where it was `late`.
         took_ns: How long the stage worked.
-        late: Its deadline had passed before its turn came.
+        late: It could not be had before its deadline, and was not tried.
     """
 
     result: T | Raised | None
@@ -74,6 +74,10 @@ class Lane:
     async def run(self, work: Callable[[], T]) -> T:
         """Do `work` on the lane's thread; the loop goes on meanwhile."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Do `work` and wait for it, where no event loop runs."""
+        return self._executor.submit(work).result()
 
     def post(self, work: Callable[[], None]) -> None:
         """Have `work` done, from any thread, without waiting for it; it must not raise."""
@@ -123,7 +127,7 @@ class StageRunner(Generic[In, Out]):
 
     Attributes:
         failed: How often it raised.
-        late: How often its turn came after the deadline.
+        late: How often its turn came too late for the deadline.
         expected_ns: How long an item takes of late, the wait for the lane included.
         meter: Durations of the stage itself.
     """

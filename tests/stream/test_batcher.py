@@ -9,6 +9,7 @@ import pytest
 from models.engine import EngineError
 from stream.batcher import Batcher
 from stream.frames import NS_PER_MS, NS_PER_S, SyncedFrame, VideoFrame
+from stream.load import EngineLoad
 from stream.painter import Shot
 from stream.pipeline import Lane, Outcome, Raised
 from stream.render import RenderOptions, RenderStage
@@ -123,6 +124,39 @@ def test_a_picture_whose_deadline_has_passed_comes_back_untouched_and_costs_nobo
     # Not even its fade has moved: the next picture begins the session.
     assert rig.stages[2].made == 0
     assert rig.stages[2].passed.total() == 0
+
+
+def test_a_picture_that_even_the_quickest_batch_would_not_have_ready_is_not_begun() -> None:
+    async def act(rig: Rig) -> None:
+        def takes_five_ms() -> None:
+            rig.clock.time_ns += 5 * MS
+
+        rig.before_paint = takes_five_ms
+        for _ in range(200):
+            await rig.ask(1, 80)
+        rig.order.clear()
+        assert (await rig.ask(2, 4)).late
+        # A picture without a face needs no batch.
+        assert not (await rig.ask(2, 4, faces=0)).late
+        assert not (await rig.ask(2, 6)).late
+
+    assert play(Rig(TagPainter(max_batch=1)), act).order == [[2]]
+
+
+def test_an_engine_that_became_quicker_is_found_out_by_what_was_not_begun() -> None:
+    async def act(rig: Rig) -> None:
+        def takes_fifty_ms() -> None:
+            rig.clock.time_ns += 50 * MS
+
+        rig.before_paint = takes_fifty_ms
+        for _ in range(200):
+            await rig.ask(1, 80)
+        rig.before_paint = lambda: None
+        outcomes = [await rig.ask(1, 40) for _ in range(30)]
+        # 50 ms fall below 40 in 12 steps of a fiftieth.
+        assert [each.late for each in outcomes] == [True] * 12 + [False] * 18
+
+    play(Rig(TagPainter(max_batch=1)), act)
 
 
 def test_what_goes_wrong_with_one_picture_of_a_batch_is_its_own() -> None:
@@ -256,6 +290,29 @@ def test_the_load_is_the_share_of_time_worked_and_the_slack_what_was_left_before
         assert found.slack_p5_ms == found.slack_p50_ms == pytest.approx(70.0)
 
     play(Rig(TagPainter(max_batch=1)), act)
+
+
+def test_what_the_engine_needs_is_reckoned_in_full_batches() -> None:
+    clock = HandClock()
+    load = EngineLoad(clock)
+    for faces in (1, 2, 1, 4, 2) * 20:
+        load.worked((6 + faces) * MS, faces, 8)
+        load.done(0, 0)
+        clock.time_ns += 10 * MS
+    found = load.figures()
+    assert found.busy_share == pytest.approx((6 + 2) / 10)
+    # 200 faces are 25 batches of 8: 25 times 6 ms and 200 times 1 ms, of one second.
+    assert found.needed_share == pytest.approx(0.35)
+
+
+@pytest.mark.parametrize("most", [1, 8])
+def test_batches_that_are_all_of_one_size_tell_nothing_of_fuller_ones(most: int) -> None:
+    clock = HandClock()
+    load = EngineLoad(clock)
+    for _ in range(100):
+        load.worked(6 * MS, 1, most)
+        clock.time_ns += 10 * MS
+    assert load.figures().needed_share == pytest.approx(load.figures().busy_share) == pytest.approx(0.6)
 
 
 def test_what_is_older_than_ten_seconds_counts_no_more() -> None:

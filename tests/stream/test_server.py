@@ -85,6 +85,7 @@ def test_health_names_status_sessions_and_capacity() -> None:
         assert health == {"status": "ok", "sessions": 1, "capacity": 3}
         assert engine == {
             "busy_share": 0.0,
+            "needed_share": 0.0,
             "sessions": 0,
             "pictures": 0,
             "faces": 0,

@@ -124,7 +124,7 @@ def test_one_more_session_is_refused_while_a_running_one_has_no_time_to_spare() 
 
 @pytest.mark.parametrize(
     ("busy_ms", "slack_ms", "words"),
-    [(12, 60, ["busy for 60% of the time"]), (4, 5, ["5 ms before their deadline"])],
+    [(12, 60, ["needs 60% of its time"]), (4, 5, ["5 ms before their deadline"])],
 )
 def test_one_more_session_is_refused_while_the_engine_has_no_room_for_it(
     busy_ms: int, slack_ms: int, words: list[str]
