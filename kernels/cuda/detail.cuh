@@ -63,8 +63,8 @@ HD float at_full_size(const float* plane, int size, int x, int y) {
     float sum = 0.0f;
     for (int at = 0; at < 4; ++at) {
         const int right = at & 1, down = at >> 1;
-        const int column = clamped((x >> 1) + right * doubled_side(x), 0, side - 1);
-        const int row = clamped((y >> 1) + down * doubled_side(y), 0, side - 1);
+        const int column = clamped((x >> 1) + (x & 1 ? right : -right), 0, side - 1);
+        const int row = clamped((y >> 1) + (y & 1 ? down : -down), 0, side - 1);
         sum += linear_quarter(right) * linear_quarter(down) * plane[row * side + column];
     }
     return sum;

@@ -64,35 +64,50 @@ HD void light_point(const PasteJob& job, const Table& table, int size, int colum
     scratch.levels[row * GRID + column] = levels;
 }
 
-HD Yuv light_at(const Four* levels, const Table& table, int size, int x, int y) {
-    Yuv light = {0.0f, 0.0f, 0.0f};
+// What light adds to two by two pixels.
+HD void light_at(const Four* levels, const Table& table, int size, int x, int y, float (&light)[4][3]) {
+    // An odd crop's last ones count twice, and are not written.
+    const int right = clamped(x + 1, 0, size - 1), below = clamped(y + 1, 0, size - 1);
+    for (int at = 0; at < 12; ++at) light[at / 3][at % 3] = 0.0f;
     LOOP for (int row = 0; row < GRID; ++row) {
-        Four along = {};
-        for (int column = 0; column < GRID; ++column)
-            add(along, table.spread[column * size + x], levels[row * GRID + column]);
-        const float weight = table.spread[row * size + y];
-        light.luma += weight * along.at[0];
-        light.blue += weight * along.at[1];
-        light.red += weight * along.at[2];
+        float near[3] = {}, next[3] = {};
+        for (int column = 0; column < GRID; ++column) {
+            const Four level = levels[row * GRID + column];
+            const float* spread = table.spread + column * size;
+            for (int channel = 0; channel < 3; ++channel) {
+                near[channel] += spread[x] * level.at[channel];
+                next[channel] += spread[right] * level.at[channel];
+            }
+        }
+        add_row<3>(table.spread[row * size + y], table.spread[row * size + below], near, next, light);
     }
-    return light;
 }
 
-// The pixels of the crop behind one pixel that light is read off at, and how they differ from the original.
+// Lights one pixel; returns by how much its luma differs from the original's then.
 template <typename T>
-HD void lit_pixel(const PasteJob& job, const Table& table, int size, int x, int y) {
-    const int scale = read_scale(size);
+HD float lit_pixel(const PasteJob& job, int size, int x, int y, const float (&light)[3]) {
+    const Yuv drawn = yuv_at<T>(job, job.generated, size, x, y);
+    const float luma = clamped(drawn.luma + light[0], 0.0f, 255.0f);
+    const float blue = clamped(drawn.blue + light[1], 0.0f, 255.0f);
+    const float red = clamped(drawn.red + light[2], 0.0f, 255.0f);
+    scratch_of(job, size).lit[y * size + x] = {{rounded_half(luma), rounded_half(blue), rounded_half(red), {0}}};
+    return luma - yuv_at<T>(job, job.original, size, x, y).luma;
+}
+
+// Two by two pixels of the crop, from (x, y) on, and their change: each one's, or the mean where it is read at half
+// size.
+template <typename T>
+HD void lit_quad(const PasteJob& job, const Table& table, int size, int x, int y) {
+    const bool halves = read_scale(size) == 2;
     const Scratch scratch = scratch_of(job, size);
-    float change = 0.0f;
-    LOOP for (int at = 0; at < scale * scale; ++at) {
-        const int column = x * scale + at % scale, row = y * scale + at / scale;
-        const Yuv light = light_at(scratch.levels, table, size, column, row);
-        const Yuv drawn = yuv_at<T>(job, job.generated, size, column, row);
-        const float luma = clamped(drawn.luma + light.luma, 0.0f, 255.0f);
-        const float blue = clamped(drawn.blue + light.blue, 0.0f, 255.0f);
-        const float red = clamped(drawn.red + light.red, 0.0f, 255.0f);
-        scratch.lit[row * size + column] = {{rounded_half(luma), rounded_half(blue), rounded_half(red), {0}}};
-        change += luma - yuv_at<T>(job, job.original, size, column, row).luma;
+    float light[4][3], sum = 0.0f;
+    light_at(scratch.levels, table, size, x, y, light);
+    for (int at = 0; at < 4; ++at) {
+        const int column = x + (at & 1), row = y + (at >> 1);
+        if (column >= size || row >= size) continue;
+        const float change = lit_pixel<T>(job, size, column, row, light[at]);
+        sum += change;
+        if (!halves) scratch.change[row * size + column] = change;
     }
-    scratch.change[y * (size / scale) + x] = change / static_cast<float>(scale * scale);
+    if (halves) scratch.change[y / 2 * (size / 2) + x / 2] = 0.25f * sum;
 }

@@ -41,12 +41,10 @@ extern "C" __global__ void __launch_bounds__(256, 3) paste_light(
 
 template <typename T>
 __device__ __forceinline__ void paste_lit(const PasteJob* jobs, const float* weights, int size, int soft_radius) {
-    const int scale = read_scale(size);
     const PasteJob& job = jobs[blockIdx.z];
-    const int x = blockIdx.x * blockDim.x + threadIdx.x;
-    const int y = job.first_lit / scale + blockIdx.y * blockDim.y + threadIdx.y;
-    if (x >= size / scale || y >= size / scale || is_empty(job)) return;
-    lit_pixel<T>(job, table_of(weights, size, soft_radius), size, x, y);
+    const int x = 2 * (blockIdx.x * blockDim.x + threadIdx.x);
+    const int y = job.first_lit + 2 * (blockIdx.y * blockDim.y + threadIdx.y);
+    if (x < size && y < size && !is_empty(job)) lit_quad<T>(job, table_of(weights, size, soft_radius), size, x, y);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 3) paste_lit_half(
@@ -76,7 +74,7 @@ extern "C" __global__ void __launch_bounds__(256, 3) paste_sheets(const PasteJob
     const PasteJob& job = jobs[blockIdx.z];
     const int x = blockIdx.x * blockDim.x + threadIdx.x;
     const int y = job.first_sheet + blockIdx.y * blockDim.y + threadIdx.y;
-    if (x < 2 * size && y < 2 * size && !is_empty(job)) sheet_pixel(job, size, x, y);
+    if (x < size && y < size && !is_empty(job)) sheet_pixel(job, size, x, y);
 }
 
 // As many blocks as one likes: each thread goes on with the quad that lies all threads further.

@@ -16,40 +16,45 @@ HD Weights weights_at(const PasteJob& job, const Scratch& scratch, int size, int
     return {mask - kept, kept * at_full_size(scratch.change, size, x, y)};
 }
 
-HD Weights doubled_weights(const PasteJob& job, const Scratch& scratch, int size, int x, int y) {
-    Weights sum = {0.0f, 0.0f};
-    LOOP for (int at = 0; at < 4; ++at) {
-        const int right = at & 1, down = at >> 1;
-        const int column = clamped((x >> 1) + right * doubled_side(x), 0, size - 1);
-        const int row = clamped((y >> 1) + down * doubled_side(y), 0, size - 1);
-        const Weights one = weights_at(job, scratch, size, column, row);
-        const float weight = linear_quarter(right) * linear_quarter(down);
-        sum.replaced += weight * one.replaced;
-        sum.moved += weight * one.moved;
+// The same of the four pixels in the place of one.
+HD void doubled_weights(const PasteJob& job, const Scratch& scratch, int size, int x, int y, float (&result)[4][2]) {
+    for (int at = 0; at < 8; ++at) result[at / 2][at % 2] = 0.0f;
+    LOOP for (int down = -1; down <= 1; ++down) {
+        const int row = clamped(y + down, 0, size - 1);
+        float left[2] = {}, right[2] = {};
+        LOOP for (int across = -1; across <= 1; ++across) {
+            const Weights one = weights_at(job, scratch, size, clamped(x + across, 0, size - 1), row);
+            left[0] += linear_quarter(-across) * one.replaced;
+            left[1] += linear_quarter(-across) * one.moved;
+            right[0] += linear_quarter(across) * one.replaced;
+            right[1] += linear_quarter(across) * one.moved;
+        }
+        add_row<2>(linear_quarter(-down), linear_quarter(down), left, right, result);
     }
-    return sum;
 }
 
-// One pixel of both sheets; x and y in pixels of a doubled one, of which a sheet that is not doubled has a quarter.
+HD Halves<4> luma_of(float luma, float replaced, float moved) {
+    return {{rounded_half(luma), rounded_half(replaced), rounded_half(moved), {0}}};
+}
+
+// What the sheets hold of one pixel of the crop: it, or the four in its place. Where chroma is doubled, luma is.
 HD void sheet_pixel(const PasteJob& job, int size, int x, int y) {
     const Scratch scratch = scratch_of(job, size);
-    const bool single = x < size && y < size && y >= job.first_sheet;
-    const bool twice = (job.luma_doubled || job.chroma_doubled) && y >= 2 * job.first_sheet;
-    float cubic[4] = {};
-    if (twice) doubled<4>(scratch.lit, size, x, y, cubic);
-    const Halves<4> plain = single ? scratch.lit[y * size + x] : Halves<4>{};
-    if (job.luma_doubled ? twice : single) {
-        const Weights weights =
-            job.luma_doubled ? doubled_weights(job, scratch, size, x, y) : weights_at(job, scratch, size, x, y);
-        const Half luma = job.luma_doubled ? rounded_half(cubic[0]) : plain.at[0];
-        scratch.luma[y * (job.luma_doubled ? 2 * size : size) + x] = {
-            {luma, rounded_half(weights.replaced), rounded_half(weights.moved), {0}}
-        };
+    const int pixel = y * size + x, upper_left = 4 * y * size + 2 * x;
+    const Halves<4> lit = scratch.lit[pixel];
+    if (!job.chroma_doubled) scratch.chroma[pixel] = {{lit.at[1], lit.at[2]}};
+    if (!job.luma_doubled) {
+        const Weights weights = weights_at(job, scratch, size, x, y);
+        scratch.luma[pixel] = luma_of(float_of(lit.at[0]), weights.replaced, weights.moved);
+        return;
     }
-    if (job.chroma_doubled ? twice : single) {
-        const Half blue = job.chroma_doubled ? rounded_half(cubic[1]) : plain.at[1];
-        const Half red = job.chroma_doubled ? rounded_half(cubic[2]) : plain.at[2];
-        scratch.chroma[y * (job.chroma_doubled ? 2 * size : size) + x] = {{blue, red}};
+    float cubic[4][3], weights[4][2];
+    doubled(scratch.lit, size, x, y, cubic);
+    doubled_weights(job, scratch, size, x, y, weights);
+    for (int at = 0; at < 4; ++at) {
+        const int to = upper_left + (at >> 1) * 2 * size + (at & 1);
+        scratch.luma[to] = luma_of(cubic[at][0], weights[at][0], weights[at][1]);
+        if (job.chroma_doubled) scratch.chroma[to] = {{rounded_half(cubic[at][1]), rounded_half(cubic[at][2])}};
     }
 }
 

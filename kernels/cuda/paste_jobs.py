@@ -277,11 +277,11 @@ def paste_faces(
     launch(f"paste_rim_{kind}", side, lower, _BLOCK, whole)
     launch("paste_gather", POINTS + 1, lower, (POINTS + 1, 16, 1), weights, whole, radius)
     launch("paste_light", POINTS, POINTS, (POINTS, POINTS, 1), weights, whole, radius)
-    launch(f"paste_lit_{kind}", side, side, _BLOCK, weights, whole, radius)
+    launch(f"paste_lit_{kind}", -(-size // 2), -(-size // 2), _BLOCK, weights, whole, radius)
     for index, above in enumerate((1 + soft + near, 1 + near, 1 + near, 1)):
         rows = min(side, lower + above)
         launch("paste_blur", side, rows, _BLOCK, weights, whole, radius, wide, ctypes.c_int(index))
-    launch("paste_sheets", 2 * size, 2 * size, _BLOCK, whole)
+    launch("paste_sheets", size, size, _BLOCK, whole)
     blocks = max(_FEWEST_BLEND_BLOCKS, _BLEND_BLOCKS // faces)
     for wave in range(waves):
         device.launch("paste_blend", (blocks, 1, faces), (128, 1, 1), pointer, whole, ctypes.c_int(wave))

@@ -20,32 +20,43 @@ HD Half rounded_half(float value) {
 #endif
 }
 
-// How much the pixels before, at, behind and two behind count where a picture is doubled: `CUBIC_QUARTER` of
-// `kernels.warp`. "Behind" is away from the pixel's centre, to the side on which the doubled pixel lies.
-HD float cubic_quarter(int index) {
-    return index == 0 ? -0.10546875f : index == 1 ? 0.87890625f : index == 2 ? 0.26171875f : -0.03515625f;
+// Doubling puts four pixels in one's place. How much the pixel counts for each of them that lies `away` further on that
+// one's side, or nearer to the other: `CUBIC_QUARTER` and `LINEAR_QUARTER` of `kernels.warp`.
+HD float cubic_quarter(int away) {
+    return away == 0 ? 0.87890625f : away == 1 ? 0.26171875f : away == -1 ? -0.10546875f : away == 2 ? -0.03515625f : 0.0f;
 }
 
-// The same of a straight line, for the pixel itself and the one behind.
-HD float linear_quarter(int index) { return index == 0 ? 0.75f : 0.25f; }
+HD float linear_quarter(int away) { return away == 0 ? 0.75f : away == 1 ? 0.25f : 0.0f; }
 
-// The side of its pixel on which a doubled pixel lies.
-HD int doubled_side(int at) { return at & 1 ? 1 : -1; }
-
-// One pixel of the doubled sheet: by cubic curves along both sides, borders repeated, cut off at 0 and 255.
+// Adds what a row gives for the left and the right pixels, to the upper ones and the lower ones.
 template <int N>
-HD void doubled(const Halves<N>* sheet, int side, int x, int y, float (&result)[N]) {
-    for (int channel = 0; channel < N; ++channel) result[channel] = 0.0f;
-    LOOP for (int down = 0; down < 4; ++down) {
-        const int row = clamped((y >> 1) + doubled_side(y) * (down - 1), 0, side - 1);
-        for (int right = 0; right < 4; ++right) {
-            const int column = clamped((x >> 1) + doubled_side(x) * (right - 1), 0, side - 1);
-            const Halves<N> pixel = sheet[row * side + column];
-            const float weight = cubic_quarter(down) * cubic_quarter(right);
-            for (int channel = 0; channel < N; ++channel) result[channel] += weight * float_of(pixel.at[channel]);
-        }
+HD void add_row(float upper, float lower, const float (&left)[N], const float (&right)[N], float (&result)[4][N]) {
+    for (int channel = 0; channel < N; ++channel) {
+        result[0][channel] += upper * left[channel];
+        result[1][channel] += upper * right[channel];
+        result[2][channel] += lower * left[channel];
+        result[3][channel] += lower * right[channel];
     }
-    for (int channel = 0; channel < N; ++channel) result[channel] = clamped(result[channel], 0.0f, 255.0f);
+}
+
+// The four pixels in the place of one, the first three channels: by cubic curves along both sides, the picture's border
+// repeated, cut off at 0 and 255.
+HD void doubled(const Halves<4>* sheet, int side, int x, int y, float (&result)[4][3]) {
+    for (int at = 0; at < 12; ++at) result[at / 3][at % 3] = 0.0f;
+    LOOP for (int down = -2; down <= 2; ++down) {
+        const Halves<4>* row = sheet + clamped(y + down, 0, side - 1) * side;
+        float left[3] = {}, right[3] = {};
+        for (int across = -2; across <= 2; ++across) {
+            const Halves<4> pixel = row[clamped(x + across, 0, side - 1)];
+            for (int channel = 0; channel < 3; ++channel) {
+                const float level = float_of(pixel.at[channel]);
+                if (across < 2) left[channel] += cubic_quarter(-across) * level;
+                if (across > -2) right[channel] += cubic_quarter(across) * level;
+            }
+        }
+        add_row<3>(cubic_quarter(-down), cubic_quarter(down), left, right, result);
+    }
+    for (int at = 0; at < 12; ++at) result[at / 3][at % 3] = clamped(result[at / 3][at % 3], 0.0f, 255.0f);
 }
 
 // Adds `weight` times one pixel. Rows before `first` count as 0.
@@ -83,17 +94,19 @@ HD void sample(
     const Taps across = taps(u, how.beside, count), downwards = taps(v, how.beside, count);
     const bool beside = how.beside != 0.0f;
     for (int channel = 0; channel < N; ++channel) result[channel] = 0.0f;
-    if (how.block == 1 && !beside) {
-        // Most faces: four pixels, read without waiting for each other.
-        for (int at = 0; at < 4; ++at) {
-            const int down = 1 + (at >> 1), right = 1 + (at & 1);
+    const int margin = beside ? 0 : 1;
+    if (how.block == 1) {
+        // Most faces. The pixels of a row are read without waiting for each other.
+        LOOP for (int down = margin; down < 4 - margin; ++down) {
             const int row = clamped(downwards.first + down, 0, side - 1);
-            const int column = clamped(across.first + right, 0, side - 1);
-            add_pixel<N>(sheet, side, first, row, column, downwards[down] * across[right], result);
+            for (int right = 0; right < 4; ++right) {
+                if (!beside && (right == 0 || right == 3)) continue;
+                const int column = clamped(across.first + right, 0, side - 1);
+                add_pixel<N>(sheet, side, first, row, column, downwards[down] * across[right], result);
+            }
         }
         return;
     }
-    const int margin = beside ? 0 : 1;
     LOOP for (int down = margin; down < 4 - margin; ++down) {
         const int row = clamped(downwards.first + down, 0, count - 1);
         LOOP for (int right = margin; right < 4 - margin; ++right) {
