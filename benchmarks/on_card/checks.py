@@ -1,18 +1,32 @@
 """Every kernel on the card against its NumPy definition: poisoned outputs, guards around them, odd sizes, NV12."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.on_card.scene import Scene, Sizes
+from benchmarks.on_card.scene import Rooms, Scene, Sizes, read_planes, upload
+from benchmarks.pictures import smooth_planes
 from kernels.crop import crop_face_definition, in_crop
 from kernels.cuda import boxes
 from kernels.cuda.device import Device
+from kernels.cuda.frame_jobs import (
+    frame_to_tensor_job,
+    launch_frames_to_tensors,
+    launch_tensors_to_frames,
+    tensor_to_frame_job,
+)
+from kernels.cuda.streaming_mels import StreamingMels
+from kernels.frame_tensor import frame_to_tensor_definition, tensor_to_frame_definition
+from kernels.mel import Mel, mel_spectrogram_definition
 from kernels.mouth import close_mouth_definition
 from kernels.paste import mouth_mask_definition, paste_face_definition, resting_mask_definition
-from kernels.yuv import Colour
+from kernels.yuv import Colour, Region
+
+# Samples of each session, and of each piece.
+_SOUNDS = {"one": 5000, "two": 1234, "three": 3210, "four": 199}
+_PIECE = 640
 
 SIZES = (
     Sizes(3, 240, 320, 110, 96, half=False),
@@ -29,7 +43,7 @@ class Check:
     """How far a kernel is from its definition.
 
     Attributes:
-        worst: Largest difference, in levels of 255.
+        worst: Largest difference, in levels of 255; for mel in its own unit.
         allowed: What the arithmetic explains: float32 positions (0.15), halves (0.25), bytes and halves (0.7).
         why: What is wrong beside it, if anything is.
     """
@@ -63,9 +77,7 @@ def check_faces(device: Device, sizes: Sizes) -> Iterator[Check]:
             ("paste_face", 0.8, _paste),
         ):
             worst = run(scene)
-            trespassed = scene.rooms.trespassed()
-            why = f"{trespassed} bytes were written beside the results" if trespassed else ""
-            yield Check(kernel, case, worst, allowed, why)
+            yield Check(kernel, case, worst, allowed, _beside(scene.rooms))
     finally:
         scene.close()
 
@@ -82,6 +94,9 @@ def _crop(scene: Scene) -> float:
 
 
 def _close(scene: Scene) -> float:
+    # Not a number, as halves and as floats: the crop has written there already.
+    nothing = np.full(2 * scene.sizes.faces * scene.picture_bytes, 0xFF, np.uint8)
+    scene.device.to_device(scene.inputs, nothing)
     scene.close_mouths()
     worst = 0.0
     for index in range(scene.sizes.faces):
@@ -153,10 +168,70 @@ def _largest(found: NDArray[np.generic], expected: NDArray[np.float64]) -> float
     return float(np.nan_to_num(np.abs(found.astype(np.float64) - expected), nan=1e9).max())
 
 
+def check_frames(device: Device, height: int, width: int, size: tuple[int, int], *, half: bool) -> Iterator[Check]:
+    """Hold a whole frame's way to a tensor and back against its definitions, NV12 one way and I420 the other."""
+    case = f"{width}x{height}, tensor {size[1]}x{size[0]} {'half' if half else 'float'}"
+    rooms, kind = Rooms(device), np.float16 if half else np.float32
+    colour = Colour("bt709")
+    planes = smooth_planes(height, width, 3)
+    # A half in [-1, 1] is off by 2^-12 of its 127.5 levels.
+    rounded = 127.5 / 2048 if half else 0.0
+    try:
+        at, _ = upload(rooms, planes, nv12=True)
+        tensor = rooms.take(3 * size[0] * size[1] * np.dtype(kind).itemsize)
+        table = rooms.holding(np.array([tensor], np.uint64))
+        job = rooms.holding(bytes(frame_to_tensor_job(at, size, colour)))
+        launch_frames_to_tensors(device, job, table, 1, size, half=half)
+        found = rooms.read(tensor, (3, *size), kind).astype(np.float64)
+        expected = frame_to_tensor_definition(planes, size, colour)
+        yield Check("frame_to_tensor", case, 127.5 * _largest(found, expected), 0.05 + rounded, _beside(rooms))
+        at, _ = upload(rooms, planes)
+        drawn = np.clip(expected[:, ::-1], -1, 1).astype(kind)
+        region, strength = Region(3, 5, height - 4, width + 7), 0.6
+        table = rooms.holding(np.array([rooms.holding(drawn)], np.uint64))
+        job = rooms.holding(bytes(tensor_to_frame_job(at, size, region, strength, colour, wipe_column=width // 3)))
+        launch_tensors_to_frames(device, job, table, 1, size, (height, width), half=half)
+        floats = tensor_to_frame_definition(
+            drawn.astype(np.float32), planes, region, strength, colour, wipe_column=width // 3
+        )
+        worst = max(_largest(a, b) for a, b in zip(read_planes(rooms, at), floats, strict=True))
+        yield Check("tensor_to_frame", case, worst, 0.55, _beside(rooms))
+    finally:
+        rooms.close()
+
+
+def check_mel(device: Device) -> Check:
+    """Hold the streamed columns of sessions that come and go against the definition."""
+    mels, random = StreamingMels(device, sessions=3), np.random.default_rng(0)
+    sounds = {name: (0.3 * random.standard_normal(count)).astype(np.float32) for name, count in _SOUNDS.items()}
+    made: dict[Hashable, list[Mel]] = {name: [] for name in sounds}
+    for first in range(0, max(_SOUNDS.values()), _PIECE):
+        pieces = {name: sound[first : first + _PIECE] for name, sound in sounds.items() if first < len(sound)}
+        for name, columns in mels.push(pieces).items():
+            made[name].append(columns)
+    for name, columns in mels.flush(sounds).items():
+        made[name].append(columns)
+    mels.close()
+    worst = max(
+        _largest(np.concatenate(made[name], axis=1), mel_spectrogram_definition(sound))
+        for name, sound in sounds.items()
+    )
+    # In the columns' own unit, of which there are 8 from silence to the loudest.
+    return Check("mel", f"{len(sounds)} sessions, pieces of {_PIECE}", worst, 1e-4)
+
+
+def _beside(rooms: Rooms) -> str:
+    trespassed = rooms.trespassed()
+    return f"{trespassed} bytes were written beside the results" if trespassed else ""
+
+
 def all_checks(device: Device) -> Iterator[Check]:
     """Every kernel on every scene."""
     for sizes in SIZES:
         yield from check_faces(device, sizes)
+    yield from check_frames(device, 241, 319, (96, 128), half=False)
+    yield from check_frames(device, 240, 320, (256, 256), half=True)
+    yield check_mel(device)
 
 
 Say = Callable[[str], None]

@@ -1,6 +1,6 @@
 """Faces in pictures on a card, each kernel's launch over them, and how many bytes it cannot do without."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -136,16 +136,7 @@ class Scene:
 
     def _uploaded(self, index: int) -> list[PlaneAt]:
         which = index % len(self.planes)
-        box = self.box[which]
-        packed = np.empty(boxes.box_bytes(box), np.uint8)
-        boxes.pack(self.planes[which], box, packed)
-        planes = boxes.planes_in(box, 0)
-        if self.sizes.nv12:
-            luma, chroma = packed[: box.height * box.width], packed[box.height * box.width :].reshape(2, -1)
-            packed = np.concatenate([luma, chroma.T.ravel()])
-            planes = boxes.interleaved_in(box, 0)
-        address = self.rooms.holding(packed)
-        return [PlaneAt(address + p.address, p.height, p.width, p.stride, p.step) for p in planes]
+        return upload(self.rooms, self.planes[which], self.box[which], nv12=self.sizes.nv12)[0]
 
     def _tables(self) -> None:
         sizes, size = self.sizes, self.sizes.crop_px
@@ -244,7 +235,7 @@ class Scene:
 
     def read_planes(self, index: int) -> Planes:
         """A picture's box as it lies on the card now."""
-        return _read(self.rooms, self.at[index])
+        return read_planes(self.rooms, self.at[index])
 
     def packed_planes(self, index: int) -> Planes:
         """A picture's box as it was sent."""
@@ -266,7 +257,24 @@ class Scene:
         self.rooms.close()
 
 
-def _read(rooms: Rooms, at: list[PlaneAt]) -> Planes:
+def upload(
+    rooms: Rooms, planes: Planes, box: Region | None = None, *, nv12: bool = False
+) -> tuple[list[PlaneAt], Region]:
+    """Lay a picture's box, or all of it, onto the card; say where its planes are."""
+    box = box or Region(0, 0, *planes[0].shape)
+    packed = np.empty(boxes.box_bytes(box), np.uint8)
+    boxes.pack(planes, box, packed)
+    at = boxes.planes_in(box, 0)
+    if nv12:
+        luma, chroma = packed[: box.height * box.width], packed[box.height * box.width :].reshape(2, -1)
+        packed = np.concatenate([luma, chroma.T.ravel()])
+        at = boxes.interleaved_in(box, 0)
+    address = rooms.holding(packed)
+    return [PlaneAt(address + p.address, p.height, p.width, p.stride, p.step) for p in at], box
+
+
+def read_planes(rooms: Rooms, at: Sequence[PlaneAt]) -> Planes:
+    """A picture as it lies on the card now."""
     planes = []
     for plane in at:
         span = (plane.height - 1) * plane.stride + (plane.width - 1) * plane.step + 1

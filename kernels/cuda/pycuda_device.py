@@ -3,6 +3,7 @@
 pycuda has no calls for CUDA graphs; those are made through `cuda.bindings`, on the same stream.
 """
 
+import ctypes
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from kernels.cuda.fatbin import load_fatbin
 
 # CUDA 13 made the kernels: an older driver does not load them.
 _OLDEST_DRIVER = 13000
+_LIBRARY = "libcuda.so.1"
 _NON_BLOCKING = 1
 _INSTALL = "Install it: pip install 'visavis[cuda]'"
 # The ctypes' own letters are those of pycuda's prepared calls, which follow the module struct.
@@ -59,7 +61,7 @@ class PyCudaDevice:
         except (self._driver.Error, RuntimeError) as error:
             raise DeviceError(
                 f"CUDA does not start ({error}). Check the card and its driver: nvidia-smi; or take the CPU's engine: "
-                'backend = "openvino"'
+                "--backend openvino"
             ) from None
         if (version := self._driver.get_driver_version()) < _OLDEST_DRIVER:
             raise DeviceError(
@@ -221,17 +223,17 @@ def _checked(graphs: Module, answer: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _import_driver() -> Module:
     try:
-        import pycuda
-    except ImportError as error:
-        raise DeviceError(f"pycuda is not installed ({error}). {_INSTALL}") from None
-    del pycuda
+        # First, as without it no package helps.
+        ctypes.CDLL(_LIBRARY)
+    except OSError:
+        raise DeviceError(
+            f"there is no NVIDIA driver on this machine ({_LIBRARY} cannot be loaded). Install 580 or newer, or take "
+            "the CPU's engine: --backend openvino"
+        ) from None
     try:
         from pycuda import driver
     except ImportError as error:
-        # The package is there, the library that it is linked to is not.
-        raise DeviceError(
-            f"NVIDIA's driver is not installed ({error}). Install it, or take the CPU's engine: backend = \"openvino\""
-        ) from None
+        raise DeviceError(f"pycuda is not installed ({error}). {_INSTALL}") from None
     return driver
 
 

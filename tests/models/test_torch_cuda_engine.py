@@ -66,5 +66,5 @@ def test_what_does_not_fit_is_refused() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a card is told; this one has a card")
 def test_without_a_card_it_says_what_to_take_instead() -> None:
-    with pytest.raises(EngineError, match=r'sees no NVIDIA card.*backend = "openvino"'):
+    with pytest.raises(EngineError, match=r"sees no NVIDIA card.*--backend openvino"):
         TorchCudaEngine(WEIGHTS / "lipgan_quarter" / "generator.safetensors")

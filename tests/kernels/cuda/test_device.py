@@ -4,6 +4,7 @@ import ast
 import ctypes
 import inspect
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,8 +148,15 @@ def test_a_driver_that_does_not_start_names_what_to_look_at(monkeypatch: pytest.
         card.open(monkeypatch)
 
 
+def test_without_a_driver_nobody_is_told_to_install_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pycuda_device, "_LIBRARY", "libno-such-driver.so.1")
+    with pytest.raises(DeviceError, match=r"no NVIDIA driver on this machine.*580 or newer.*--backend openvino"):
+        open_device()
+
+
 def test_without_pycuda_its_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pycuda", None)
+    monkeypatch.setattr(pycuda_device, "_LIBRARY", None)
+    monkeypatch.setitem(sys.modules, "pycuda", None)
     with pytest.raises(DeviceError, match=r"pycuda is not installed.*visavis\[cuda\]"):
         open_device()
 
