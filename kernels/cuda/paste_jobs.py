@@ -23,7 +23,8 @@ from kernels.warp import Affine, axis_factors
 from kernels.yuv import BT601_LIMITED, Colour, Region, rgb_to_yuv_matrix
 
 _BLOCK = (32, 8, 1)
-# Threads of the blend over all faces: enough to fill a card of 132 multiprocessors twice.
+# Blocks of the blend, whose faces differ in size, over all faces: each thread goes on until its face is done.
+_BLEND_BLOCK = (128, 1, 1)
 _BLEND_BLOCKS = 512
 _FEWEST_BLEND_BLOCKS = 16
 
@@ -256,7 +257,7 @@ def paste_faces(
         device: Launches, one after the other.
         jobs: Address of a table of `PasteJob`.
         table: Address of `paste_table(size)`.
-        faces: How many jobs.
+        faces: How many jobs, at least 1; one that is all zeros does nothing.
         size: Side S of the crops in pixels.
         half: The pictures are halves, or else floats.
         waves: What `in_waves` returned.
@@ -284,4 +285,4 @@ def paste_faces(
     launch("paste_sheets", size, size, _BLOCK, whole)
     blocks = max(_FEWEST_BLEND_BLOCKS, _BLEND_BLOCKS // faces)
     for wave in range(waves):
-        device.launch("paste_blend", (blocks, 1, faces), (128, 1, 1), pointer, whole, ctypes.c_int(wave))
+        device.launch("paste_blend", (blocks, 1, faces), _BLEND_BLOCK, pointer, whole, ctypes.c_int(wave))

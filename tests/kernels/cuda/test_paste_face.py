@@ -227,6 +227,14 @@ def test_a_picture_of_noise_that_leaves_its_range_equals_the_definition(size: in
     check([one])
 
 
+def test_what_the_doubling_of_black_and_white_overshoots_is_cut_off() -> None:
+    full = Colour("bt601", full_range=True)
+    one = pasted(smooth_planes(161, 219), face(110.0, 60.0, 80.0, roll=0.3), rests=False, colour=full)
+    one.generated[:] = np.random.default_rng(1).integers(0, 2, one.generated.shape[1:])
+
+    check([one])
+
+
 @pytest.mark.parametrize("size", [96, 192])
 def test_halves_give_what_the_same_numbers_give_as_floats(size: int) -> None:
     halves, floats = (pasted(smooth_planes(120, 160), face(80.0, 50.0, 30.0), size, np.float16) for _ in range(2))
@@ -284,6 +292,10 @@ def test_nothing_is_touched_without_a_mask_a_share_or_a_face_in_the_picture() ->
     assert regions[1:] == [0] * 5
     for each, old in zip(faces, before, strict=True):
         assert_same(each.planes, old)
+
+
+def test_a_job_of_zeros_does_nothing() -> None:
+    paste_faces(HostDevice(), pointer((PasteJob * 2)()).value or 0, pointer(paste_table(96)).value or 0, 2, 96)
 
 
 def test_a_mask_without_a_rim_leaves_the_light() -> None:
