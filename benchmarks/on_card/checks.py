@@ -19,7 +19,7 @@ from kernels.cuda.frame_jobs import (
 )
 from kernels.cuda.streaming_mels import StreamingMels
 from kernels.frame_tensor import frame_to_tensor_definition, tensor_to_frame_definition
-from kernels.mel import Mel, mel_spectrogram_definition
+from kernels.mel import Mel, Samples, mel_spectrogram_definition
 from kernels.mouth import close_mouth_definition
 from kernels.paste import mouth_mask_definition, paste_face_definition, resting_mask_definition
 from kernels.yuv import Colour, Region
@@ -206,7 +206,9 @@ def check_mel(device: Device) -> Check:
     sounds = {name: (0.3 * random.standard_normal(count)).astype(np.float32) for name, count in _SOUNDS.items()}
     made: dict[Hashable, list[Mel]] = {name: [] for name in sounds}
     for first in range(0, max(_SOUNDS.values()), _PIECE):
-        pieces = {name: sound[first : first + _PIECE] for name, sound in sounds.items() if first < len(sound)}
+        pieces: dict[Hashable, Samples] = {
+            name: sound[first : first + _PIECE] for name, sound in sounds.items() if first < len(sound)
+        }
         for name, columns in mels.push(pieces).items():
             made[name].append(columns)
     for name, columns in mels.flush(sounds).items():
