@@ -116,7 +116,11 @@ class ClipWriter:
         self._container.metadata["comment"] = "; ".join([label, *_credit(tags)])
         if kind == "matroska":
             self._container.metadata["synthetic"] = label
-        self._video = self._add_video(encoding, codecs.card)
+        try:
+            self._video = self._add_video(encoding, codecs.card)
+        except CARD_FAULTS as error:
+            self.abort()
+            raise self._failed(error) from error
         self._audio = self._container.add_stream("aac", rate=SOUND_RATE_HZ, layout=self._layout)
         self._audio.bit_rate = encoding.sound_bitrate_bps * channels // 2
 
@@ -206,15 +210,7 @@ class ClipWriter:
 
     def _encode(self, stream: av.VideoStream | av.AudioStream, frame: av.VideoFrame | av.AudioFrame | None) -> None:
         try:
-            packets = stream.encode(frame)  # type: ignore[arg-type]
-        except CARD_FAULTS as error:
-            if stream is self._video and self.encoder == nvenc.ENCODER:
-                raise MediaError(
-                    f"NVENC has failed at {self._path} ({error}): write it again with --codecs cpu"
-                ) from error
-            raise self._failed(error) from error
-        try:
-            self._container.mux(packets)
+            self._container.mux(stream.encode(frame))  # type: ignore[arg-type]
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
 
@@ -245,6 +241,8 @@ class ClipWriter:
         number = getattr(error, "errno", None)
         if number == errno.ENOSPC:
             return MediaError(f"no space left for {self._path}: free some, or write to another disk with -o")
+        if self.encoder == nvenc.ENCODER:
+            return MediaError(f"{self._path} cannot be written by NVENC ({error}): write it again with --codecs cpu")
         reason = os.strerror(number) if isinstance(number, int) and number in errno.errorcode else str(error)
         return MediaError(f"{self._path} cannot be written ({reason}): choose another output")
 
