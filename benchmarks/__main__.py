@@ -7,6 +7,7 @@ NAMES = {
     "kernels": "pixels and sound around the networks, per operation",
     "engines": "the generator on every runtime and precision",
     "faces": "landmarks: MediaPipe's package against its networks on the CPU engine",
+    "codecs": "decoding and encoding a call's pictures, by the processor and by a card",
     "transport": "glass to glass through Chromium, ours against stock aiortc",
     "pipeline": "re-voice through WebRTC at a fixed offered rate",
     "dub": "speed of file mode on a clip",

@@ -25,6 +25,7 @@ class Card:
         fails_at: Call of `encode` or `decode`, counted from 1 over all contexts of a mode, that fails.
         fault: What it fails with.
         late: Whether it gives each picture one call later.
+        baseline: Whether it keeps to the profile and the level that it is asked for.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class Card:
         fails_at: dict[str, int] | None = None,
         fault: Exception = BROKEN,
         late: bool = False,
+        baseline: bool = True,
     ) -> None:
         self.refuses, self.fails_at, self.fault, self.late = refuses, fails_at or {}, fault, late
+        self.baseline = baseline
         self.opened: list[tuple[str, str, int | None]] = []
         self.contexts: list[CardContext] = []
         self.calls: Counter[str] = Counter()
@@ -106,7 +109,11 @@ class CardContext:
         for name in ("width", "height", "pix_fmt", "framerate", "time_base", "bit_rate", "gop_size"):
             setattr(context, name, getattr(self, name))
         context.colorspace, context.color_range = self.colorspace, self.color_range
-        context.options = {"preset": "ultrafast", "tune": "zerolatency", "forced-idr": "1", "sc_threshold": "0"}
+        context.profile = "Baseline" if self._card.baseline else "High"
+        # Ultrafast has nothing that asks for the high profile; 8x8 transforms do.
+        speed = {"preset": "ultrafast"} if self._card.baseline else {"preset": "veryfast"}
+        level = {"level": self.options["level"]}
+        context.options = {**speed, **level, "tune": "zerolatency", "forced-idr": "1", "sc_threshold": "0"}
         return context
 
 

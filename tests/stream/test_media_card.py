@@ -51,11 +51,13 @@ def test_a_turned_clip_on_the_card_is_upright_too(tmp_path: Path) -> None:
     assert same_pictures(reader, source)
 
 
-@pytest.mark.parametrize("fails_at", [1, 2, 5, 11, 14])
-def test_a_card_that_fails_in_a_clip_costs_no_picture(tmp_path: Path, fails_at: int) -> None:
-    """The first calls read the clip's format, the others its pictures."""
+@pytest.mark.parametrize("packet", [0, 1, 5, 10])
+def test_a_card_that_fails_in_a_clip_costs_no_picture(tmp_path: Path, packet: int) -> None:
+    """Packet 0 is the last one that the clip's format takes; how many those are depends on FFmpeg's threads."""
     source = make_clip(tmp_path / "in.mp4")
-    reader = ClipReader(source, Card(fails_at={"r": fails_at}).codecs())
+    looked = Card()
+    ClipReader(source, looked.codecs())
+    reader = ClipReader(source, Card(fails_at={"r": looked.calls["r"] + packet}).codecs())
     assert same_pictures(reader, source)
     assert (reader.side, reader.fallbacks, reader.damaged) == ("cpu", 1, 0)
 
