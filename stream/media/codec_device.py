@@ -67,7 +67,8 @@ class CodecsConfig:
     Attributes:
         device: "cpu"; "nvidia" refuses to start where the card cannot do both; "auto" takes
             from the card what it can do and says at the start what that is. VP8 is always
-            encoded by the processor, as no card encodes it.
+            encoded by the processor, as no card encodes it; and a call whose codec fails on
+            the card goes on with the processor's, whatever is set here.
         card: Its number, in the driver's order.
     """
 
@@ -235,6 +236,7 @@ def try_decoder(opener: OpenCodec, card: int) -> None:
         av.FFmpegError, NotImplementedError, CardFault: It did not work.
     """
     context = opener("h264", "r", card)
+    context.thread_count = 1
     context.flags |= av.codec.context.Flags.low_delay
     if len(context.decode(av.Packet(GREY_KEYFRAME))) != 1:
         raise CardFault("it holds pictures back")

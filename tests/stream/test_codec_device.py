@@ -1,5 +1,6 @@
 """Who decodes and encodes is found by trying; every name that the card is given exists in the installed FFmpeg."""
 
+import errno
 from typing import Any
 
 import av
@@ -7,10 +8,11 @@ import av.logging
 import numpy as np
 import pytest
 from av.codec.context import CodecOption
+from av.codec.hwaccel import HWAccel
 
 from stream.config import Config, parse_config
 from stream.errors import ConfigError
-from stream.media import nvenc, writer
+from stream.media import codec_device, nvenc, writer
 from stream.media.codec_device import (
     CPU,
     GREY_KEYFRAME,
@@ -27,7 +29,7 @@ from stream.media.writer import Encoding
 from stream.server import open_codecs
 from stream.transport import video_codec
 from stream.transport.config import PeerConfig
-from tests.stream.card_stand_in import Card
+from tests.stream.card_stand_in import BROKEN, Card
 
 pytestmark = pytest.mark.unit
 
@@ -135,6 +137,27 @@ def test_a_card_is_taken_by_its_number_and_software_only_where_it_is_allowed() -
     assert device.options == {"primary_ctx": "1"}
     assert device.allow_software_fallback is False  # type: ignore[attr-defined]
     assert cuda_device(0, software_too=True, primary=False).options == {}
+
+
+def test_a_primary_context_that_others_began_differently_is_left_to_them() -> None:
+    options = []
+
+    def make(device: HWAccel) -> str:
+        options.append(device.options)
+        if device.options:
+            raise av.error.OSError(errno.ENOTSUP, "Operation not supported")
+        return "opened"
+
+    assert codec_device._on_card(0, make) == "opened"
+    assert options == [{"primary_ctx": "1"}, {}]
+
+
+def test_any_other_fault_of_the_context_is_told() -> None:
+    def make(_: HWAccel) -> str:
+        raise BROKEN
+
+    with pytest.raises(av.error.ExternalError):
+        codec_device._on_card(0, make)
 
 
 def test_the_trial_picture_is_one_that_any_decoder_gives_out_at_once() -> None:
