@@ -9,6 +9,7 @@ NAMES = {
     "batcher": "many sessions on one engine thread: first come first served against the batcher",
     "gpu": "an NVIDIA card: kernels against their definitions, then kernels, networks and live sessions in time",
     "faces": "landmarks: MediaPipe's package against its networks on the CPU engine",
+    "codecs": "decoding and encoding a call's pictures, by the processor and by a card",
     "transport": "glass to glass through Chromium, ours against stock aiortc",
     "pipeline": "re-voice through WebRTC at a fixed offered rate",
     "dub": "speed of file mode on a clip",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from stream.errors import ConfigError
+from stream.media.codec_device import CodecsConfig
 from stream.render import RenderOptions
 from stream.speech.back_ends import BackEnds
 from stream.speech.clauses import ClauseConfig
@@ -158,6 +159,7 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     session: SessionConfig = field(default_factory=SessionConfig)
     peer: PeerConfig = field(default_factory=PeerConfig)
+    codecs: CodecsConfig = field(default_factory=CodecsConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     faces: FacesConfig = field(default_factory=FacesConfig)
     render: RenderOptions = field(default_factory=RenderOptions)

@@ -65,7 +65,7 @@ class Dub:
         self._job = job
         self._clock = clock or MonotonicClock()
         self.survey = survey_whole(job.source, keep_going=job.keep_going)
-        self._reader = ClipReader(job.source)
+        self._reader = ClipReader(job.source, job.codecs)
         voice = open_voice(job, mel_window(engine))
         self._voice = voice
         self._sound = open_soundtrack(job, voice, self.survey)
@@ -82,6 +82,7 @@ class Dub:
         self._passed: Counter[str] = Counter()
         self._written = 0
         self._last_ns = 0
+        self._encoder = self._encoder_note = ""
         self._picture_ns = round(Fraction(NS_PER_S) / self._reader.format.rate)
         self.warnings = length_warnings(job, voice, self.survey)
 
@@ -101,6 +102,7 @@ class Dub:
         encode = self._lanes["encode"]
         try:
             writer = await encode.run(self._open_writer)
+            self._encoder, self._encoder_note = writer.encoder, writer.note
             try:
                 await self._carry(writer, progress)
                 self._check_faces()
@@ -120,6 +122,7 @@ class Dub:
             tags=self.survey.metadata,
             label=LABEL,
             encoding=self._job.encoding,
+            codecs=self._job.codecs,
         )
 
     async def _carry(self, writer: ClipWriter, progress: Progress | None) -> None:
@@ -236,8 +239,18 @@ class Dub:
             (self._last_ns + self._picture_ns) / NS_PER_S,
             wall_s,
             stages,
-            (*self.warnings, *self._damage_warning()),
+            (*self.warnings, *self._damage_warning(), *self._codec_warnings()),
+            self._reader.on_card,
+            self._encoder,
         )
+
+    def _codec_warnings(self) -> tuple[str, ...]:
+        """Say who did what the card was to do."""
+        told = [self._encoder_note] if self._encoder_note else []
+        by_processor = self._written - self._reader.on_card
+        if self._job.codecs.decode == "nvidia" and by_processor > 0:
+            told.append(f"the processor decoded {by_processor} of {self._written} pictures, NVDEC the others")
+        return tuple(told)
 
     def _damage_warning(self) -> tuple[str, ...]:
         damaged = self._reader.damaged

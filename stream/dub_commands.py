@@ -38,6 +38,7 @@ from stream.errors import BackEndError, ConfigError
 from stream.faces import FaceFinder, open_face_finder
 from stream.frames import NS_PER_S
 from stream.media import Encoding
+from stream.media.codec_device import Codecs, choose
 from stream.offset import file_offset_ms
 from stream.progress import ProgressLine
 from stream.side_by_side import write_side_by_side
@@ -55,14 +56,23 @@ def run(arguments: argparse.Namespace, cache_folder: Path | None, imported_folde
         ConfigError, EngineError, MediaError: What the user must change; nothing was written.
     """
     config = take_engine(_config(arguments), arguments.engine, imported_folder)
+    codecs = _codecs(config)
     if arguments.command == "demo":
-        return _demo(arguments, config, cache_folder)
+        return _demo(arguments, config, codecs, cache_folder)
     if arguments.to is None:
-        return _dub(arguments, config, cache_folder)
-    return _translate(arguments, config, cache_folder, models)
+        return _dub(arguments, config, codecs, cache_folder)
+    return _translate(arguments, config, codecs, cache_folder, models)
 
 
-def _dub(arguments: argparse.Namespace, config: Config, cache_folder: Path | None) -> int:
+def _codecs(config: Config) -> Codecs:
+    """Who decodes and encodes; said unless it was to be the processor."""
+    codecs = choose(config.codecs)
+    if config.codecs.device != "cpu":
+        print(f"visavis: {codecs}", file=sys.stderr)
+    return codecs
+
+
+def _dub(arguments: argparse.Namespace, config: Config, codecs: Codecs, cache_folder: Path | None) -> int:
     job = DubJob(
         source=arguments.source,
         voice=arguments.voice,
@@ -72,12 +82,15 @@ def _dub(arguments: argparse.Namespace, config: Config, cache_folder: Path | Non
         keep_going=arguments.keep_going,
         render=config.render,
         encoding=Encoding(quality=arguments.quality),
+        codecs=codecs,
     )
     _dub_and_report(job, config, arguments.report, cache_folder)
     return 0
 
 
-def _translate(arguments: argparse.Namespace, config: Config, cache_folder: Path | None, models: Path) -> int:
+def _translate(
+    arguments: argparse.Namespace, config: Config, codecs: Codecs, cache_folder: Path | None, models: Path
+) -> int:
     wanted = Translation(
         source=arguments.source,
         targets=arguments.to,
@@ -104,14 +117,19 @@ def _translate(arguments: argparse.Namespace, config: Config, cache_folder: Path
             print(f"visavis: {note}", file=sys.stderr)
         with contextlib.ExitStack() as stack:
             engine = None if wanted.sound_only else stack.enter_context(_engine(config, cache_folder))
-            _translate_heard(arguments, config, wanted, chain, engine)
+            _translate_heard(arguments, config, codecs, wanted, chain, engine)
     finally:
         chain.close()
     return 0
 
 
 def _translate_heard(
-    arguments: argparse.Namespace, config: Config, wanted: Translation, chain: Chain, engine: LoadedEngine | None
+    arguments: argparse.Namespace,
+    config: Config,
+    codecs: Codecs,
+    wanted: Translation,
+    chain: Chain,
+    engine: LoadedEngine | None,
 ) -> None:
     """Hear the clip once, then dub it into one language after the other."""
     clock = MonotonicClock()
@@ -132,7 +150,7 @@ def _translate_heard(
                 report.write_text(json.dumps({"output": str(output), "dub": extra}, indent=1) + "\n")
             print(f"{output}: {source.length_ns / NS_PER_S:.1f} s of sound")
         else:
-            job = _translated_job(arguments, config, wanted, spoken, output)
+            job = _translated_job(arguments, config, codecs, wanted, spoken, output)
             _make(job, config, engine, report, warnings=warnings_of(source, spoken), dub=extra)
         if wanted.captions is not None:
             write_captions(captions_of(spoken, target), wanted.named(wanted.captions, target))
@@ -140,7 +158,12 @@ def _translate_heard(
 
 
 def _translated_job(
-    arguments: argparse.Namespace, config: Config, wanted: Translation, spoken: WholeDub, output: Path
+    arguments: argparse.Namespace,
+    config: Config,
+    codecs: Codecs,
+    wanted: Translation,
+    spoken: WholeDub,
+    output: Path,
 ) -> DubJob:
     voice = TranslatedVoice(spoken)
     return DubJob(
@@ -152,10 +175,11 @@ def _translated_job(
         keep_going=arguments.keep_going,
         render=config.render,
         encoding=Encoding(quality=arguments.quality),
+        codecs=codecs,
     )
 
 
-def _demo(arguments: argparse.Namespace, config: Config, cache_folder: Path | None) -> int:
+def _demo(arguments: argparse.Namespace, config: Config, codecs: Codecs, cache_folder: Path | None) -> int:
     folder: Path = arguments.output
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,6 +192,7 @@ def _demo(arguments: argparse.Namespace, config: Config, cache_folder: Path | No
         overwrite=True,
         render=config.render,
         encoding=Encoding(quality=arguments.quality),
+        codecs=codecs,
     )
     _dub_and_report(job, config, arguments.report, cache_folder)
     beside = folder / "side_by_side.mp4"
@@ -184,6 +209,8 @@ def _config(arguments: argparse.Namespace) -> Config:
         render = dataclasses.replace(render, badge="" if arguments.no_badge else arguments.badge)
     if arguments.faces:
         render = dataclasses.replace(render, faces=arguments.faces)
+    if arguments.codecs:
+        config = dataclasses.replace(config, codecs=dataclasses.replace(config.codecs, device=arguments.codecs))
     named = {key: getattr(arguments, key) for key in ("backend", "precision") if getattr(arguments, key)}
     return dataclasses.replace(config, render=render, engine=dataclasses.replace(config.engine, **named))
 
@@ -283,6 +310,7 @@ def _report(job: DubJob, figures: DubFigures, engine: LoadedEngine) -> dict[str,
             "threads": engine.threads,
             "checkpoint_sha256": engine.manifest.checkpoint.sha256,
         },
+        "codecs": {"decoded_by_card": figures.on_card, "encoder": figures.encoder},
         "frames": {
             "written": figures.pictures,
             "re_voiced": figures.made,

@@ -7,6 +7,7 @@ from kernels.mel import MelWindow
 from stream.errors import ConfigError, MediaError
 from stream.frames import NS_PER_S
 from stream.media import Encoding, SoundReader, Survey, survey
+from stream.media.codec_device import CPU, Codecs
 from stream.media.writer import check_destination
 from stream.passage import Spoken
 from stream.render import RenderOptions
@@ -32,6 +33,7 @@ class DubJob:
         keep_going: Dub what is there of a clip that is cut short, and write one that shows no face.
         render: How lips are made and marked.
         encoding: How the output is encoded.
+        codecs: Who decodes the source and encodes the output.
     """
 
     source: Path
@@ -43,6 +45,7 @@ class DubJob:
     keep_going: bool = False
     render: RenderOptions = field(default_factory=RenderOptions)
     encoding: Encoding = field(default_factory=Encoding)
+    codecs: Codecs = CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class DubFigures:
         wall_s: Time from the first picture to the finished file.
         stages: Milliseconds per picture.
         warnings: One line each.
+        on_card: Pictures of the source that a card decoded.
+        encoder: FFmpeg's name of the encoder that wrote the output.
     """
 
     pictures: int
@@ -68,6 +73,8 @@ class DubFigures:
     wall_s: float
     stages: dict[str, StageFigures]
     warnings: tuple[str, ...]
+    on_card: int = 0
+    encoder: str = ""
 
     @property
     def times_real_time(self) -> float:

@@ -44,6 +44,9 @@ def session_figures(session: Session, lag: LoopLagMonitor) -> dict[str, Any]:
         "switched_off": [runner.name for runner in (session.faces, session.render) if runner.off],
         "peer": {
             "video_codec": peer.video_codec,
+            "decoder": peer.decoder,
+            "encoder": peer.encoder,
+            "codec_fallbacks": peer.codec_fallbacks,
             "bitrate_bps": peer.bitrate_bps,
             "aligned_by": peer.aligned_by,
             "packets_lost": peer.packets_lost,

@@ -26,6 +26,7 @@ from stream.health import Health, LoopLagMonitor
 from stream.http_errors import explain, same_origin_only
 from stream.http_page import PageApi
 from stream.http_sessions import SessionsApi
+from stream.media.codec_device import CPU, Codecs, choose
 from stream.session import Session
 from stream.speech.back_ends import BackEnds
 from stream.speech.chain import Chain, open_chain
@@ -121,6 +122,7 @@ def make_server(
     make_peer: Callable[[], Caller] | None = None,
     models: Path = Path(),
     dub: DubOffer = NO_DUB,
+    codecs: Codecs = CPU,
 ) -> Server:
     """Put a server together.
 
@@ -131,11 +133,12 @@ def make_server(
         make_peer: Opens one end of a connection; a WebRTC peer where left out.
         models: Where `visavis models` keeps models of speech; with `dub`.
         dub: What sessions can be dubbed from and to.
+        codecs: Who decodes and encodes the pictures of peers.
     """
     health = Health()
 
     def webrtc_peer() -> Caller:
-        return Peer(config.peer, clock)
+        return Peer(config.peer, clock, codecs=codecs)
 
     return Server(
         config=config,
@@ -211,15 +214,34 @@ def serve(config: Config, models: Path, *, cache_folder: Path | None = None) -> 
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     _use_few_arenas()
+    codecs = open_codecs(config)
     engines = open_engines(config, cache_folder=cache_folder)
     # What the imports made lives as long as the process: left out of every collection, the longest of which
     # would otherwise hold up the loop for a tenth of a second.
     gc.collect()
     gc.freeze()
     try:
-        asyncio.run(_serve(config, engines, models))
+        asyncio.run(_serve(config, engines, models, codecs))
     finally:
         engines.close()
+
+
+def open_codecs(config: Config) -> Codecs:
+    """Find out who decodes and encodes.
+
+    Raises:
+        ConfigError: The card was asked for and cannot do it.
+    """
+    if config.codecs.device == "nvidia" and config.peer.video_codec == "vp8":
+        raise ConfigError(
+            'no card encodes VP8: with [codecs] device = "nvidia" set [peer] video_codec to "auto" or "h264", '
+            'or the device to "auto"'
+        )
+    codecs = choose(config.codecs)
+    if config.codecs.device != "cpu":
+        # A server shows warnings and errors only, and whoever asks for "auto" is to know which one runs.
+        log.warning("%s", codecs)
+    return codecs
 
 
 def _use_few_arenas() -> None:
@@ -233,7 +255,7 @@ def _use_few_arenas() -> None:
         mallopt(_M_ARENA_MAX, 2)
 
 
-async def _serve(config: Config, engines: Engines, models: Path) -> None:
+async def _serve(config: Config, engines: Engines, models: Path, codecs: Codecs) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -244,7 +266,7 @@ async def _serve(config: Config, engines: Engines, models: Path) -> None:
     offer = await asyncio.to_thread(find_offer, clock, config.dubbing.back_ends(models))
     if not offer.pairs:
         log.warning("%s", "; ".join(offer.notes))
-    async with running(make_server(config, engines, clock, models=models, dub=offer)) as port:
+    async with running(make_server(config, engines, clock, models=models, dub=offer, codecs=codecs)) as port:
         print(f"visavis serves http://{config.server.host}:{port} (Ctrl-C stops it)", flush=True)
         await stop.wait()
         log.info("stopping")

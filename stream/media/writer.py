@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
 import av
 import numpy as np
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from stream.errors import ConfigError, MediaError
 from stream.frames import NS_PER_S, VideoFrame
+from stream.media import nvenc
 from stream.media.clip import ClipFormat
+from stream.media.codec_device import CARD_FAULTS, CPU, CardFault, Codecs, cuda_device
 from stream.media.picture import encodable
 
 Samples = NDArray[np.float32]
@@ -28,6 +30,7 @@ Samples = NDArray[np.float32]
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 SOUND_RATE_HZ = 48_000
 _SOUND_BLOCK = 1024
+_X264, _VP9 = "libx264", "libvpx-vp9"
 _KEPT_TAGS = ("title", "artist", "copyright", "date", "creation_time")
 
 
@@ -74,6 +77,15 @@ class ClipWriter:
         tags: Tags of the source file; those that name its author are kept.
         label: The sentence that says that the clip is synthetic, stored as its comment.
         encoding: How it is encoded.
+        codecs: Who encodes the picture.
+
+    Attributes:
+        encoder: FFmpeg's name of the picture's encoder.
+        note: Why it is not the card's although the card was to be used if it can, "" otherwise.
+
+    Raises:
+        ConfigError: The card was asked for and cannot encode pictures of this size.
+        MediaError: The file cannot be written.
     """
 
     def __init__(
@@ -85,6 +97,7 @@ class ClipWriter:
         tags: Mapping[str, str],
         label: str,
         encoding: Encoding = Encoding(),
+        codecs: Codecs = CPU,
     ) -> None:
         self._path = path
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -92,6 +105,8 @@ class ClipWriter:
         self._layout = "mono" if channels == 1 else "stereo"
         self._samples = 0
         self._pending = np.zeros((channels, 0), np.float32)
+        self.note = ""
+        self.encoder = self._choose(codecs, encoding)
         kind = CONTAINERS[path.suffix.lower()]
         try:
             self._container = av.open(str(self._partial), "w", format=kind, options=_container_options(kind, clip))
@@ -101,28 +116,65 @@ class ClipWriter:
         self._container.metadata["comment"] = "; ".join([label, *_credit(tags)])
         if kind == "matroska":
             self._container.metadata["synthetic"] = label
-        self._video = self._add_video(encoding)
+        try:
+            self._video = self._add_video(encoding, codecs.card)
+        except CARD_FAULTS as error:
+            self.abort()
+            raise self._failed(error) from error
         self._audio = self._container.add_stream("aac", rate=SOUND_RATE_HZ, layout=self._layout)
         self._audio.bit_rate = encoding.sound_bitrate_bps * channels // 2
 
-    def _add_video(self, encoding: Encoding) -> av.VideoStream:
-        """Add the picture: H.264, or VP9 where a side is odd, which H.264 4:2:0 cannot hold at its exact size."""
+    def _choose(self, codecs: Codecs, encoding: Encoding) -> str:
+        """H.264, or VP9 where a side is odd, which H.264 4:2:0 cannot hold at its exact size.
+
+        The card's encoder is tried at this clip's size first: once the file is begun it cannot be exchanged.
+        """
         clip = self._clip
         odd = clip.width % 2 or clip.height % 2
-        if odd:
-            stream = self._container.add_stream("libvpx-vp9", rate=clip.rate, options=_vp9(encoding))
-        else:
-            stream = self._container.add_stream("libx264", rate=clip.rate, options=_x264(encoding))
-        stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
-        context = stream.codec_context
+        if codecs.encode == "cpu":
+            return _VP9 if odd else _X264
+        try:
+            if odd:
+                raise CardFault("one of its sides is odd, which takes VP9, and no card encodes that")
+            context = codecs.open(nvenc.ENCODER, "w", codecs.card)
+            self._set(context)
+            context.options = nvenc.file_options(encoding.quality)
+            context.open()
+        except CARD_FAULTS as error:
+            reason = f"NVENC cannot encode {self._path.name}, {clip.width}x{clip.height} ({error})"
+            if codecs.strict:
+                raise ConfigError(f"{reason}. Give --codecs auto or --codecs cpu") from error
+            self.note = f"{reason}: the processor does"
+            return _VP9 if odd else _X264
+        return nvenc.ENCODER
+
+    def _add_video(self, encoding: Encoding, card: int) -> av.VideoStream:
+        options = {_VP9: _vp9(encoding), _X264: _x264(encoding)}.get(self.encoder)
+        on_card = options is None
+        stream = cast(
+            "av.VideoStream",
+            self._container.add_stream(
+                self.encoder,
+                rate=self._clip.rate,
+                options=nvenc.file_options(encoding.quality) if options is None else options,
+                hwaccel=cuda_device(card) if on_card else None,
+            ),
+        )
+        self._set(stream.codec_context)
+        stream.time_base = self._clip.time_base
+        return stream
+
+    def _set(self, context: Any) -> None:  # noqa: ANN401 - av's classes differ between stubs
+        """Give a codec's context the size, the clock and the colour of the clip."""
+        clip = self._clip
+        context.width, context.height, context.pix_fmt = clip.width, clip.height, "yuv420p"
+        context.framerate = clip.rate
         context.time_base = clip.time_base
-        stream.time_base = clip.time_base
         if clip.pixel_aspect:
             context.sample_aspect_ratio = clip.pixel_aspect
         context.color_range = 2 if clip.colour.full_range else 1
         context.colorspace, context.color_primaries = clip.tags.matrix, clip.tags.primaries
         context.color_trc = clip.tags.transfer
-        return stream
 
     def write_picture(self, frame: VideoFrame) -> None:
         """Encode one picture at its own pts.
@@ -189,6 +241,8 @@ class ClipWriter:
         number = getattr(error, "errno", None)
         if number == errno.ENOSPC:
             return MediaError(f"no space left for {self._path}: free some, or write to another disk with -o")
+        if self.encoder == nvenc.ENCODER:
+            return MediaError(f"{self._path} cannot be written by NVENC ({error}): write it again with --codecs cpu")
         reason = os.strerror(number) if isinstance(number, int) and number in errno.errorcode else str(error)
         return MediaError(f"{self._path} cannot be written ({reason}): choose another output")
 

@@ -67,6 +67,9 @@ class PeerStats:
     Attributes:
         connection: "new", "connecting", "connected" or "closed".
         video_codec: What the negotiation gave, "" before it.
+        decoder: FFmpeg's name of the decoder that runs, "" before the first picture; the card's say NVDEC.
+        encoder: FFmpeg's name of the encoder that runs, "" before the first picture.
+        codec_fallbacks: How often a codec of the card has failed and the processor's went on.
         received: Pictures that came whole.
         decoded: Pictures that the decoder gave out.
         dropped: Pictures decoded and never read, or skipped before the decoder.
@@ -114,4 +117,7 @@ class PeerStats:
     av_offset: Spread
     bitrate_bps: int
     round_trip_ms: float
+    decoder: str = ""
+    encoder: str = ""
+    codec_fallbacks: int = 0
     stages: dict[str, StageFigures] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from aiortc import clock as ntp_clock
 from stream.clock import Clock
 from stream.errors import SessionClosed
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk, VideoFrame
+from stream.media.codec_device import CPU, Codecs
 from stream.queues import BoundedQueue, Leaky
 from stream.stages import Recent, StageMeter
 from stream.transport.audio_codec import (
@@ -120,14 +121,15 @@ class VideoEgress:
         pace: Shared with the sound.
         threads: Where to encode.
         config: Rates and tolerances.
+        codecs: Who encodes.
     """
 
-    def __init__(self, pace: Pace, threads: CodecThreads, config: PeerConfig) -> None:
+    def __init__(self, pace: Pace, threads: CodecThreads, config: PeerConfig, codecs: Codecs = CPU) -> None:
         self.queue: BoundedQueue[VideoFrame] = BoundedQueue(config.egress_frames, Leaky.DOWNSTREAM)
         self.meter, self.send_meter = StageMeter(), StageMeter()
         self.encoder: VideoEncoder | None = None
         self.sent = self.late = self.replaced = 0
-        self._pace, self._threads, self._config = pace, threads, config
+        self._pace, self._threads, self._config, self._codecs = pace, threads, config, codecs
         self._base = random.getrandbits(32)
         self._sender: LiveSender | None = None
 
@@ -152,6 +154,7 @@ class VideoEgress:
             start_bitrate_bps=self._config.start_bitrate_bps,
             min_bitrate_bps=self._config.min_bitrate_bps,
             max_bitrate_bps=self._config.max_bitrate_bps,
+            codecs=self._codecs,
         )
         try:
             while True:

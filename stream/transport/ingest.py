@@ -15,6 +15,7 @@ import av
 from stream.clock import Clock
 from stream.errors import SessionClosed
 from stream.frames import NS_PER_S, AudioChunk, VideoFrame
+from stream.media.codec_device import CPU, Codecs
 from stream.queues import BoundedQueue, Leaky
 from stream.stages import StageMeter
 from stream.transport.audio_codec import OPUS_LOOK_AHEAD_NS, RATE_HZ, AudioDecoder, Chunker
@@ -23,7 +24,7 @@ from stream.transport.conceal import Concealer
 from stream.transport.jitter import EncodedFrame
 from stream.transport.receiver import LiveReceiver
 from stream.transport.timeline import Timeline
-from stream.transport.video_codec import VideoDecoder
+from stream.transport.video_codec import Codec, VideoDecoder
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,10 @@ class VideoIngest:
         timeline: Gives each picture its session time.
         threads: Where to decode.
         clock: Stamps `arrival_ns`.
+        codecs: Who decodes.
     """
 
-    def __init__(self, timeline: Timeline, threads: CodecThreads, clock: Clock) -> None:
+    def __init__(self, timeline: Timeline, threads: CodecThreads, clock: Clock, codecs: Codecs = CPU) -> None:
         self.queue: BoundedQueue[VideoFrame] = BoundedQueue(2, Leaky.DOWNSTREAM)
         self.counts = IngestCounts()
         self.meter, self.wait_meter = StageMeter(), StageMeter()
@@ -63,7 +65,8 @@ class VideoIngest:
         self._waiting: deque[tuple[str, EncodedFrame, int]] = deque()
         self._arrived = asyncio.Event()
         self._receiver: LiveReceiver | None = None
-        self._decoder: VideoDecoder | None = None
+        self.decoder: VideoDecoder | None = None
+        self._codecs = codecs
         self._decoder_codec = ""
 
     def attach(self, receiver: LiveReceiver) -> None:
@@ -98,12 +101,13 @@ class VideoIngest:
                         return
 
     async def _decode(self, codec: str, frame: EncodedFrame, pts_ns: int) -> list[VideoFrame]:
-        if self._decoder is None or codec != self._decoder_codec:
-            self._decoder, self._decoder_codec = VideoDecoder("H264" if codec.upper() == "H264" else "VP8"), codec
+        if self.decoder is None or codec != self._decoder_codec:
+            name: Codec = "H264" if codec.upper() == "H264" else "VP8"
+            self.decoder, self._decoder_codec = VideoDecoder(name, self._codecs), codec
         begun_ns = self._clock.now_ns()
         self.wait_meter.add(begun_ns - frame.arrival_ns)
         try:
-            pictures = await self._threads.run(self._decoder.decode, frame.data, pts_ns)
+            pictures = await self._threads.run(self.decoder.decode, frame.data, pts_ns)
         except (av.FFmpegError, ValueError) as error:
             # The decoder's state is kept: without it every picture up to the next keyframe would fail.
             self.meter.add(self._clock.now_ns() - begun_ns, failed=True)

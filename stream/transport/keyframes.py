@@ -1,7 +1,8 @@
-"""Tells from an RTP payload whether a keyframe starts in it."""
+"""Tells from an RTP payload whether a keyframe starts in it, and from a whole access unit whether it is one."""
 
 # NAL unit types, ITU-T H.264 table 7-1 and RFC 6184 table 1.
-_IDR, _SPS, _STAP_A, _FU_A = 5, 7, 24, 28
+_SLICE, _IDR, _SPS, _STAP_A, _FU_A = 1, 5, 7, 24, 28
+_START = b"\0\0\1"
 
 
 def starts_keyframe(codec: str, payload: bytes) -> bool:
@@ -15,6 +16,24 @@ def starts_keyframe(codec: str, payload: bytes) -> bool:
         return _vp8(payload) if codec.upper() == "VP8" else _h264(payload)
     except IndexError:
         return False
+
+
+def is_keyframe(codec: str, data: bytes) -> bool:
+    """Whether a decoder can begin with this access unit.
+
+    Args:
+        codec: "VP8" or "H264", as in the SDP's rtpmap.
+        data: A VP8 frame (RFC 6386, 9.1: the lowest bit is clear), or H.264 with start codes (Annex B).
+    """
+    if codec.upper() == "VP8":
+        return bool(data) and not data[0] & 0x01
+    at = data.find(_START)
+    while 0 <= at < len(data) - len(_START):
+        kind = data[at + len(_START)] & 0x1F
+        if kind in (_SLICE, _IDR):
+            return kind == _IDR
+        at = data.find(_START, at + len(_START))
+    return False
 
 
 def _vp8(payload: bytes) -> bool:

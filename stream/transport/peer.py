@@ -16,6 +16,7 @@ from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateErr
 from stream.clock import Clock, MonotonicClock
 from stream.errors import SessionClosed
 from stream.frames import NS_PER_MS, AudioChunk, VideoFrame
+from stream.media.codec_device import CPU, Codecs
 from stream.queues import BoundedQueue
 from stream.transport.audio_codec import CHUNK_SAMPLES, RATE_HZ
 from stream.transport.codec_threads import CodecThreads
@@ -65,6 +66,7 @@ class Peer:
     Args:
         config: Settings.
         clock: The session's clock.
+        codecs: Who decodes and encodes pictures.
 
     Attributes:
         video_in: Decoded pictures, at most two: the newest win.
@@ -72,16 +74,16 @@ class Peer:
         closed: Set when the connection is gone, whoever ended it, and nothing runs any more.
     """
 
-    def __init__(self, config: PeerConfig | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, config: PeerConfig | None = None, clock: Clock | None = None, *, codecs: Codecs = CPU) -> None:
         self.config = config or PeerConfig()
         self.clock: Clock = clock or MonotonicClock()
         self.closed = asyncio.Event()
         self._timeline = Timeline()
         self._threads = CodecThreads()
         self._pace = Pace(self.clock, lambda: self._timeline.epoch_ns)
-        self._video = VideoIngest(self._timeline, self._threads, self.clock)
+        self._video = VideoIngest(self._timeline, self._threads, self.clock, codecs)
         self._audio = AudioIngest(self._timeline, self.clock)
-        self._video_out = VideoEgress(self._pace, self._threads, self.config)
+        self._video_out = VideoEgress(self._pace, self._threads, self.config, codecs)
         self._audio_out = AudioEgress(self._pace)
         self._receivers: dict[Kind, LiveReceiver] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -285,10 +287,14 @@ class Peer:
         """Counts and figures so far."""
         video, audio = self._receivers.get("video"), self._receivers.get("audio")
         encoder, video_out = self._video_out.encoder, self._video_out
+        decoder = self._video.decoder
         sender = self._video_out._sender
         return PeerStats(
             connection="closed" if self.closed.is_set() else self._connection.connectionState,
             video_codec=encoder.codec if encoder else "",
+            decoder=decoder.name if decoder else "",
+            encoder=encoder.name if encoder else "",
+            codec_fallbacks=(decoder.fallbacks if decoder else 0) + (encoder.fallbacks if encoder else 0),
             received=self._video.counts.received,
             decoded=self._video.counts.decoded,
             dropped=self._video.counts.skipped + self.video_in.stats.dropped,

@@ -1,9 +1,11 @@
 """Video decoders and encoders on PyAV, set for a call: one frame in, one frame out, no look-ahead.
 
-Everything here runs in the peer's codec threads and touches no loop.
+Everything here runs in the peer's codec threads and touches no loop. A card's codec that fails is given up for the
+processor's, for this stream and for good, with a log line and a count.
 """
 
 import fractions
+import logging
 import random
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -17,6 +19,11 @@ from numpy.typing import NDArray
 
 from kernels.yuv import Colour
 from stream.frames import NS_PER_MS, NS_PER_S, Planes, VideoFrame
+from stream.media import nvenc
+from stream.media.codec_device import CARD_FAULTS, CPU, Codecs, Side
+from stream.transport.keyframes import is_keyframe
+
+log = logging.getLogger(__name__)
 
 Codec = Literal["H264", "VP8"]
 
@@ -45,30 +52,83 @@ def default_bitrate_bps(height: int, width: int) -> int:
     return int(_BITS_PER_PIXEL * height * width * _FRAME_RATE_HZ)
 
 
+class NeedsKeyframe(ValueError):  # noqa: N818 - a wish, as a damaged picture's is
+    """The decoder has begun anew and knows no picture to predict this one from."""
+
+
 class VideoDecoder:
     """Decodes one stream; pts are session nanoseconds.
 
+    On a card it is FFmpeg's own decoder with NVDEC behind it, not `h264_cuvid`: that one's parser learns
+    that a picture has ended from the next one, which costs a picture's time (`cuvid_decode_packet` sets no
+    `CUVID_PKT_ENDOFPICTURE`).
+
     Args:
         codec: "H264" or "VP8".
+        codecs: Who decodes.
+
+    Attributes:
+        side: Who decodes now.
+        fallbacks: How often the card was given up.
     """
 
-    def __init__(self, codec: Codec) -> None:
-        self._context = cast("Any", av.CodecContext.create("h264" if codec == "H264" else "libvpx", "r"))
-        # Frame threads would hold back one frame each.
-        self._context.thread_count = 1
-        if codec == "H264":
-            self._context.flags |= av.codec.context.Flags.low_delay
+    def __init__(self, codec: Codec, codecs: Codecs = CPU) -> None:
+        self.side: Side = codecs.decode
+        self.fallbacks = 0
+        self._codec, self._codecs = codec, codecs
+        self._context: Any = None
+        self._needs_keyframe = False
+
+    @property
+    def name(self) -> str:
+        """FFmpeg's decoder, with what stands behind it."""
+        if self.side == "nvidia":
+            return f"{self._codec.lower()} (NVDEC)"
+        return "h264" if self._codec == "H264" else "libvpx"
 
     def decode(self, data: bytes, pts_ns: int) -> list[VideoFrame]:
         """Decode one access unit; the frames' `arrival_ns` is 0.
 
         Raises:
             av.FFmpegError: The data is damaged; later frames may still decode.
+            NeedsKeyframe: The card was given up, and this is no picture to go on with.
         """
+        if self.side == "nvidia":
+            try:
+                return self._decoded(data, pts_ns)
+            except av.error.InvalidDataError:
+                raise
+            except CARD_FAULTS as error:
+                self._leave_card(error)
+        if self._needs_keyframe and not is_keyframe(self._codec, data):
+            raise NeedsKeyframe("the decoder has changed and waits for a keyframe")
+        pictures = self._decoded(data, pts_ns)
+        self._needs_keyframe = False
+        return pictures
+
+    def _decoded(self, data: bytes, pts_ns: int) -> list[VideoFrame]:
+        if self._context is None:
+            self._context = self._opened()
         packet = av.Packet(data)
         packet.pts = pts_ns
         packet.time_base = fractions.Fraction(1, NS_PER_S)
         return [copy_frame(frame) for frame in self._context.decode(packet)]
+
+    def _opened(self) -> Any:  # noqa: ANN401 - av's classes differ between stubs
+        if self.side == "nvidia":
+            context = self._codecs.open(self._codec.lower(), "r", self._codecs.card)
+        else:
+            context = self._codecs.open("h264" if self._codec == "H264" else "libvpx", "r", None)
+        # Frame threads would hold back one frame each.
+        context.thread_count = 1
+        if self._codec == "H264":
+            context.flags |= av.codec.context.Flags.low_delay
+        return context
+
+    def _leave_card(self, error: Exception) -> None:
+        log.warning("NVDEC has failed (%s): the processor decodes this stream from its next keyframe", error)
+        self.side, self._context, self._needs_keyframe = "cpu", None, True
+        self.fallbacks += 1
 
 
 def copy_frame(frame: Any) -> VideoFrame:  # noqa: ANN401 - av's classes differ between stubs
@@ -112,6 +172,11 @@ class VideoEncoder:
         start_bitrate_bps: 0 chooses by resolution.
         min_bitrate_bps: Lower estimates are not followed.
         max_bitrate_bps: Higher ones neither.
+        codecs: Who encodes H.264; VP8 is the processor's, as no card encodes it.
+
+    Attributes:
+        side: Who encodes now.
+        fallbacks: How often the card was given up.
     """
 
     def __init__(
@@ -121,8 +186,12 @@ class VideoEncoder:
         start_bitrate_bps: int = 0,
         min_bitrate_bps: int = 300_000,
         max_bitrate_bps: int = 6_000_000,
+        codecs: Codecs = CPU,
     ) -> None:
         self.codec = codec
+        self.side: Side = codecs.encode if codec == "H264" else "cpu"
+        self.fallbacks = 0
+        self._codecs = codecs
         self.keyframes = 0
         self.restarts = 0
         self._start_bps = start_bitrate_bps
@@ -134,6 +203,13 @@ class VideoEncoder:
         self._begun_ns = 0
         self._picture_id = random.randrange(1 << 15)
         self._last_pts: int | None = None
+
+    @property
+    def name(self) -> str:
+        """FFmpeg's encoder."""
+        if self.side == "nvidia":
+            return nvenc.ENCODER
+        return "libx264" if self.codec == "H264" else "libvpx"
 
     @property
     def bitrate_bps(self) -> int:
@@ -152,17 +228,32 @@ class VideoEncoder:
             now_ns: Clock time, for the pace of bitrate changes.
             keyframe: Whether it must be decodable alone.
         """
+        try:
+            packets = self._encoded(frame, now_ns, keyframe=keyframe)
+        except CARD_FAULTS as error:
+            if self.side == "cpu":
+                raise
+            self._leave_card(error)
+            # The same picture again: the new encoder begins with it, as a keyframe, and none is lost.
+            packets = self._encoded(frame, now_ns, keyframe=keyframe)
+        data = b"".join(bytes(packet) for packet in packets)
+        is_key = any(packet.is_keyframe for packet in packets)
+        self.keyframes += is_key
+        return EncodedVideo(self._packetise(data), is_key)
+
+    def _encoded(self, frame: VideoFrame, now_ns: int, *, keyframe: bool) -> list[Any]:
         key = (frame.height, frame.width, frame.colour)
         wanted_bps = self._wanted_bps(frame, now_ns, same=key == self._key)
         if self._context is None or key != self._key or wanted_bps != self._bitrate_bps:
             self._open(frame, wanted_bps, now_ns)
             self._key = key
-        picture = self._picture(frame, keyframe=keyframe)
-        packets = self._context.encode(picture)
-        data = b"".join(bytes(packet) for packet in packets)
-        is_key = any(packet.is_keyframe for packet in packets)
-        self.keyframes += is_key
-        return EncodedVideo(self._packetise(data), is_key)
+        packets: list[Any] = self._context.encode(self._picture(frame, keyframe=keyframe))
+        return packets
+
+    def _leave_card(self, error: Exception) -> None:
+        log.warning("NVENC has failed (%s): the processor encodes this stream from this picture on", error)
+        self.side, self._context = "cpu", None
+        self.fallbacks += 1
 
     def _wanted_bps(self, frame: VideoFrame, now_ns: int, *, same: bool) -> int:
         """The rate to run at: the present one unless the path's estimate is far from it."""
@@ -178,7 +269,7 @@ class VideoEncoder:
         return self._bitrate_bps
 
     def _open(self, frame: VideoFrame, bitrate_bps: int, now_ns: int) -> None:
-        context = cast("Any", av.CodecContext.create("libx264" if self.codec == "H264" else "libvpx", "w"))
+        context = self._codecs.open(self.name, "w", self._codecs.card if self.side == "nvidia" else None)
         context.width, context.height = frame.width + frame.width % 2, frame.height + frame.height % 2
         context.pix_fmt = "yuv420p"
         context.bit_rate = bitrate_bps
@@ -187,10 +278,14 @@ class VideoEncoder:
         context.gop_size = _KEYFRAME_EVERY
         context.thread_count = 1
         if self.codec == "H264":
-            context.profile = "Baseline"
             context.colorspace = 1 if frame.colour.matrix == "bt709" else 6
             context.color_range = 2 if frame.colour.full_range else 1
-            context.options = _x264_options(bitrate_bps, context.width * context.height)
+        pixels = context.width * context.height
+        if self.side == "nvidia":
+            context.options = nvenc.live_options(bitrate_bps, pixels)
+        elif self.codec == "H264":
+            context.profile = "Baseline"
+            context.options = _x264_options(bitrate_bps, pixels)
         else:
             context.qmin, context.qmax = 2, 56
             context.options = _vp8_options(bitrate_bps)
@@ -238,7 +333,10 @@ def _x264_options(bitrate_bps: int, pixels: int) -> dict[str, str]:
 
 
 def _vp8_options(bitrate_bps: int) -> dict[str, str]:
-    """As aiortc's, with cpu-used -12 (1.5 instead of 3.0 ms at 640x480) and constant bitrate."""
+    """As aiortc's, with cpu-used -12 (1.5 instead of 3.0 ms at 640x480) and constant bitrate.
+
+    Without its "partitions": FFmpeg's libvpx has no such option and drops it without a word.
+    """
     return {
         "bufsize": str(bitrate_bps),
         "cpu-used": "-12",
@@ -249,7 +347,6 @@ def _vp8_options(bitrate_bps: int) -> dict[str, str]:
         "noise-sensitivity": "0",
         "overshoot-pct": "15",
         "undershoot-pct": "100",
-        "partitions": "0",
         "static-thresh": "1",
     }
 
