@@ -13,6 +13,7 @@ from kernels.mel import MelWindow
 from models import catalogue
 from models.engine import EngineError
 from models.manifest import EngineManifest, load_manifest
+from models.tensorrt_card import find_card
 from models.tensorrt_plan import LIMIT_DB, PlanRecord, plans_folder
 from models.tensorrt_runtime import load_trt, titled
 from stream.bundled import bundled_samples
@@ -31,8 +32,6 @@ def run(arguments: argparse.Namespace, imported_folder: Path, cache_folder: Path
     _check_arguments(arguments)
     found = _networks(arguments.names, imported_folder)
     runtime = load_trt()
-    from models.tensorrt_card import find_card
-
     card = find_card()
     _check_fp8(arguments.precision, card.capability)
     _check_packages()
@@ -74,7 +73,7 @@ def _networks(names: Sequence[str], imported_folder: Path) -> list[tuple[Path, E
     unknown = [name for name in names if name not in there]
     if unknown or not there:
         listed = ", ".join(sorted(there)) or "none"
-        raise EngineError(f"no network {', '.join(unknown)!r}, there is: {listed}. See: visavis engines list")
+        raise EngineError(f"no network {', '.join(unknown)}, there is: {listed}. See: visavis engines list")
     remedy = "Fetch it again: git checkout -- models/weights"
     return [(there[name] / name, load_manifest(there[name] / name, remedy)) for name in names or sorted(there)]
 

@@ -23,13 +23,16 @@ _EVERY = 5
 _CROP_PX = 96
 
 
-def bundled_samples(window: MelWindow, crop_px: int = _CROP_PX, *, masked: bool = True) -> "tuple[Samples, Samples]":
+def bundled_samples(
+    window: MelWindow, crop_px: int = _CROP_PX, *, masked: bool = True, count: int | None = None
+) -> "tuple[Samples, Samples]":
     """Real inputs of a generator, each face its own identity.
 
     Args:
         window: The network's.
         crop_px: The network's.
         masked: The face has its lower half hidden; otherwise its mouth is shut.
+        count: Of each; None takes what the clip has.
 
     Returns:
         For calibration, and for the check: every other picture.
@@ -40,6 +43,8 @@ def bundled_samples(window: MelWindow, crop_px: int = _CROP_PX, *, masked: bool 
     networks = LandmarkNetworks()
     faces, mels = [], []
     for index, frame in enumerate(ClipReader(_ASSETS / "sample.mp4").frames()):
+        if count is not None and len(faces) >= 2 * count:
+            break
         for mesh in networks.find(frame.planes, colour=frame.colour) if index % _EVERY == 0 else []:
             landmarks = np.ascontiguousarray(mesh.points[:, :2])
             to_crop = crop_transform(landmarks, crop_px)

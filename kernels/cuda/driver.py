@@ -84,19 +84,19 @@ class Driver:
         """
         # Other threads may allocate meanwhile.
         self._call("cuStreamBeginCapture_v2", _Handle(stream), ctypes.c_int(_THREAD_LOCAL))
-        graph = _Handle()
+        graph, ready = _Handle(), _Handle()
         try:
-            work()
-        finally:
-            # Also after an exception: a stream left recording would refuse everything.
-            status = self._cuda.cuStreamEndCapture(_Handle(stream), ctypes.byref(graph))
-        if status or not graph:
-            raise DeviceError(f"work on the card could not be recorded as a CUDA graph ({status})")
-        try:
-            ready = _Handle()
+            try:
+                work()
+            finally:
+                # Also after an exception: a stream left recording would refuse everything.
+                status = self._cuda.cuStreamEndCapture(_Handle(stream), ctypes.byref(graph))
+            if status or not graph:
+                raise DeviceError(f"work on the card could not be recorded as a CUDA graph ({status})")
             self._call("cuGraphInstantiateWithFlags", ctypes.byref(ready), graph, ctypes.c_ulonglong(0))
         finally:
-            self._cuda.cuGraphDestroy(graph)
+            if graph:
+                self._cuda.cuGraphDestroy(graph)
         return Graph(self, ready)
 
 

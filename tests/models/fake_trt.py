@@ -1,4 +1,4 @@
-"""A stand-in for TensorRT and for a card: memory by address, a network of one line, and a list of what was called.
+"""A stand-in for TensorRT and for a card: memory by address, any network as a function, and a list of what was called.
 
 The stand-in has only names that every version of TensorRT has; a test holds `FAKES` against the recorded lists.
 """
@@ -23,8 +23,12 @@ OUTPUTS = (TensorSpec("picture", (None, 3, SIDE, SIDE)),)
 SCRATCH_BYTES = 512
 
 
+Network = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
+"""Faces and sounds to pictures."""
+
+
 def drawn(face: NDArray[np.float32], mel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The network: the target, lighter by the mean of its own sound."""
+    """The smallest network: the target, lighter by the mean of its own sound."""
     return np.asarray(face[:, 3:] + mel.mean((1, 2, 3))[:, None, None, None], np.float32)
 
 
@@ -118,6 +122,77 @@ class ILogger:
     ERROR, INTERNAL_ERROR, WARNING = "ERROR", "INTERNAL_ERROR", "WARNING"
 
 
+class ITensor:
+    def __init__(self, spec: TensorSpec) -> None:
+        self.name = spec.name
+        self.shape = tuple(-1 if size is None else size for size in spec.shape)
+
+
+class INetworkDefinition:
+    def __init__(self, trt: FakeTrt) -> None:
+        self._trt = trt
+        self._onnx = b""
+
+    @property
+    def num_inputs(self) -> int:
+        return len(self._trt._inputs)
+
+    def get_input(self, index: int) -> ITensor:
+        return ITensor(self._trt._inputs[index])
+
+
+class OnnxParser:
+    def __init__(self, network: INetworkDefinition, logger: Any) -> None:
+        self._network, self._logger = network, logger
+
+    num_errors = 0
+
+    def get_error(self, index: int) -> None: ...
+
+    def parse(self, onnx: bytes) -> bool:
+        self._network._onnx = onnx
+        return True
+
+
+class IOptimizationProfile:
+    def __init__(self) -> None:
+        self._shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
+
+    def set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
+        self._shapes[name] = shapes
+
+
+class ITimingCache:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def serialize(self) -> bytes:
+        return self._content + b"measured"
+
+
+class IBuilderConfig:
+    builder_optimization_level = 3
+
+    def __init__(self) -> None:
+        self._cache: ITimingCache | None = None
+        self._profiles: list[IOptimizationProfile] = []
+
+    def set_memory_pool_limit(self, pool: object, size: int) -> None: ...
+
+    def add_optimization_profile(self, profile: IOptimizationProfile) -> None:
+        self._profiles.append(profile)
+
+    def create_timing_cache(self, content: bytes) -> ITimingCache:
+        return ITimingCache(content)
+
+    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> None:
+        assert not ignore_mismatch
+        self._cache = cache
+
+    def get_timing_cache(self) -> ITimingCache | None:
+        return self._cache
+
+
 class IRuntimeConfig:
     def set_execution_context_allocation_strategy(self, strategy: object) -> None:
         assert strategy == "USER_MANAGED"
@@ -126,8 +201,8 @@ class IRuntimeConfig:
 class ICudaEngine:
     device_memory_size_v2 = SCRATCH_BYTES
 
-    def __init__(self, trt: FakeTrt) -> None:
-        self._trt = trt
+    def __init__(self, trt: FakeTrt, network: Network) -> None:
+        self._trt, self._network = trt, network
 
     @property
     def num_io_tensors(self) -> int:
@@ -140,7 +215,7 @@ class ICudaEngine:
         return "INPUT" if name in {spec.name for spec in INPUTS} else "OUTPUT"
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(-1 if size is None else size for size in self._spec(name).shape)
+        return ITensor(self._spec(name)).shape
 
     def get_tensor_dtype(self, name: str) -> str:
         return {"float32": "FLOAT", "float16": "HALF"}[self._spec(name).dtype]
@@ -156,12 +231,12 @@ class ICudaEngine:
         if self._trt._no_context:
             self._trt._logger.log(ILogger.ERROR, "no memory for\n a context")
             return None
-        return IExecutionContext(self._trt)
+        return IExecutionContext(self._trt, self._network)
 
 
 class IExecutionContext:
-    def __init__(self, trt: FakeTrt) -> None:
-        self._trt = trt
+    def __init__(self, trt: FakeTrt, network: Network) -> None:
+        self._trt, self._network = trt, network
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
         self._profile: int | None = None
@@ -204,24 +279,43 @@ class IExecutionContext:
         return True
 
     def _kernel(self, batch: int, addresses: dict[str, int]) -> None:
-        device = self._trt._device
-        face, mel = (device.read(addresses[spec.name], (batch, *spec.shape[1:])) for spec in INPUTS)  # type: ignore[arg-type]
-        device.read(addresses["picture"], (batch, 3, SIDE, SIDE))[:] = drawn(face, mel)
+        read = {
+            spec.name: self._trt._device.read(addresses[spec.name], (batch, *ITensor(spec).shape[1:]))
+            for spec in self._trt._tensors
+        }
+        read["picture"][:] = self._network(read["face"], read["mel"])
 
 
 class FakeTrt(SimpleNamespace):
-    """The module, and what it stands on."""
+    """The module, and what it stands on.
 
-    def __init__(self, device: FakeDevice, tensors: tuple[TensorSpec, ...] = (*INPUTS, *OUTPUTS)) -> None:
-        super().__init__(ILogger=ILogger)
+    Args:
+        device: Memory.
+        inputs: Of every network.
+        outputs: Of every network.
+        networks: From a plan, which is the ONNX that it was built from, to a network; None where it is damaged.
+    """
+
+    def __init__(
+        self,
+        device: FakeDevice,
+        *,
+        inputs: tuple[TensorSpec, ...] = INPUTS,
+        outputs: tuple[TensorSpec, ...] = OUTPUTS,
+        networks: Callable[[bytes], Network | None] = lambda plan: drawn if plan == b"whole" else None,
+    ) -> None:
+        super().__init__(__version__="11.4.0.106", ILogger=ILogger, OnnxParser=OnnxParser)
         self._device = device
         self._recorder = FakeRecorder(device)
-        self._tensors = tensors
-        self._no_context = self._refuses = False
+        self._inputs, self._tensors = inputs, (*inputs, *outputs)
+        self._no_context = self._refuses = self._builds_nothing = False
         self._logger: Any = None
+        self._configs: list[IBuilderConfig] = []
         self.TensorIOMode = SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT")
         self.DataType = SimpleNamespace(FLOAT="FLOAT", HALF="HALF")
         self.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="USER_MANAGED")
+        self.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
+        self.MemoryPoolType = SimpleNamespace(WORKSPACE="WORKSPACE")
         trt = self
 
         class Runtime:
@@ -229,22 +323,52 @@ class FakeTrt(SimpleNamespace):
                 trt._logger = logger
 
             def deserialize_cuda_engine(self, plan: bytes) -> ICudaEngine | None:
-                if plan == b"whole":
-                    return ICudaEngine(trt)
+                network = networks(plan)
+                if network is not None:
+                    return ICudaEngine(trt, network)
                 trt._logger.log(ILogger.WARNING, "a warning")
                 trt._logger.log(ILogger.ERROR, "Serialization assertion magicTagRead == kMAGIC_TAG failed.")
                 return None
 
-        self.Runtime = Runtime
+        class Builder:
+            def __init__(self, logger: Any) -> None:
+                trt._logger = logger
+
+            def create_network(self, flags: int) -> INetworkDefinition:
+                assert flags == 2, "strongly typed, and nothing else"
+                return INetworkDefinition(trt)
+
+            def create_builder_config(self) -> IBuilderConfig:
+                trt._configs.append(IBuilderConfig())
+                return trt._configs[-1]
+
+            def create_optimization_profile(self) -> IOptimizationProfile:
+                return IOptimizationProfile()
+
+            def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> bytes | None:
+                if trt._builds_nothing:
+                    trt._logger.log(ILogger.INTERNAL_ERROR, "Could not find any implementation for node conv")
+                    return None
+                assert config._profiles
+                return network._onnx
+
+        self.Runtime, self.Builder = Runtime, Builder
 
 
-FAKES: dict[str, type] = {
-    "ILogger": ILogger,
-    "IRuntimeConfig": IRuntimeConfig,
-    "ICudaEngine": ICudaEngine,
-    "IExecutionContext": IExecutionContext,
-    "Runtime": FakeTrt(FakeDevice()).Runtime,
-}
+_KINDS = (
+    ILogger,
+    ITensor,
+    INetworkDefinition,
+    OnnxParser,
+    IOptimizationProfile,
+    ITimingCache,
+    IBuilderConfig,
+    IRuntimeConfig,
+    ICudaEngine,
+    IExecutionContext,
+)
+_ANY = FakeTrt(FakeDevice())
+FAKES: dict[str, type] = {**{kind.__name__: kind for kind in _KINDS}, "Runtime": _ANY.Runtime, "Builder": _ANY.Builder}
 """Stand-ins by the name of what they stand for."""
 
 
