@@ -10,14 +10,14 @@ from models.tensorrt_engine import Card, TensorRtEngine
 from models.tensorrt_plan import DEFAULT_PRECISION, plans_folder, read_plan
 from models.tensorrt_runtime import Runtime, load_trt
 
-OTHERWISE = "Or take another back end: --backend openvino"
+OTHERWISE = ". Or take another back end: --backend openvino"
 
 
 def find_card(otherwise: str = "") -> Card:
     """The card of this machine.
 
     Args:
-        otherwise: Ends a complaint: what can be done without one.
+        otherwise: Ends a complaint, from its full stop on: what can be done without one.
 
     Raises:
         EngineError: There is no driver, it is too old, there is no card, or PyCUDA is missing.
@@ -27,7 +27,7 @@ def find_card(otherwise: str = "") -> Card:
         capability = driver.compute_capability()
         return Card(open_device(), driver, capability)
     except DeviceError as error:
-        raise EngineError(f"TensorRT needs an NVIDIA card: {error}. {otherwise}".strip()) from error
+        raise EngineError(f"TensorRT needs an NVIDIA card: {error}{otherwise}") from error
 
 
 def open_plan(manifest: EngineManifest, precision: str | None, cache_folder: Path | None) -> TensorRtEngine:

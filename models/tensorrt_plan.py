@@ -4,6 +4,7 @@ A plan runs on the version and the kind of card that it was built for, and nowhe
 another one may refuse it, or draw nonsense. So everything is held against this record before a runtime sees the file.
 """
 
+import contextlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -75,6 +76,23 @@ def record_path(folder: Path, network: str, precision: str) -> Path:
 def rebuild(network: str) -> str:
     """The command that makes a plan anew."""
     return f"Rebuild it: visavis engines build {network}"
+
+
+def described(record: PlanRecord) -> str:
+    """A plan in one line."""
+    return (
+        f"{record.precision}: {record.parity.psnr_db:.1f} dB of torch, {record.plan_bytes / 1e6:.0f} MB, for compute "
+        f"capability {' and '.join(record.capabilities)} with {titled(record.runtime, record.version)}"
+    )
+
+
+def plans_of(folder: Path, network: str) -> list[PlanRecord]:
+    """What was built of a network, for this card or another; nothing is said of what cannot be read."""
+    found = []
+    for precision in LIMIT_DB:
+        with contextlib.suppress(EngineError):
+            found.append(read_record(PlanRecord, record_path(folder, network, precision), SCHEMA, rebuild(network)))
+    return found
 
 
 def read_plan(

@@ -14,8 +14,8 @@ from models import catalogue
 from models.engine import EngineError
 from models.manifest import EngineManifest, load_manifest
 from models.tensorrt_card import find_card
-from models.tensorrt_plan import LIMIT_DB, PlanRecord, plans_folder
-from models.tensorrt_runtime import load_trt, titled
+from models.tensorrt_plan import LIMIT_DB, described, plans_folder
+from models.tensorrt_runtime import load_trt
 from stream.bundled import bundled_samples
 from stream.errors import ConfigError
 
@@ -49,14 +49,6 @@ def run(arguments: argparse.Namespace, imported_folder: Path, cache_folder: Path
             print(f"{manifest.name} {described(record)}", flush=True)
     print("Use them: visavis run --backend tensorrt, visavis dub --backend tensorrt")
     return 0
-
-
-def described(record: PlanRecord) -> str:
-    """A plan in one line."""
-    return (
-        f"{record.precision}: {record.parity.psnr_db:.1f} dB of torch, {record.plan_bytes / 1e6:.0f} MB, for compute "
-        f"capability {' and '.join(record.capabilities)} with {titled(record.runtime, record.version)}"
-    )
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:

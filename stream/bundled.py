@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels.crop import crop_face, crop_transform, generator_input, in_crop
 from kernels.mel import MelWindow
@@ -41,7 +42,8 @@ def bundled_samples(
 
     voice = VoiceTrack.open(_ASSETS / "voice.wav", window=window)
     networks = LandmarkNetworks()
-    faces, mels = [], []
+    faces: list[NDArray[np.float32]] = []
+    mels: list[NDArray[np.float32]] = []
     for index, frame in enumerate(ClipReader(_ASSETS / "sample.mp4").frames()):
         if count is not None and len(faces) >= 2 * count:
             break

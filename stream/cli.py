@@ -85,10 +85,10 @@ def _run(arguments: argparse.Namespace) -> int:
 def _engines(arguments: argparse.Namespace) -> int:
     from stream import build_commands, engine_commands, import_commands
 
-    if arguments.action == "build":
-        return build_commands.run(arguments, _imported_folder(), _cache_folder())
-    run = import_commands.run if arguments.action == "import" else engine_commands.run
-    return run(arguments, _imported_folder())
+    if arguments.action == "import":
+        return import_commands.run(arguments, _imported_folder())
+    run = build_commands.run if arguments.action == "build" else engine_commands.run
+    return run(arguments, _imported_folder(), _cache_folder())
 
 
 def _models(arguments: argparse.Namespace) -> int:
