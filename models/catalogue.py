@@ -29,6 +29,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 BACKENDS: Mapping[str, str] = {
     "openvino": 'pip install "openvino>=2026.4"',
     "torch": "pip install 'visavis[train]'",
+    "tensorrt": "pip install 'visavis[tensorrt]'",
 }
 """Back ends, the one that "auto" takes first, and the command that installs each."""
 
@@ -116,12 +117,13 @@ def load_engine(
 
     Args:
         name: A folder of `weights_folder`.
-        backend: "auto", "openvino" or "torch".
+        backend: "auto", "openvino", "torch" or "tensorrt".
         precision: "fp32", "bf16" or "int8"; None or "auto" is the manifest's default, or the next that this
-            processor can run.
+            processor can run. With "tensorrt" "fp16", "int8" or "fp8"; None or "auto" is "fp16".
         threads: Threads per picture; None is `default_threads()`.
         weights_folder: Where the networks' folders lie.
         cache_folder: Where compiled networks are kept between starts (`default_cache_folder`); None keeps none.
+            TensorRT's plans are looked for there.
 
     Returns:
         The engine, its manifest beside it.
@@ -143,7 +145,7 @@ def load_engine(
         raise EngineError(f"threads is {threads}, expected at least 1, or none for the default")
     threads = threads or default_threads()
     wanted = None if precision == "auto" else precision
-    opener = {"openvino": _open_openvino, "torch": _open_torch}[chosen]
+    opener = {"openvino": _open_openvino, "torch": _open_torch, "tensorrt": _open_tensorrt}[chosen]
     return opener(folder, manifest, wanted, threads, cache_folder)
 
 
@@ -265,7 +267,8 @@ def _choose_backend(backend: str) -> str:
             f"back end {backend!r} is not in this version of visavis, which has {', '.join(BACKENDS)}. "
             "Take one of these, or see what runs here: visavis engines list"
         )
-    if importlib.util.find_spec(backend) is None:
+    # TensorRT has two packages, and says itself which one is missing.
+    if backend != "tensorrt" and importlib.util.find_spec(backend) is None:
         raise EngineError(f"back end {backend!r} is not installed. Install it: {BACKENDS[backend]}")
     return backend
 
@@ -318,6 +321,15 @@ def _open_torch(
     check_file(folder / manifest.checkpoint.file, manifest.checkpoint.sha256, _remedy(manifest.name))
     engine = TorchEngine(folder / manifest.checkpoint.file, precision=precision or "fp32", threads=threads)
     return LoadedEngine(engine, manifest, threads)
+
+
+def _open_tensorrt(
+    _folder: Path, manifest: EngineManifest, precision: str | None, _threads: int, cache_folder: Path | None
+) -> LoadedEngine:
+    from models.tensorrt_card import open_plan
+
+    # One thread talks to the card.
+    return LoadedEngine(open_plan(manifest, precision, cache_folder), manifest, threads=1)
 
 
 def _remedy(name: str) -> str:

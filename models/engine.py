@@ -52,11 +52,11 @@ class Engine(Protocol):
 
     @property
     def backend(self) -> str:
-        """The back end that runs: "openvino" or "torch"."""
+        """The back end that runs: "openvino", "torch" or "tensorrt"."""
 
     @property
     def precision(self) -> str:
-        """The precision that runs: "fp32", "bf16" or "int8"."""
+        """The precision that runs: "fp32", "bf16" or "int8"; on a card "fp16", "int8" or "fp8"."""
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:

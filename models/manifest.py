@@ -10,13 +10,15 @@ import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from models.engine import EngineError, TensorSpec
 
 SCHEMA = 1
 FILE_NAME = "manifest.json"
 _HASH_BLOCK = 1 << 20
+
+T = TypeVar("T")
 
 Annotation = Any
 """A type, `X | None`, `tuple[X, ...]` or `dict[str, X]`."""
@@ -147,10 +149,15 @@ class EngineManifest:
     def save(self, folder: Path) -> Path:
         """Write `manifest.json`, whole or not at all."""
         path = folder / FILE_NAME
-        partial = path.with_suffix(".tmp")
-        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        partial.replace(path)
+        write_record(path, asdict(self))
         return path
+
+
+def write_record(path: Path, values: dict[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps(values, indent=1) + "\n")
+    partial.replace(path)
 
 
 def load_manifest(folder: Path, remedy: str) -> EngineManifest:
@@ -163,21 +170,35 @@ def load_manifest(folder: Path, remedy: str) -> EngineManifest:
     Raises:
         EngineError: The file is missing, is not JSON, or does not have exactly these fields.
     """
-    path = folder / FILE_NAME
+    return read_record(EngineManifest, folder / FILE_NAME, SCHEMA, remedy)
+
+
+def read_record(kind: type[T], path: Path, schema: int, remedy: str) -> T:
+    """Read a dataclass that `asdict` wrote as JSON, refusing every difference.
+
+    Args:
+        kind: The dataclass; has a field `schema`.
+        path: The file.
+        schema: The only one that this version reads.
+        remedy: Ends the message.
+
+    Raises:
+        EngineError: The file is missing, is not JSON, or does not have exactly these fields.
+    """
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         raise EngineError(f"{path} is missing, expected the engine's manifest there. {remedy}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise EngineError(f"{path} is not JSON ({error}). {remedy}") from None
-    schema = values.get("schema") if isinstance(values, dict) else None
-    if schema != SCHEMA:
-        raise EngineError(f"{path}: field schema is {schema!r}, expected {SCHEMA}. {remedy}")
+    found = values.get("schema") if isinstance(values, dict) else None
+    if found != schema:
+        raise EngineError(f"{path}: field schema is {found!r}, expected {schema}. {remedy}")
     try:
-        manifest: EngineManifest = _read(EngineManifest, values, "manifest")
+        record: T = _read(kind, values, "manifest")
     except ValueError as error:
         raise EngineError(f"{path}: {error}. {remedy}") from None
-    return manifest
+    return record
 
 
 def _read(kind: Annotation, value: Json, where: str) -> Json:

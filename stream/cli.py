@@ -83,10 +83,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _engines(arguments: argparse.Namespace) -> int:
-    from stream import engine_commands, import_commands
+    from stream import build_commands, engine_commands, import_commands
 
-    run = import_commands.run if arguments.action == "import" else engine_commands.run
-    return run(arguments, _imported_folder())
+    if arguments.action == "import":
+        return import_commands.run(arguments, _imported_folder())
+    run = build_commands.run if arguments.action == "build" else engine_commands.run
+    return run(arguments, _imported_folder(), _cache_folder())
 
 
 def _models(arguments: argparse.Namespace) -> int:
@@ -105,6 +107,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     config = take_engine(load_config(arguments.config), arguments.engine, _imported_folder())
     given = {key: getattr(arguments, key) for key in ("host", "port") if getattr(arguments, key) is not None}
     config = dataclasses.replace(config, server=dataclasses.replace(config.server, **given))
+    if arguments.backend:
+        config = dataclasses.replace(config, engine=dataclasses.replace(config.engine, backend=arguments.backend))
     serve(config, _models_folder(), cache_folder=_cache_folder())
     return EXIT_DONE
 
@@ -200,6 +204,7 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=_port, help="port to listen on (default 8080)")
     _add_engine(parser)
+    _add_backend(parser)
 
 
 def _add_dub(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -251,16 +256,29 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codecs", choices=("auto", "cpu", "nvidia"), help="who decodes and encodes (default cpu)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file: codecs, engine, faces, render")
     _add_engine(parser)
-    parser.add_argument("--backend", help="openvino or torch; see visavis engines list")
-    parser.add_argument("--precision", help="fp32, bf16 or int8; see visavis engines list")
+    _add_backend(parser)
+    parser.add_argument("--precision", help="fp32, bf16, int8, fp16 or fp8; see visavis engines list")
 
 
 def _add_engines(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = _command(commands, "engines", "show or check the networks that are here, or import one")
+    parser = _command(commands, "engines", "show or check the networks that are here, import one, or build for a card")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
     _command(actions, "list", "list the networks that are here", nested=True)
     _command(actions, "check", "run each network that is here once", nested=True)
     _add_import(_command(actions, "import", "make an engine of a Wav2Lip or LipGAN checkpoint", nested=True))
+    _add_build(_command(actions, "build", "build networks for the NVIDIA card of this machine", nested=True))
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="the networks (default: all that are here)")
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        default=["fp16", "int8"],
+        metavar="PRECISION",
+        help="some of fp16, int8, fp8 (default fp16 int8)",
+    )
+    parser.add_argument("--backend", default="tensorrt", help="for which back end: tensorrt (default)")
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
@@ -303,6 +321,10 @@ def _add_models(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", metavar="NAME", help="the network; see visavis engines list (default lipgan_lite)")
+
+
+def _add_backend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backend", help="openvino, torch or tensorrt; see visavis engines list")
 
 
 def _port(text: str) -> int:

@@ -13,6 +13,7 @@ from models import catalogue
 from models.engine import EngineError
 from models.manifest import load_manifest
 from models.openvino_engine import supports
+from models.tensorrt_plan import described, plans_folder, plans_of
 from stream.config import Config
 from stream.errors import ConfigError
 
@@ -40,7 +41,7 @@ def take_engine(config: Config, name: str | None, imported_folder: Path) -> Conf
     return dataclasses.replace(config, engine=engine)
 
 
-def run(arguments: argparse.Namespace, imported_folder: Path) -> int:
+def run(arguments: argparse.Namespace, imported_folder: Path, cache_folder: Path) -> int:
     """List or check; 2 if there is nothing, or if something does not run."""
     folders = (catalogue.WEIGHTS, imported_folder)
     found = [(folder, name) for folder in folders for name in catalogue.names(folder)]
@@ -49,10 +50,10 @@ def run(arguments: argparse.Namespace, imported_folder: Path) -> int:
             f"no engine in {catalogue.WEIGHTS}: fetch it (git checkout -- models/weights) or make it "
             "(python -m training export)"
         )
-    return _list(found) if arguments.action == "list" else _check(found)
+    return _list(found, cache_folder) if arguments.action == "list" else _check(found)
 
 
-def _list(found: Found) -> int:
+def _list(found: Found, cache_folder: Path) -> int:
     for folder, name in found:
         manifest = load_manifest(folder / name, "Fetch it again: git checkout -- models/weights")
         print(f"{name}: {manifest.crop.size_px} px, weights {manifest.licence.weights}")
@@ -60,6 +61,8 @@ def _list(found: Found) -> int:
             here = "runs here" if supports(files.inference_precision) else "not on this processor"
             default = ", default" if precision == manifest.default_precision else ""
             print(f"  {files.backend} {precision}{default}: {files.parity.psnr_db:.1f} dB of torch, {here}")
+        for record in plans_of(plans_folder(cache_folder), name):
+            print(f"  tensorrt {described(record)}")
     return 0
 
 

@@ -6,27 +6,14 @@ Reading the checkpoint needs torch, which serving does without: it is loaded her
 import argparse
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from kernels.crop import crop_face, crop_transform, generator_input
 from kernels.mel import MelWindow
 from models import catalogue
-from models.landmarks import LandmarkNetworks
 from models.manifest import EngineManifest, Licence
 from models.published import FORMATS, Format
+from stream.bundled import bundled_samples
 from stream.errors import ConfigError
-from stream.media import ClipReader
-from stream.voice import VoiceTrack
 
-if TYPE_CHECKING:
-    from models.graphs import Samples
-
-_ASSETS = Path(__file__).parent / "assets"
-# Pictures of the bundled clip: every other one is for the check, the rest are what int8 takes its ranges from.
-_EVERY = 5
-_CROP_PX = 96
 _PACKAGES = {"torch": "train", "safetensors": "train"}
 _KERAS_PACKAGES = {**_PACKAGES, "h5py": "import"}
 
@@ -106,23 +93,6 @@ def _window(arguments: argparse.Namespace, chosen: Format) -> MelWindow:
         return MelWindow(chosen.window.columns, arguments.look_ahead)
     except ValueError as error:
         raise ConfigError(f"--look-ahead: {error}") from None
-
-
-def bundled_samples(window: MelWindow) -> "tuple[Samples, Samples]":
-    """Faces of the bundled clip with the bundled voice, as serving feeds them: for calibration, and for the check."""
-    from models.graphs import Samples
-
-    voice = VoiceTrack.open(_ASSETS / "voice.wav", window=window)
-    networks = LandmarkNetworks()
-    faces, mels = [], []
-    for index, frame in enumerate(ClipReader(_ASSETS / "sample.mp4").frames()):
-        for mesh in networks.find(frame.planes, colour=frame.colour) if index % _EVERY == 0 else []:
-            to_crop = crop_transform(np.ascontiguousarray(mesh.points[:, :2]), _CROP_PX)
-            crop = crop_face(frame.planes, to_crop, _CROP_PX, frame.colour)
-            faces.append(generator_input(crop, crop))
-            mels.append(voice.mel(frame.pts_ns)[None])
-    parts = (Samples(np.stack(faces[begin::2]), np.stack(mels[begin::2])) for begin in (0, 1))
-    return next(parts), next(parts)
 
 
 def _tell(manifest: EngineManifest, chosen: Format) -> None:

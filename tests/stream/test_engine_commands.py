@@ -1,11 +1,14 @@
 """`visavis engines`: what is here, and whether it runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models import catalogue
+from models.tensorrt_plan import plans_folder
 from stream.cli import main
+from tests.models.test_tensorrt_engine import record
 
 pytestmark = pytest.mark.unit
 
@@ -29,6 +32,21 @@ def test_the_shipped_engines_are_listed_with_their_parity(capsys: pytest.Capture
     assert listed.startswith("lipgan: 96 px")
     assert listed.count(", default") == len(catalogue.names())
     assert "dB of torch" in listed
+
+
+def test_plans_for_a_card_are_listed_with_the_network_that_they_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = plans_folder(tmp_path / "visavis" / "engines")
+    folder.mkdir(parents=True)
+    replace(record(), network="lipgan", plan_bytes=18_000_000).save(folder)
+    (folder / "lipgan-int8.json").write_text("{")
+    assert main(["engines", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    built = [line for line in lines if "tensorrt" in line]
+    assert built == ["  tensorrt fp16: 0.0 dB of torch, 18 MB, for compute capability 8.6 with TensorRT 11.4.0.106"]
+    assert lines.index(built[0]) < lines.index(next(line for line in lines if line.startswith("lipgan_lite")))
 
 
 def test_an_engine_that_is_damaged_is_found_by_check(
