@@ -30,6 +30,7 @@ BACKENDS: Mapping[str, str] = {
     "openvino": 'pip install "openvino>=2026.4"',
     "torch": "pip install 'visavis[train]'",
     "tensorrt": "pip install 'visavis[tensorrt]'",
+    "torch-cuda": "pip install 'visavis[train,cuda]'",
 }
 """Back ends, the one that "auto" takes first, and the command that installs each."""
 
@@ -37,6 +38,9 @@ FASTEST_FIRST = ("int8", "bf16", "fp32")
 
 IDENTITIES = ("same_frame", "reference", "open_mouth")
 """Which picture may give the identity channels; serving can do any."""
+
+_PACKAGES = {"torch-cuda": "torch", "tensorrt": None}
+"""Package behind a back end of another name."""
 
 MAX_THREADS = 4
 """More threads on a picture of 96 pixels wait for each other longer than they work."""
@@ -117,9 +121,10 @@ def load_engine(
 
     Args:
         name: A folder of `weights_folder`.
-        backend: "auto", "openvino", "torch" or "tensorrt".
+        backend: "auto", "openvino", "torch", "tensorrt" or "torch-cuda".
         precision: "fp32", "bf16" or "int8"; None or "auto" is the manifest's default, or the next that this
-            processor can run. With "tensorrt" "fp16", "int8" or "fp8"; None or "auto" is "fp16".
+            processor can run. With "tensorrt" "fp16", "int8" or "fp8", with "torch-cuda" "fp16" or "fp32"; None or
+            "auto" is "fp16".
         threads: Threads per picture; None is `default_threads()`.
         weights_folder: Where the networks' folders lie.
         cache_folder: Where compiled networks are kept between starts (`default_cache_folder`); None keeps none.
@@ -145,8 +150,13 @@ def load_engine(
         raise EngineError(f"threads is {threads}, expected at least 1, or none for the default")
     threads = threads or default_threads()
     wanted = None if precision == "auto" else precision
-    opener = {"openvino": _open_openvino, "torch": _open_torch, "tensorrt": _open_tensorrt}[chosen]
-    return opener(folder, manifest, wanted, threads, cache_folder)
+    openers = {
+        "openvino": _open_openvino,
+        "torch": _open_torch,
+        "tensorrt": _open_tensorrt,
+        "torch-cuda": _open_torch_cuda,
+    }
+    return openers[chosen](folder, manifest, wanted, threads, cache_folder)
 
 
 def names(weights_folder: Path = WEIGHTS) -> list[str]:
@@ -268,7 +278,8 @@ def _choose_backend(backend: str) -> str:
             "Take one of these, or see what runs here: visavis engines list"
         )
     # TensorRT has two packages, and says itself which one is missing.
-    if backend != "tensorrt" and importlib.util.find_spec(backend) is None:
+    package = _PACKAGES.get(backend, backend)
+    if package is not None and importlib.util.find_spec(package) is None:
         raise EngineError(f"back end {backend!r} is not installed. Install it: {BACKENDS[backend]}")
     return backend
 
@@ -330,6 +341,21 @@ def _open_tensorrt(
 
     # One thread talks to the card.
     return LoadedEngine(open_plan(manifest, precision, cache_folder), manifest, threads=1)
+
+
+def _open_torch_cuda(
+    folder: Path, manifest: EngineManifest, precision: str | None, _threads: int, _cache_folder: Path | None
+) -> LoadedEngine:
+    from kernels.cuda.device import open_device
+    from models.card_engine import CardEngine, on_card
+    from models.torch_cuda_engine import TorchCudaEngine
+
+    check_file(folder / manifest.checkpoint.file, manifest.checkpoint.sha256, _remedy(manifest.name))
+    with on_card():
+        device = open_device()
+    # One thread talks to the card.
+    network = TorchCudaEngine(folder / manifest.checkpoint.file, precision=precision or "fp16")
+    return LoadedEngine(CardEngine(network, device), manifest, threads=1)
 
 
 def _remedy(name: str) -> str:

@@ -3,9 +3,9 @@
 pycuda has no calls for CUDA graphs; those are made through `cuda.bindings`, on the same stream.
 """
 
+import contextlib
 import ctypes
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,11 @@ _OLDEST_DRIVER = 13000
 _LIBRARY = "libcuda.so.1"
 _NON_BLOCKING = 1
 _INSTALL = "Install it: pip install 'visavis[cuda]'"
-# The ctypes' own letters are those of pycuda's prepared calls, which follow the module struct.
-_POINTER = "P"
 
 # pycuda and cuda.bindings are not typed.
 Module = Any
 Function = Any
+Current = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 class PyCudaDevice:
@@ -44,16 +43,14 @@ class PyCudaDevice:
         self.name = str(card.name())
         major, minor = card.compute_capability()
         self.capability = (int(major), int(minor))
-        self._threads: set[int] = set()
         self._context: Any = card.retain_primary_context()
-        self._enter()
-        self._module = self._call(lambda: self._driver.module_from_buffer(binary))
-        self._stream = self._driver.Stream(_NON_BLOCKING)
-        self.stream = int(self._stream.handle)
         self._functions: dict[str, tuple[Function, str]] = {}
         self._allocations: dict[int, Any] = {}
         self._index = index
         self._failed = False
+        self._module = self._call(lambda: self._driver.module_from_buffer(binary))
+        self._stream = self._call(lambda: self._driver.Stream(_NON_BLOCKING))
+        self.stream = int(self._stream.handle)
 
     def _open_card(self, index: int) -> Any:  # noqa: ANN401 - pycuda is not typed
         try:
@@ -72,18 +69,24 @@ class PyCudaDevice:
             raise DeviceError(f"there is no card {index}: {count} found. Choose another, from 0 on, or see nvidia-smi")
         return self._driver.Device(index)
 
-    def _enter(self) -> None:
-        """Make the context current on the calling thread, where it is not yet."""
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make the context current for a while, on whatever thread this is.
+
+        pycuda aborts the process when a thread ends that has left a context on its stack.
+        """
         if self._context is None:
             raise DeviceError("the device was closed; open it again")
-        if threading.get_ident() not in self._threads:
-            self._context.push()
-            self._threads.add(threading.get_ident())
+        self._context.push()
+        try:
+            yield
+        finally:
+            self._driver.Context.pop()
 
     def _call(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - pycuda is not typed
-        self._enter()
         try:
-            return work()
+            with self._current():
+                return work()
         except self._driver.MemoryError as error:
             raise DeviceMemoryFull(
                 f"{self.name} has no room left ({error}). End another session or process, or lower sessions_at_most"
@@ -120,6 +123,7 @@ class PyCudaDevice:
 
     def launch(self, kernel: str, grid: Size3, block: Size3, *arguments: Argument) -> None:
         """See `Device`."""
+        # ctypes names its types by the letters of the module struct, which pycuda prepares a call by.
         function, letters = self._functions.get(kernel) or self._prepared(kernel, arguments)
         if len(letters) != len(arguments):
             raise DeviceError(f"{kernel} takes {len(letters)} arguments, found {len(arguments)}")
@@ -127,30 +131,31 @@ class PyCudaDevice:
         self._call(lambda: function.prepared_async_call(grid, block, self._stream, *values))
 
     def _prepared(self, kernel: str, arguments: tuple[Argument, ...]) -> tuple[Function, str]:
+        letters = "".join(each._type_ for each in arguments)
         try:
-            function = self._module.get_function(kernel)
+            with self._current():
+                function = self._module.get_function(kernel)
+                function.prepare(letters)
         except self._driver.LogicError as error:
             raise DeviceError(f"there is no kernel {kernel} ({error}). Make them again: make kernels") from None
-        letters = "".join(_POINTER if each._type_ == "P" else each._type_ for each in arguments)
-        function.prepare(letters)
         self._functions[kernel] = function, letters
         return function, letters
 
     def capture(self, work: Callable[[], None]) -> Graph:
         """See `Device`."""
-        self._enter()
         graphs = self._graphs
         mode = graphs.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        _checked(graphs, graphs.cuStreamBeginCapture(self.stream, mode))
-        try:
-            work()
-        finally:
-            # Also after a failure: a stream that stays in capture takes no work.
-            ended = graphs.cuStreamEndCapture(self.stream)
-        (recorded,) = _checked(graphs, ended)
-        (launchable,) = _checked(graphs, graphs.cuGraphInstantiate(recorded, 0))
-        _checked(graphs, graphs.cuGraphDestroy(recorded))
-        return _CudaGraph(graphs, launchable, self.stream, self._enter)
+        with self._current():
+            _checked(graphs, graphs.cuStreamBeginCapture(self.stream, mode))
+            try:
+                work()
+            finally:
+                # Also after a failure: a stream that stays in capture takes no work.
+                ended = graphs.cuStreamEndCapture(self.stream)
+            (recorded,) = _checked(graphs, ended)
+            (launchable,) = _checked(graphs, graphs.cuGraphInstantiate(recorded, 0))
+            _checked(graphs, graphs.cuGraphDestroy(recorded))
+        return _CudaGraph(graphs, launchable, self.stream, self._current)
 
     def synchronise(self) -> None:
         """See `Device`."""
@@ -158,11 +163,15 @@ class PyCudaDevice:
 
     def timed(self, work: Callable[[], None]) -> float:
         """See `Device`."""
-        first, last = (self._call(self._driver.Event) for _ in range(2))
-        self._call(lambda: first.record(self._stream))
+        return float(self._call(lambda: self._between(work)))
+
+    def _between(self, work: Callable[[], None]) -> float:
+        # Events that come and go while their context is current: elsewhere pycuda leaks them.
+        first, last = self._driver.Event(), self._driver.Event()
+        first.record(self._stream)
         work()
-        self._call(lambda: last.record(self._stream))
-        self._call(last.synchronize)
+        last.record(self._stream)
+        last.synchronize()
         return float(first.time_till(last))
 
     def memory(self) -> tuple[int, int]:
@@ -174,40 +183,38 @@ class PyCudaDevice:
         """See `Device`."""
         if self._context is None:
             return
-        self._enter()
-        if self._failed:
-            # After some errors a context refuses everything, and a new one may be had only when it is gone.
-            self._graphs.cuDevicePrimaryCtxReset(self._index)
-        else:
-            for allocation in self._allocations.values():
-                allocation.free()
-        self._allocations.clear()
-        self._functions.clear()
-        self._module = self._stream = None
-        # What other threads pushed goes with them.
-        self._context.pop()
+        with self._current():
+            if self._failed:
+                # After some errors a context refuses everything, and a new one may be had only when it is gone.
+                self._graphs.cuDevicePrimaryCtxReset(self._index)
+            else:
+                for allocation in self._allocations.values():
+                    allocation.free()
+            self._allocations.clear()
+            self._functions.clear()
+            self._module = self._stream = None
         self._context = None
 
 
 class _CudaGraph:
     """A recorded graph, ready to launch."""
 
-    def __init__(self, graphs: Module, launchable: Any, stream: int, enter: Callable[[], None]) -> None:  # noqa: ANN401
+    def __init__(self, graphs: Module, launchable: Any, stream: int, current: Current) -> None:  # noqa: ANN401
         self._graphs = graphs
         self._launchable = launchable
         self._stream = stream
-        self._enter = enter
+        self._current = current
 
     def launch(self) -> None:
         """See `Graph`."""
-        self._enter()
-        _checked(self._graphs, self._graphs.cuGraphLaunch(self._launchable, self._stream))
+        with self._current():
+            _checked(self._graphs, self._graphs.cuGraphLaunch(self._launchable, self._stream))
 
     def close(self) -> None:
         """See `Graph`."""
         if self._launchable is not None:
-            self._enter()
-            self._graphs.cuGraphExecDestroy(self._launchable)
+            with self._current():
+                self._graphs.cuGraphExecDestroy(self._launchable)
             self._launchable = None
 
 

@@ -7,6 +7,7 @@ out, and what is written beside it is found.
 
 import ctypes
 import enum
+import threading
 import time
 import types
 from collections.abc import Callable
@@ -61,6 +62,7 @@ class FakeCard:
         self.resets = 0
         self.sticky: FakeError | None = None
         self.buffers: dict[int, tuple[ctypes.Array[ctypes.c_ubyte], int]] = {}
+        self.contexts = threading.local()
         self._pending: list[Callable[[], None]] = []
         self._recording: list[Callable[[], None]] | None = None
         self._version = driver_version
@@ -72,15 +74,20 @@ class FakeCard:
             MemoryError=FakeMemoryError,
             init=lambda: None,
             get_driver_version=lambda: self._version,
+            Context=types.SimpleNamespace(pop=self._pop),
             Device=self._device_type(),
-            module_from_buffer=self._module,
-            Stream=lambda _flags: types.SimpleNamespace(handle=77, synchronize=self.run_pending),
-            mem_alloc=self._mem_alloc,
-            pagelocked_empty=np.empty,
-            memcpy_htod_async=lambda address, array, _: self.enqueue(lambda: self._write(address, array)),
-            memcpy_dtoh_async=lambda array, address, _: self.enqueue(lambda: self._read(array, address)),
-            Event=lambda: _Event(self),
-            mem_get_info=lambda: (self.room - self.used, self.room),
+            module_from_buffer=self._in_context(self._module),
+            Stream=self._in_context(lambda _flags: types.SimpleNamespace(handle=77, synchronize=self.run_pending)),
+            mem_alloc=self._in_context(self._mem_alloc),
+            pagelocked_empty=self._in_context(np.empty),
+            memcpy_htod_async=self._in_context(
+                lambda address, array, _: self.enqueue(lambda: self._write(address, array))
+            ),
+            memcpy_dtoh_async=self._in_context(
+                lambda array, address, _: self.enqueue(lambda: self._read(array, address))
+            ),
+            Event=self._in_context(lambda: _Event(self)),
+            mem_get_info=self._in_context(lambda: (self.room - self.used, self.room)),
         )
         self.bindings = types.SimpleNamespace(
             CUresult=_Result,
@@ -105,10 +112,31 @@ class FakeCard:
         monkeypatch.setattr(pycuda_device, "_import_bindings", lambda: self.bindings)
         return PyCudaDevice()
 
+    # -- the context -------------------------------------------------------------------------------
+
+    def _push(self) -> None:
+        self.contexts.depth = self.depth + 1
+
+    def _pop(self) -> None:
+        assert self.depth > 0
+        self.contexts.depth = self.depth - 1
+
+    @property
+    def depth(self) -> int:
+        """Contexts on this thread's stack; where a thread ends with some, pycuda aborts the process."""
+        return int(getattr(self.contexts, "depth", 0))
+
+    def _in_context(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(*arguments: Any) -> Any:
+            assert self.depth > 0, "there is no current context on this thread"
+            return call(*arguments)
+
+        return checked
+
     # -- the driver --------------------------------------------------------------------------------
 
     def _device_type(self) -> Any:
-        context = types.SimpleNamespace(push=lambda: None, pop=lambda: None)
+        context = types.SimpleNamespace(push=self._push)
 
         class Device:
             count = staticmethod(lambda: self._cards)

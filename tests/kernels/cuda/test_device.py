@@ -5,6 +5,7 @@ import ctypes
 import inspect
 import json
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,26 @@ def test_work_is_timed_by_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     found = np.zeros(4, np.uint8)
     assert device.timed(lambda: (device.to_device(room, np.arange(4, dtype=np.uint8)), device.to_host(found, room))) > 0
     assert found.tolist() == [0, 1, 2, 3]
+
+
+def test_any_thread_may_use_it_and_none_is_left_with_a_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = FakeCard()
+    device = card.open(monkeypatch)
+    depths = []
+
+    def elsewhere() -> None:
+        room = device.allocate(4)
+        device.to_device(room, np.arange(4, dtype=np.uint8))
+        device.capture(lambda: device.to_device(room, np.zeros(4, np.uint8))).launch()
+        device.synchronise()
+        device.free(room)
+        depths.append(card.depth)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    device.close()
+    assert [*depths, card.depth] == [0, 0]
 
 
 def test_no_room_left_is_told_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
