@@ -183,17 +183,20 @@ class PyCudaDevice:
         """See `Device`."""
         if self._context is None:
             return
-        with self._current():
-            if self._failed:
-                # After some errors a context refuses everything, and a new one may be had only when it is gone.
-                self._graphs.cuDevicePrimaryCtxReset(self._index)
-            else:
-                for allocation in self._allocations.values():
-                    allocation.free()
-            self._allocations.clear()
-            self._functions.clear()
-            self._module = self._stream = None
-        self._context = None
+        context, self._context = self._context, None
+        context.push()
+        if self._failed:
+            # After some errors a context refuses everything, and a new one may be had only when it is gone.
+            self._graphs.cuDevicePrimaryCtxReset(self._index)
+        else:
+            for allocation in self._allocations.values():
+                allocation.free()
+        self._allocations.clear()
+        self._functions.clear()
+        self._module = self._stream = None
+        # Releases it and takes it off pycuda's stack, not off the driver's.
+        context.detach()
+        self._graphs.cuCtxPopCurrent()
 
 
 class _CudaGraph:

@@ -99,6 +99,7 @@ class FakeCard:
             cuGraphExecDestroy=lambda _graph: (_Result.CUDA_SUCCESS,),
             cuGraphLaunch=self._launch_graph,
             cuDevicePrimaryCtxReset=self._reset,
+            cuCtxPopCurrent=lambda: (_Result.CUDA_SUCCESS, None),
         )
 
     @property
@@ -136,7 +137,7 @@ class FakeCard:
     # -- the driver --------------------------------------------------------------------------------
 
     def _device_type(self) -> Any:
-        context = types.SimpleNamespace(push=self._push)
+        context = types.SimpleNamespace(push=self._push, detach=self._pop)
 
         class Device:
             count = staticmethod(lambda: self._cards)
