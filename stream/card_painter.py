@@ -9,13 +9,28 @@ from collections.abc import Sequence
 from kernels.crop import in_crop
 from kernels.cuda.device import Graph
 from models.card_engine import CardEngine, on_card
+from models.catalogue import LoadedEngine
+from models.engine import Engine
 from models.manifest import CropInput
 from stream.card_tick import Cut, Slots, Tick, place
-from stream.painter import Shot
+from stream.painter import CpuPainter, Painter, Shot
 from stream.pipeline import Raised, attempt
 
 MAX_BATCH = 64
 """Faces that go together at most."""
+
+
+def painter_for(engine: Engine) -> Painter:
+    """The painter that belongs to a generator: on the card where the generator is, ready for every size of a batch.
+
+    Raises:
+        EngineError: The card has no room, or failed.
+    """
+    if not (isinstance(engine, LoadedEngine) and isinstance(engine.engine, CardEngine)):
+        return CpuPainter(engine)
+    painter = CardPainter(engine.engine, engine.manifest.crop)
+    painter.warm_up()
+    return painter
 
 
 class CardPainter:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from models.catalogue import mel_window
 from models.engine import Engine
 from stream.align import meet
+from stream.card_painter import painter_for
 from stream.clock import Clock, MonotonicClock
 from stream.dub_job import DubFigures, DubJob, check_paths, length_warnings, open_soundtrack, open_voice, survey_whole
 from stream.engines import FaceStage
@@ -21,7 +22,7 @@ from stream.errors import ConfigError, MediaError, SessionClosed
 from stream.faces import FaceFinder
 from stream.frames import NS_PER_S, FaceCrop, SyncedFrame, VideoFrame
 from stream.media import ClipReader, ClipWriter
-from stream.painter import CpuPainter, Painter
+from stream.painter import Painter
 from stream.pipeline import Lane, StageRunner
 from stream.queues import BoundedQueue
 from stream.render import RenderStage
@@ -59,7 +60,7 @@ class Dub:
         open_finder: Callable[[], FaceFinder],
         *,
         clock: Clock | None = None,
-        open_painter: Callable[[Engine], Painter] = CpuPainter,
+        open_painter: Callable[[Engine], Painter] = painter_for,
     ) -> None:
         check_paths(job)
         self._job = job

@@ -10,12 +10,13 @@ from kernels.mel import MelWindow
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine, mel_window, terms_of
 from models.engine import Engine
 from stream.batcher import GATHER_NS, Batcher, Drawing
+from stream.card_painter import painter_for
 from stream.clock import Clock, MonotonicClock
 from stream.config import Config, EngineConfig
 from stream.errors import ConfigError
 from stream.faces import FaceFinder, LoadedNetworks, load_networks, open_face_finder
 from stream.frames import NS_PER_MS, FaceCrop, VideoFrame
-from stream.painter import CpuPainter, Painter
+from stream.painter import Painter
 from stream.pipeline import Lane
 from stream.render import RenderStage
 
@@ -133,7 +134,7 @@ class Engines:
         open_finder: Callable[[int], FaceFinder],
         open_renderer: Callable[[Painter], RenderStageLike],
         *,
-        open_painter: Callable[[Engine], Painter] = CpuPainter,
+        open_painter: Callable[[Engine], Painter] = painter_for,
         clock: Clock | None = None,
         gather_ns: int = GATHER_NS,
     ) -> None:

@@ -1,5 +1,6 @@
 """Lips painted on a card are those that the processor paints; the card is a stand-in that runs the kernels."""
 
+import asyncio
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,17 +8,20 @@ import pytest
 
 from kernels.identity import IdentityBank
 from models.card_engine import CardEngine
-from models.catalogue import WEIGHTS, load_engine
+from models.catalogue import WEIGHTS, LoadedEngine, load_engine
 from models.engine import DeviceMemoryError, EngineError
 from models.manifest import load_manifest
 from models.torch_cuda_engine import TorchCudaEngine
-from stream.card_painter import CardPainter
-from stream.frames import FaceCrop, VideoFrame
+from stream.card_painter import CardPainter, painter_for
+from stream.engines import Engines
+from stream.frames import FaceCrop, SyncedFrame, VideoFrame
 from stream.painter import CpuPainter, Shot
+from stream.pipeline import Outcome, Raised
+from stream.render import RenderOptions, RenderStage
 from tests import faces as pictures
 from tests.kernels.cuda.fake_card import FakeCard, FakeError
 from tests.models.on_fake_card import NetworkOnFakeCard
-from tests.stream.fake_faces import face
+from tests.stream.fake_faces import FakeFinder, face
 
 pytestmark = pytest.mark.unit
 
@@ -224,3 +228,56 @@ def test_kept_pictures_give_their_room_back_and_a_closed_painter_all(monkeypatch
     card.painter.close()
     card.engine.close()
     assert card.fake.used == 0
+
+
+def test_a_generator_on_a_card_is_painted_there_and_any_other_by_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Card(monkeypatch)
+    loaded = LoadedEngine(card.engine, card.manifest, threads=1)
+    painter = painter_for(loaded)
+    assert isinstance(painter, CardPainter)
+    # It is warm.
+    assert sorted(set(card.network.batches)) == [1, 2, 4]
+    assert isinstance(painter_for(load_engine("lipgan_quarter")), CpuPainter)
+
+
+def test_sessions_on_a_card_go_through_one_painter_and_survive_its_breakdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeCard()
+    manifest = load_manifest(WEIGHTS / "lipgan_quarter", "")
+
+    def open_engine() -> LoadedEngine:
+        network = TorchCudaEngine(WEIGHTS / "lipgan_quarter" / "generator.safetensors", precision="fp32", device="cpu")
+        engine = CardEngine(NetworkOnFakeCard(fake, network), fake.open(monkeypatch))
+        return LoadedEngine(engine, manifest, threads=1)
+
+    engines = Engines(
+        open_engine, lambda _: FakeFinder(), lambda painter: RenderStage(painter, RenderOptions(badge=""))
+    )
+    stages = [engines.render_stage() for _ in range(3)]
+
+    def frames() -> list[VideoFrame]:
+        return [frame_of(seed=seed) for seed in range(3)]
+
+    def items(pictures: list[VideoFrame]) -> list[SyncedFrame]:
+        crop = face(0, centre=(100.0, 75.0), side=90.0, size=manifest.crop.size_px)
+        mel = np.zeros((80, manifest.mel.columns), np.float32)
+        return [SyncedFrame(each, (crop,), mel) for each in pictures]
+
+    async def together(pictures: list[VideoFrame]) -> list[Outcome[VideoFrame]]:
+        asked = zip(stages, items(pictures), strict=True)
+        return list(await asyncio.gather(*(engines.batcher.submit(stage, item, None) for stage, item in asked)))
+
+    whole = frames()
+    assert not any(isinstance(each.result, Raised) for each in asyncio.run(together(whole)))
+    assert all(difference(a, b) > 10 for a, b in zip(whole, frames(), strict=True))
+    fake.sticky = FakeError("an illegal memory access was encountered")
+    spoiled = frames()
+    assert all(isinstance(each.result, Raised) for each in asyncio.run(together(spoiled)))
+    assert all(difference(a, b) == 0 for a, b in zip(spoiled, frames(), strict=True))
+    asyncio.run(engines.lane.run(lambda: engines.rebuild(engines.painter)))
+    again = frames()
+    assert not any(isinstance(each.result, Raised) for each in asyncio.run(together(again)))
+    assert [difference(a, b) for a, b in zip(again, whole, strict=True)] == [0, 0, 0]
+    assert fake.resets == 1
+    asyncio.run(engines.lane.run(lambda: (engines.painter.close(), engines.engine.close())))
+    engines.lane.close()
+    assert fake.used == 0
