@@ -70,7 +70,10 @@ def _check(found: Found) -> int:
     failed = 0
     for folder, name in found:
         manifest = load_manifest(folder / name, "Fetch it again: git checkout -- models/weights")
-        for precision in manifest.engines:
+        for precision, files in manifest.engines.items():
+            if not supports(files.inference_precision):
+                print(f"{name} {precision}: not on this processor, which has no {files.inference_precision} arithmetic")
+                continue
             problem = _problem(folder, name, precision)
             failed += problem is not None
             print(f"{name} {precision}: {problem or 'ok'}")

@@ -7,6 +7,7 @@ import pytest
 
 from models import catalogue
 from models.tensorrt_plan import plans_folder
+from stream import engine_commands
 from stream.cli import main
 from tests.models.test_tensorrt_engine import record
 
@@ -61,3 +62,13 @@ def test_an_engine_that_is_damaged_is_found_by_check(
     monkeypatch.setattr(catalogue, "WEIGHTS", tmp_path)
     assert main(["engines", "check"]) == 2
     assert "the file is damaged or from another export" in capsys.readouterr().out
+
+
+def test_what_this_processor_has_no_arithmetic_for_is_no_fault_of_the_engine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine_commands, "supports", lambda precision: precision != "bf16")
+    assert main(["engines", "check"]) == 0
+    checked = capsys.readouterr().out
+    assert "lipgan bf16: not on this processor, which has no bf16 arithmetic" in checked
+    assert "lipgan int8: ok" in checked
