@@ -180,7 +180,7 @@ def test_debug_may_stand_before_and_after_the_action(monkeypatch: pytest.MonkeyP
 
     seen: list[bool] = []
 
-    def record(arguments: Any, _folder: Path) -> int:
+    def record(arguments: Any, *_folders: Path) -> int:
         seen.append(arguments.debug)
         return 0
 
