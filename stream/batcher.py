@@ -119,6 +119,7 @@ class Batcher:
 
     def leave(self, stage: Drawing) -> None:
         """Have a stage forget its faces where they are painted; after its last picture."""
+        self.load.left(id(stage))
         if not self._lane.closed:
             self._lane.post(stage.close)
 

@@ -285,4 +285,7 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
 def _give_up_if(*, off: bool, stage: str) -> None:
     """A live session goes on without a broken stage; a file that nobody waits for is better not written."""
     if off:
-        raise ConfigError(f"the {stage} stage failed for a second on end: run again with --debug to see why")
+        raise ConfigError(
+            f"the {stage} stage failed for a second on end, or its device has no memory: "
+            "run again with --debug to see why"
+        )

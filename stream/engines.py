@@ -17,7 +17,7 @@ from stream.errors import ConfigError
 from stream.faces import FaceFinder, LoadedNetworks, load_networks, open_face_finder
 from stream.frames import NS_PER_MS, FaceCrop, VideoFrame
 from stream.painter import Painter
-from stream.pipeline import Lane
+from stream.pipeline import Lane, attempt
 from stream.render import RenderStage
 
 log = logging.getLogger(__name__)
@@ -188,9 +188,9 @@ class Engines:
         if self._rebuilt:
             raise ConfigError("the engine broke down twice. Check it: visavis engines check")
         self._rebuilt = True
-        # First, so that a device has its memory back.
-        broken.close()
-        self.engine.close()
+        # First, so that a device has its memory back; a broken one may refuse even this.
+        attempt(broken.close)
+        attempt(self.engine.close)
         self.engine, self.batcher.painter = self._open()
 
     def close(self) -> None:

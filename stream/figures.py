@@ -58,7 +58,7 @@ def session_figures(session: Session, lag: LoopLagMonitor) -> dict[str, Any]:
 
 
 def engine_figures(load: LoadFigures) -> dict[str, Any]:
-    """How busy the engine that all sessions share was in the last ten seconds, as JSON takes it.
+    """How busy the engine that all sessions share was in the last ten seconds, and is, as JSON takes it.
 
     `faces` over `batches` is how many were painted together; `slack_ms` is what was left before the deadline.
     """

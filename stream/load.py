@@ -15,6 +15,8 @@ _SECONDS = 10
 _SLACKS = 4096
 # A line is drawn through batches whose sizes vary by this much (the variance, in faces).
 _SPREAD = 0.25
+# A session that has asked for nothing for so long does not run.
+_RUNS_NS = 2 * NS_PER_S
 # Percentiles are not worked out more often than this, however many ask for them.
 _FRESH_NS = 200 * NS_PER_MS
 
@@ -25,9 +27,9 @@ class LoadFigures:
 
     Attributes:
         busy_share: Part of the time in which it worked, 0 to 1.
-        needed_share: Part in which it would have had to work in batches as full as the painter takes them; the same
-            where it takes one face at a time.
-        sessions: How many asked for pictures.
+        needed_share: Part of the time that the sessions that run now need, by what a picture took in these seconds, in
+            batches as full as the painter takes them.
+        sessions: How many run now: they asked within the last two seconds, and have not left.
         pictures: How many were done; each face of a picture is one of `faces`.
         faces: How many faces were painted.
         batches: In how many goes.
@@ -62,6 +64,11 @@ class _Second:
     pictures: int = 0
     sessions: set[int] = field(default_factory=set)
 
+    @property
+    def pace(self) -> float:
+        """Pictures that each session asked for."""
+        return (self.pictures + self.late) / max(len(self.sessions), 1)
+
 
 class EngineLoad:
     """Written by the engine's thread, read by any other.
@@ -76,6 +83,7 @@ class EngineLoad:
         self._since_ns = clock.now_ns()
         self._most = 1
         self._seconds: deque[_Second] = deque()
+        self._asked_ns: dict[int, int] = {}
         self._slacks_ns = Recent(_SLACKS)
         self._figures = LoadFigures()
         self._figured_ns: int | None = None
@@ -95,12 +103,18 @@ class EngineLoad:
         """Note a picture of a session, and what was left until its deadline where it had one."""
         with self._lock:
             second = self._now()
+            self._asked_ns[session] = self._clock.now_ns()
             second.sessions.add(session)
             second.late += late
             second.pictures += not late
             if slack_ns is not None:
                 second.slacks += 1
                 self._slacks_ns.add(slack_ns)
+
+    def left(self, session: int) -> None:
+        """Note that a session has ended."""
+        with self._lock:
+            self._asked_ns.pop(session, None)
 
     def figures(self) -> LoadFigures:
         """The last ten seconds; up to a fifth of a second old."""
@@ -122,14 +136,18 @@ class EngineLoad:
     def _work_out(self, now_ns: int) -> LoadFigures:
         self._now()
         seconds = self._seconds
+        self._asked_ns = {each: ns for each, ns in self._asked_ns.items() if now_ns - ns <= _RUNS_NS}
         begun_ns = max(self._since_ns, (now_ns // NS_PER_S - _SECONDS) * NS_PER_S)
         over_ns = max(now_ns - begun_ns, 1)
+        pictures = sum(second.pictures for second in seconds)
+        # The fastest second: in others some of the sessions began or ended.
+        pace = max(second.pace for second in seconds)
         p5, p50 = self._slacks_ns.percentiles(5, 50, last=sum(second.slacks for second in seconds))
         return LoadFigures(
             busy_share=sum(second.busy_ns for second in seconds) / over_ns,
-            needed_share=_least_ns(seconds, self._most) / over_ns,
-            sessions=len(set().union(*(second.sessions for second in seconds))),
-            pictures=sum(second.pictures for second in seconds),
+            needed_share=len(self._asked_ns) * pace * _least_ns(seconds, self._most) / max(pictures, 1) / NS_PER_S,
+            sessions=len(self._asked_ns),
+            pictures=pictures,
             faces=sum(second.faces for second in seconds),
             batches=sum(second.batches for second in seconds),
             late=sum(second.late for second in seconds),

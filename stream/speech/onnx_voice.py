@@ -3,6 +3,7 @@
 Phonemes are asked of the program espeak-ng, which is under the GPL: over pipes, and nothing of it is loaded here.
 """
 
+import contextlib
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -92,8 +93,9 @@ class Phonemiser:
         return " ".join(_LANGUAGE_SWITCH.sub(" ", " ".join(found)).split())
 
     def close(self) -> None:
-        """End the program."""
-        self._in.close()
+        """End the program, which may have ended by itself."""
+        with contextlib.suppress(BrokenPipeError):
+            self._in.close()
         self._process.wait()
         self._out.close()
 

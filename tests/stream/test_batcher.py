@@ -311,6 +311,7 @@ def test_batches_that_are_all_of_one_size_tell_nothing_of_fuller_ones(most: int)
     load = EngineLoad(clock)
     for _ in range(100):
         load.worked(6 * MS, 1, most)
+        load.done(0, 0)
         clock.time_ns += 10 * MS
     assert load.figures().needed_share == pytest.approx(load.figures().busy_share) == pytest.approx(0.6)
 
@@ -321,11 +322,34 @@ def test_what_is_older_than_ten_seconds_counts_no_more() -> None:
         rig.clock.time_ns += 5 * NS_PER_S
         await rig.ask(2, 80)
         rig.clock.time_ns += 6 * NS_PER_S
-        assert rig.batcher.load.figures().sessions == 1
+        assert rig.batcher.load.figures().pictures == 1
         rig.clock.time_ns += 5 * NS_PER_S
         assert rig.batcher.load.figures().pictures == 0
 
     play(Rig(TagPainter()), act)
+
+
+def test_what_is_needed_is_what_the_sessions_need_that_still_run() -> None:
+    async def act(rig: Rig) -> None:
+        def takes_ten_ms() -> None:
+            rig.clock.time_ns += 10 * MS
+
+        rig.before_paint = takes_ten_ms
+        for _ in range(50):
+            for session in (1, 2):
+                await rig.ask(session, 80)
+            rig.clock.time_ns += 20 * MS
+        assert rig.batcher.load.figures().needed_share == pytest.approx(0.5)
+        rig.batcher.leave(rig.stages[1])
+        rig.clock.time_ns += NS_PER_S
+        found = rig.batcher.load.figures()
+        assert (found.sessions, found.needed_share) == (1, pytest.approx(0.25))
+        rig.batcher.leave(rig.stages[2])
+        rig.clock.time_ns += NS_PER_S
+        found = rig.batcher.load.figures()
+        assert (found.sessions, found.needed_share) == (0, 0.0)
+
+    play(Rig(TagPainter(max_batch=1)), act)
 
 
 def test_a_stage_that_leaves_forgets_its_faces_on_the_lane() -> None:

@@ -39,6 +39,9 @@ def test_health_is_degraded_as_long_as_anything_is_off() -> None:
     health.recover("a")
     assert health.status == "degraded"
     assert health.reasons == ["b: faces is off: no"]
+    health.degrade("b", "render", "no memory")
+    health.recover("b", "render")
+    assert health.reasons == ["b: faces is off: no"]
     health.recover("b")
     assert health.status == "ok"
-    assert health.switched_off == 3
+    assert health.switched_off == 4

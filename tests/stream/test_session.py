@@ -296,6 +296,30 @@ def test_pictures_that_could_not_be_made_in_time_pass_and_a_recovered_stage_is_f
     assert made[-30:] == [True] * 30
 
 
+def test_a_picture_whose_turn_on_the_engine_comes_too_late_passes_and_is_counted() -> None:
+    gate = threading.Event()
+
+    def hold() -> None:
+        gate.wait(5)
+
+    async def act(rig: Rig) -> None:
+        rig.session.switch(Mode.RE_VOICE, Ramp())
+        await rig.feed(0, 80 * MS)
+        rig.engines.lane.post(hold)
+        await rig.clock.advance_to(80 * MS)
+        await rig.peer.video_in.put(picture(80 * MS))
+        await rig.clock.advance_to(80 * MS)
+        await rig.session.face_lane.run(lambda: None)
+        await rig.clock.advance_to(161 * MS)
+        gate.set()
+        await rig.settle()
+
+    rig = play(Rig, act)
+    assert first_pixels(rig.peer.pictures) == [0, 40, 255]
+    assert rig.session.passed == {"no_time": 1}
+    assert (rig.session.render.late, rig.session.render.failed) == (1, 0)
+
+
 def test_a_slow_stage_makes_newer_pictures_overtake_older_ones_and_every_one_is_accounted_for() -> None:
     gate = threading.Event()
 
@@ -342,16 +366,23 @@ def test_a_session_that_is_cancelled_hangs_up() -> None:
     assert asyncio.run(scenario())
 
 
-def test_the_end_does_not_wait_for_a_stage_that_hangs() -> None:
-    gate = threading.Event()
+@pytest.mark.parametrize("stage", ["find", "draw"])
+def test_the_end_does_not_wait_for_a_stage_that_hangs(stage: str) -> None:
+    entered, gate = threading.Event(), threading.Event()
+
+    def hang(_: object) -> list[FaceCrop]:
+        entered.set()
+        gate.wait(30)
+        return []
 
     async def scenario() -> float:
-        rig = Rig(find=lambda _: [] * gate.wait(30))
+        rig = Rig(**{stage: hang})  # type: ignore[arg-type]
         carrying = asyncio.create_task(rig.session.run())
         rig.session.switch(Mode.RE_VOICE, Ramp())
+        await rig.settle()
         rig.peer.epoch_ns = 0
         await rig.peer.video_in.put(picture(0))
-        await rig.clock.advance_to(0)
+        assert await asyncio.to_thread(entered.wait, 5)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         await rig.peer.close()
