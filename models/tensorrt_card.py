@@ -30,13 +30,16 @@ def find_card(otherwise: str = "") -> Card:
         raise EngineError(f"TensorRT needs an NVIDIA card: {error}{otherwise}") from error
 
 
-def open_plan(manifest: EngineManifest, precision: str | None, cache_folder: Path | None) -> TensorRtEngine:
+def open_plan(
+    manifest: EngineManifest, precision: str | None, cache_folder: Path | None, card: Card | None = None
+) -> TensorRtEngine:
     """Load a network's plan, and run every bucket of it once.
 
     Args:
         manifest: The network's.
         precision: "fp16", "int8" or "fp8"; None is "fp16".
         cache_folder: Where `visavis engines build` put it.
+        card: Whose memory and stream are used; None opens this machine's.
 
     Raises:
         EngineError: What is missing, in one line with the remedy.
@@ -44,7 +47,7 @@ def open_plan(manifest: EngineManifest, precision: str | None, cache_folder: Pat
     if cache_folder is None:
         raise EngineError("TensorRT's plans lie in a cache folder, and none was given. Give load_engine a cache_folder")
     runtime = load_trt()
-    card = find_card(OTHERWISE)
+    card = card or find_card(OTHERWISE)
     folder = plans_folder(cache_folder)
     plan, record = read_plan(folder, manifest, precision or DEFAULT_PRECISION, runtime, card.capability)
     return opened(
