@@ -17,11 +17,13 @@ class CardEngine:
 
     Args:
         network: What runs.
-        device: Where; closed with the engine.
+        device: Where.
+        keeps_device: The device is its caller's, and stays open when the engine is closed.
     """
 
-    def __init__(self, network: DeviceEngine, device: Device) -> None:
+    def __init__(self, network: DeviceEngine, device: Device, *, keeps_device: bool = False) -> None:
         self.network = network
+        self._keeps_device = keeps_device
         self.device = device
         self.inputs: Mapping[str, TensorSpec] = _in_floats(network.inputs)
         self.outputs: Mapping[str, TensorSpec] = _in_floats(network.outputs)
@@ -41,9 +43,9 @@ class CardEngine:
         return self.network.precision
 
     def infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        """See `Engine.infer`."""
+        """See `Engine.infer`; more pictures than go together go in turns."""
         batch = check_feed(self.inputs, feed)
-        most = self.network.max_batch
+        most = self.network.buckets[-1]
         with self._lock:
             if self._closed:
                 raise EngineError("the engine was closed; load it again")
@@ -54,18 +56,27 @@ class CardEngine:
                 ]
         return {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in self.outputs}
 
+    def warm_up(self) -> None:
+        """Run every bucket once: what has to be allocated or compiled is then there, or an error is.
+
+        Raises:
+            EngineError: The card has no room, or refuses.
+        """
+        # The largest first, so that room is made once.
+        for bucket in reversed(self.network.buckets):
+            self.infer({name: np.zeros((bucket, *_sizes(spec)), spec.dtype) for name, spec in self.inputs.items()})
+
     def _run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         batch = len(next(iter(feed.values())))
-        self._make_room(batch)
+        # What a bucket holds beyond the batch is of no use to anybody.
+        bucket = next(each for each in self.network.buckets if each >= batch)
+        self._make_room(bucket)
         # Held until the card has read them.
         shown = [(name, np.ascontiguousarray(array, self.network.inputs[name].dtype)) for name, array in feed.items()]
         for name, array in shown:
             self.device.to_device(self._rooms[name], array)
-        self.network.enqueue(batch, self._rooms, self.device.stream)
-        made = {
-            name: np.empty((batch, *(size or 1 for size in spec.shape[1:])), spec.dtype)
-            for name, spec in self.network.outputs.items()
-        }
+        self.network.enqueue(bucket, self._rooms, self.device.stream)
+        made = {name: np.empty((batch, *_sizes(spec)), spec.dtype) for name, spec in self.network.outputs.items()}
         for name, result in made.items():
             self.device.to_host(result, self._rooms[name])
         self.device.synchronise()
@@ -90,7 +101,10 @@ class CardEngine:
             if not self._closed:
                 self._closed = True
                 self.network.close()
-                self.device.close()
+                if self._keeps_device:
+                    self._free()
+                else:
+                    self.device.close()
 
 
 class on_card:  # noqa: N801 - a context manager, read as a phrase
@@ -109,7 +123,12 @@ class on_card:  # noqa: N801 - a context manager, read as a phrase
 
 def picture_bytes(spec: TensorSpec) -> int:
     """What one of a batch takes."""
-    return int(np.prod([size or 1 for size in spec.shape[1:]])) * np.dtype(spec.dtype).itemsize
+    return int(np.prod(_sizes(spec))) * np.dtype(spec.dtype).itemsize
+
+
+def _sizes(spec: TensorSpec) -> tuple[int, ...]:
+    """A shape without its batch."""
+    return tuple(size or 1 for size in spec.shape[1:])
 
 
 def _in_floats(specs: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:

@@ -1,6 +1,6 @@
 """An engine whose inputs and outputs lie in a card's memory, so that kernels before and behind it share them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from models.engine import TensorSpec
@@ -26,8 +26,8 @@ class DeviceEngine(Protocol):
         """What will lie at the addresses of the outputs."""
 
     @property
-    def max_batch(self) -> int:
-        """The most pictures that go in at once."""
+    def buckets(self) -> Sequence[int]:
+        """The batches that it runs, ascending; another is filled up to the next of them."""
 
     @property
     def capturable(self) -> bool:
@@ -37,7 +37,7 @@ class DeviceEngine(Protocol):
         """Enqueue the network; nothing is waited for.
 
         Args:
-            batch: How many pictures.
+            batch: One of `buckets`.
             addresses: Where each input and output lies, C-contiguous, all of the batch behind one another. The same
                 addresses with the same batch should come again: what was made ready for them is kept.
             stream: Handle of the CUDA stream.

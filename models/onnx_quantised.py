@@ -31,7 +31,7 @@ OnnxModel = Any
 Node = Any
 Constant = Any
 
-WHOLE = re.compile(r"(sound|audio_encoder)\.|.*\.film$")
+WHOLE = re.compile(r"(sound|audio_encoder|face_decoder_blocks\.0)\.|.*\.film$")
 """Convolutions that stay in half precision, by their names in the generator."""
 
 

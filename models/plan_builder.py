@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kernels.cuda.device import Device
 from models.checkpoint import load_generator
 from models.engine import EngineError
 from models.graphs import Samples
@@ -21,8 +22,7 @@ from models.manifest import EngineManifest, Parity, check_file, sha256_of
 from models.onnx_export import export_onnx, onnx_bytes
 from models.plan_gate import pass_gate
 from models.tensorrt_build import BUCKETS, build_plan, profiles_for
-from models.tensorrt_card import opened, runtime_cache_path, timing_cache_path
-from models.tensorrt_engine import Card, TensorRtEngine
+from models.tensorrt_card import capability_of, opened, timing_cache_path
 from models.tensorrt_plan import LIMIT_DB, SCHEMA, PlanRecord, plan_path
 from models.tensorrt_runtime import Runtime
 from models.torch_engine import TorchEngine
@@ -49,14 +49,14 @@ class PlanJob:
 
 
 def build_plans(
-    job: PlanJob, runtime: Runtime, card: Card, *, calibration: Samples, gate: Samples
+    job: PlanJob, runtime: Runtime, device: Device, *, calibration: Samples, gate: Samples
 ) -> Iterator[PlanRecord]:
     """Build, hold against torch, publish; one precision after the other.
 
     Args:
         job: What to build.
         runtime: By what.
-        card: On what.
+        device: On what.
         calibration: Real inputs, from which int8 and fp8 take their ranges.
         gate: Real inputs apart from these.
 
@@ -70,8 +70,9 @@ def build_plans(
     reference = TorchEngine(generator)
     for precision in job.precisions:
         with _staging(job, precision) as staging:
-            record = _build(job, precision, onnx_bytes(made[precision]), runtime, card.capability, staging)
-            engine = _open(job, record, runtime, card, staging)
+            record = _build(job, precision, onnx_bytes(made[precision]), runtime, capability_of(device), staging)
+            plan = staging / record.plan
+            engine = opened(plan, record, runtime, device, job.manifest, job.folder, keeps_device=True)
             try:
                 parity = pass_gate(engine, reference, gate, job.manifest, LIMIT_DB[precision])
             finally:
@@ -124,18 +125,4 @@ def _build(job: PlanJob, precision: str, onnx: bytes, runtime: Runtime, capabili
         profiles=profiles,
         buckets=BUCKETS,
         parity=UNMEASURED,
-    )
-
-
-def _open(job: PlanJob, record: PlanRecord, runtime: Runtime, card: Card, staging: Path) -> TensorRtEngine:
-    return opened(
-        TensorRtEngine(
-            staging / record.plan,
-            record,
-            runtime=runtime,
-            card=card,
-            inputs=job.manifest.inputs,
-            outputs=job.manifest.outputs,
-            runtime_cache=runtime_cache_path(job.folder, runtime, card.capability),
-        )
     )

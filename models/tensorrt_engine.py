@@ -1,22 +1,16 @@
-"""Runs a TensorRT plan on an NVIDIA card: on our stream, in buffers of ours, a CUDA graph for each bucket of the batch.
+"""Runs a TensorRT plan on an NVIDIA card: on our stream, in buffers of ours, in batches of set sizes.
 
-A batch is filled up to the next bucket, so that shapes and addresses repeat and the whole network is queued by one
-call. `infer` copies to the card and back; a renderer that has its pictures there already calls `enqueue` with their
-addresses, inside a graph of its own if it likes.
+Shapes and addresses repeat, so that whoever has kernels before and behind the network records all of it as one graph.
 """
 
 import contextlib
-import itertools
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from kernels.cuda.device import Device, DeviceError
-from models.engine import Array, EngineError, TensorSpec, check_feed
+from models.engine import EngineError, TensorSpec
 from models.tensorrt_plan import PlanRecord, rebuild
 from models.tensorrt_runtime import Runtime
 
@@ -24,46 +18,14 @@ Context = Any
 """A `trt.IExecutionContext`."""
 
 
-class Graph(Protocol):
-    """Recorded work; `kernels.cuda.driver.Graph` is one."""
-
-    def launch(self, stream: int) -> None:
-        """Queue it."""
-
-    def close(self) -> None:
-        """Give it back."""
-
-
-class Recorder(Protocol):
-    """What records work as a graph; `kernels.cuda.driver.Driver` is one."""
-
-    def capture(self, stream: int, work: Callable[[], None]) -> Graph:
-        """Record what `work` queues on a stream instead of running it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """What an engine needs of a machine.
-
-    Attributes:
-        device: Memory and the stream.
-        recorder: Makes graphs; None queues layer by layer.
-        capability: Of the card, such as "8.6".
-    """
-
-    device: Device
-    recorder: Recorder | None
-    capability: str
-
-
 class TensorRtEngine:
-    """One plan, loaded on a card. The thread that opened the device opens, runs and closes it.
+    """See `DeviceEngine`: one plan, loaded on a card.
 
     Args:
         path: The plan's file.
         record: What was read beside it; already held against this machine.
         runtime: What runs it.
-        card: Where.
+        device: Where.
         inputs: What the network takes; the first axis is the batch.
         outputs: What it gives.
         runtime_cache: Where TensorRT-RTX keeps what it compiled for this card; None keeps nothing.
@@ -73,6 +35,7 @@ class TensorRtEngine:
     """
 
     backend = "tensorrt"
+    capturable = True
 
     def __init__(
         self,
@@ -80,7 +43,7 @@ class TensorRtEngine:
         record: PlanRecord,
         *,
         runtime: Runtime,
-        card: Card,
+        device: Device,
         inputs: tuple[TensorSpec, ...],
         outputs: tuple[TensorSpec, ...],
         runtime_cache: Path | None = None,
@@ -89,12 +52,10 @@ class TensorRtEngine:
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in inputs}
         self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in outputs}
         self.buckets = tuple(sorted(record.buckets))
-        self._record, self._runtime, self._card = record, runtime, card
+        self._record, self._runtime, self._device = record, runtime, device
         self._lock = threading.Lock()
         self._closed = False
         self._contexts: dict[int, Context] = {}
-        self._graphs: dict[int, Graph] = {}
-        self._addresses: dict[str, int] = {}
         self._scratch: int | None = None
         self._trt_runtime, self._engine = _load(path, record, runtime)
         self._check_tensors(path)
@@ -131,17 +92,6 @@ class TensorRtEngine:
 
     # -- on the card -------------------------------------------------------------------------------
 
-    def bucket_for(self, batch: int) -> int:
-        """The smallest bucket that holds a batch.
-
-        Raises:
-            EngineError: None does.
-        """
-        found = next((each for each in self.buckets if each >= batch >= 1), None)
-        if found is None:
-            raise EngineError(f"a batch of {batch} is not within 1 to {self.buckets[-1]}; split it")
-        return found
-
     def enqueue(self, batch: int, addresses: Mapping[str, int], stream: int) -> None:
         """Queue the network on pictures that are on the card already; returns before it has run.
 
@@ -156,6 +106,7 @@ class TensorRtEngine:
 
         Raises:
             EngineError: The batch or the addresses do not fit, or the card refuses.
+            DeviceMemoryFull: The card has no room for what the network needs beside them.
         """
         with self._lock:
             self._enqueue(batch, addresses, stream)
@@ -201,17 +152,8 @@ class TensorRtEngine:
     def _scratch_address(self) -> int:
         """One piece for all contexts, as only one of them runs at a time."""
         if self._scratch is None:
-            self._scratch = self._allocate(self._scratch_bytes)
+            self._scratch = self._device.allocate(self._scratch_bytes)
         return self._scratch
-
-    def _allocate(self, size: int) -> int:
-        try:
-            return self._card.device.allocate(size)
-        except DeviceError as error:
-            raise EngineError(
-                f"the card has no room for {size >> 20} MiB of {self._record.network} ({error}). "
-                "Close what else uses the card, or serve fewer sessions"
-            ) from error
 
     def _refusal(self, what: str) -> EngineError:
         return EngineError(
@@ -223,69 +165,6 @@ class TensorRtEngine:
         if self._closed:
             raise EngineError("the engine was closed; load it again")
 
-    def warm_up(self) -> None:
-        """Run every bucket once: what has to be allocated, compiled or recorded is then there, or an error is.
-
-        Raises:
-            EngineError: The card has no room, or refuses.
-        """
-        for bucket in self.buckets:
-            feed = {name: np.zeros((bucket, *_sizes(spec)), spec.dtype) for name, spec in self.inputs.items()}
-            self.infer(feed)
-
-    # -- from the host and back --------------------------------------------------------------------
-
-    def infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        """See `Engine.infer`; a batch beyond the largest bucket runs in pieces."""
-        batch = check_feed(self.inputs, feed)
-        results = {name: np.empty((batch, *_sizes(spec)), spec.dtype) for name, spec in self.outputs.items()}
-        with self._lock:
-            self._check_open()
-            try:
-                for begin in range(0, batch, self.buckets[-1]):
-                    piece = slice(begin, begin + self.buckets[-1])
-                    self._run({name: array[piece] for name, array in feed.items()}, results, piece)
-            except DeviceError as error:
-                raise EngineError(f"the card failed: {error}. Load the engine again") from error
-        return results
-
-    def _run(self, feed: Mapping[str, Array], results: Mapping[str, Array], piece: slice) -> None:
-        device = self._card.device
-        bucket = self.bucket_for(len(next(iter(feed.values()))))
-        addresses = self._buffers()
-        for name, array in feed.items():
-            device.to_device(addresses[name], array)
-        self._launch(bucket)
-        for name, array in results.items():
-            device.to_host(array[piece], addresses[name])
-        device.synchronise()
-
-    def _launch(self, bucket: int) -> None:
-        """Queue the network on the own buffers, by its graph where there is one."""
-        stream = self._card.device.stream
-        if bucket in self._graphs:
-            self._graphs[bucket].launch(stream)
-            return
-        self._enqueue(bucket, self._addresses, stream)
-        if self._card.recorder is not None:
-            # The first run allocates and chooses, which cannot be recorded; the second is.
-            self._graphs[bucket] = self._card.recorder.capture(
-                stream, lambda: self._enqueue(bucket, self._addresses, stream)
-            )
-
-    def _buffers(self) -> dict[str, int]:
-        """Addresses of the own inputs and outputs, of the largest bucket's size."""
-        for spec in itertools.chain(self.inputs.values(), self.outputs.values()):
-            if spec.name not in self._addresses:
-                one = int(np.prod(_sizes(spec))) * np.dtype(spec.dtype).itemsize
-                self._addresses[spec.name] = self._allocate(self.buckets[-1] * one)
-        return self._addresses
-
-    @property
-    def recorded(self) -> tuple[int, ...]:
-        """Buckets that run as a CUDA graph."""
-        return tuple(sorted(self._graphs))
-
     def close(self) -> None:
         """See `Engine.close`."""
         with self._lock:
@@ -294,18 +173,14 @@ class TensorRtEngine:
             self._closed = True
             with contextlib.suppress(DeviceError):
                 # A card that is lost finishes nothing.
-                self._card.device.synchronise()
-            for graph in self._graphs.values():
-                graph.close()
-            self._graphs.clear()
+                self._device.synchronise()
             self._kept.save()
             # Contexts before their engine, the engine before its runtime, memory last.
             self._contexts.clear()
             self._config = self._engine = self._trt_runtime = None
-            for address in (*self._addresses.values(), *([] if self._scratch is None else [self._scratch])):
-                self._card.device.free(address)
-            self._addresses.clear()
-            self._scratch = None
+            if self._scratch is not None:
+                self._device.free(self._scratch)
+                self._scratch = None
 
 
 class _RuntimeCache:
@@ -342,8 +217,3 @@ def _load(path: Path, record: PlanRecord, runtime: Runtime) -> tuple[Any, Any]:
     if engine is None:
         raise EngineError(f"{runtime.title} cannot load {path}: {runtime.log.take()}. {rebuild(record.network)}")
     return loader, engine
-
-
-def _sizes(spec: TensorSpec) -> tuple[int, ...]:
-    """A shape without its batch."""
-    return tuple(size for size in spec.shape[1:] if size is not None)

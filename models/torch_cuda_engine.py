@@ -17,7 +17,7 @@ from models.engine import EngineError, TensorSpec
 from models.generators import OUTPUT_NAME, Generator, generator_inputs, generator_output, in_half
 from models.graphs import fold_batch_norm
 
-MAX_BATCH = 64
+BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _TYPES = {"fp16": "float16", "fp32": "float32"}
 _WARM_RUNS = 3
 
@@ -36,7 +36,7 @@ class TorchCudaEngine:
 
     backend = "torch-cuda"
     capturable = False
-    max_batch = MAX_BATCH
+    buckets = BUCKETS
 
     def __init__(self, checkpoint: Path | Generator, *, precision: str = "fp16", device: str = "cuda") -> None:
         if precision not in _TYPES:
@@ -44,7 +44,7 @@ class TorchCudaEngine:
         if device == "cuda" and not torch.cuda.is_available():
             raise EngineError(
                 f"torch {torch.__version__} sees no NVIDIA card. Check nvidia-smi and that torch was installed with "
-                'CUDA, or take the CPU\'s engine: backend = "openvino"'
+                "CUDA, or take the CPU's engine: --backend openvino"
             )
         generator = load_generator(checkpoint) if isinstance(checkpoint, Path) else checkpoint
         kind = _TYPES[precision]
@@ -68,8 +68,8 @@ class TorchCudaEngine:
         specs = {**self.inputs, **self.outputs}
         if addresses.keys() != specs.keys():
             raise EngineError(f"the engine takes addresses of {sorted(specs)}, found {sorted(addresses)}")
-        if not 1 <= batch <= MAX_BATCH:
-            raise EngineError(f"a batch of {batch} was asked for, expected 1 to {MAX_BATCH}")
+        if batch not in BUCKETS:
+            raise EngineError(f"a batch of {batch} was asked for, expected one of {BUCKETS}: fill it up")
         if self._device.type == "cpu":
             self._run(self._views(batch, addresses, specs))
             return

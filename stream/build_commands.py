@@ -13,7 +13,7 @@ from kernels.mel import MelWindow
 from models import catalogue
 from models.engine import EngineError
 from models.manifest import EngineManifest, load_manifest
-from models.tensorrt_card import find_card
+from models.tensorrt_card import capability_of, find_card
 from models.tensorrt_plan import LIMIT_DB, described, plans_folder
 from models.tensorrt_runtime import load_trt
 from stream.bundled import bundled_samples
@@ -33,11 +33,11 @@ def run(arguments: argparse.Namespace, imported_folder: Path, cache_folder: Path
     found = _networks(arguments.names, imported_folder)
     runtime = load_trt()
     card = find_card()
-    _check_fp8(arguments.precision, card.capability)
+    _check_fp8(arguments.precision, capability_of(card))
     _check_packages()
     from models.plan_builder import PlanJob, build_plans
 
-    print(f"{runtime.title}, compute capability {card.capability}", flush=True)
+    print(f"{runtime.title}, compute capability {capability_of(card)}", flush=True)
     for weights, manifest in found:
         window = MelWindow(manifest.mel.columns, manifest.mel.look_ahead)
         crop = manifest.crop

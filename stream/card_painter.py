@@ -47,7 +47,8 @@ class CardPainter:
 
     def __init__(self, engine: CardEngine, crop: CropInput, *, max_batch: int = MAX_BATCH) -> None:
         self.identity = crop.identity
-        self.max_batch = min(max_batch, engine.network.max_batch)
+        self._buckets = [each for each in engine.network.buckets if each <= max_batch]
+        self.max_batch = self._buckets[-1]
         self._device = engine.device
         self._size = crop.size_px
         with on_card():
@@ -63,16 +64,9 @@ class CardPainter:
             EngineError: The card has no room, or failed.
         """
         with on_card():
-            for bucket in self._buckets():
+            for bucket in self._buckets:
                 self._tick.fill_with_nothing(bucket, self._spare)
                 self._record(bucket, waves=1)
-
-    def _buckets(self) -> list[int]:
-        """The sizes of a batch that are launched: powers of two, and the largest."""
-        return [
-            *(1 << power for power in range(self.max_batch.bit_length()) if 1 << power < self.max_batch),
-            self.max_batch,
-        ]
 
     def paint(self, shots: Sequence[Shot]) -> list[Exception | None]:
         """See `Painter.paint`."""
@@ -104,7 +98,7 @@ class CardPainter:
     def _draw(self, cuts: Sequence[Cut]) -> None:
         """One trip to the card and back; nothing is written into a picture before all of it has come."""
         faces = place(cuts, self._size)
-        bucket = next(each for each in self._buckets() if each >= len(faces))
+        bucket = next(each for each in self._buckets if each >= len(faces))
         with on_card():
             if self._tick.make_room(faces):
                 self._forget_graphs()

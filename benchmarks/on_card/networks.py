@@ -103,7 +103,7 @@ def _by_batch(
     engine: CardEngine, macs: int, batches: Sequence[int], repeats: int, peak: float | None
 ) -> list[dict[str, Any]]:
     device, network, rows = engine.device, engine.network, []
-    most = min(max(batches), network.max_batch)
+    most = min(max(batches), network.buckets[-1])
     specs = {**network.inputs, **network.outputs}
     rooms = {name: device.allocate(most * picture_bytes(spec)) for name, spec in specs.items()}
     for name, spec in network.inputs.items():
@@ -111,8 +111,8 @@ def _by_batch(
     device.synchronise()
     try:
         for batch in batches:
-            if batch > most:
-                rows.append({"batch": batch, "not_measured": f"the engine takes at most {most}"})
+            if batch not in network.buckets:
+                rows.append({"batch": batch, "not_measured": f"the engine runs {list(network.buckets)}"})
                 continue
             ms = percentiles(_times(engine, batch, rooms, repeats))
             row = {"batch": batch, "ms": asdict(ms), "faces_s": 1e3 * batch / ms.p50}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.cuda.device import DeviceError
+from kernels.cuda.device import DeviceError, DeviceMemoryFull
 from models.engine import TensorSpec
 from models.tensorrt_runtime import Runtime
 
@@ -39,10 +39,13 @@ class FakeDevice:
         room: Bytes in all.
     """
 
+    name = "Fake card"
     stream = 77
 
-    def __init__(self, room: int = 1 << 20) -> None:
+    def __init__(self, room: int = 1 << 20, capability: tuple[int, int] = (8, 6)) -> None:
         self.room = room
+        self.capability = capability
+        self.recording: FakeGraph | None = None
         self.memory: dict[int, NDArray[np.uint8]] = {}
         self.calls: list[str] = []
         self.lost = False
@@ -51,7 +54,7 @@ class FakeDevice:
     def allocate(self, size: int) -> int:
         self.calls.append(f"allocate {size}")
         if sum(map(len, self.memory.values())) + size > self.room:
-            raise DeviceError("out of memory")
+            raise DeviceMemoryFull("out of memory")
         # What is in new memory is no number.
         self.memory[self._next] = np.full(size, 255, np.uint8)
         self._next += 4096 + size // 256 * 256
@@ -76,46 +79,37 @@ class FakeDevice:
         if self.lost:
             raise DeviceError("the card is lost")
 
+    def capture(self, work: Callable[[], None]) -> FakeGraph:
+        before = len(self.memory)
+        graph = self.recording = FakeGraph(self)
+        work()
+        self.recording = None
+        assert len(self.memory) == before, "nothing may be allocated while work is recorded"
+        return graph
+
+    def close(self) -> None:
+        self.calls.append("close")
+        self.memory.clear()
+
     def read(self, address: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """What a kernel sees at an address."""
         size = int(np.prod(shape)) * 4
         return self.memory[address][:size].view(np.float32).reshape(shape)
 
 
-class FakeRecorder:
-    """Records what is queued as graphs; a launch does it again."""
-
-    def __init__(self, device: FakeDevice) -> None:
-        self.device = device
-        self.graphs: list[FakeGraph] = []
-        self.recording: FakeGraph | None = None
-
-    def capture(self, stream: int, work: Callable[[], None]) -> FakeGraph:
-        assert stream == self.device.stream
-        before = len(self.device.memory)
-        self.recording = FakeGraph(self.device)
-        work()
-        assert len(self.device.memory) == before, "nothing may be allocated while work is recorded"
-        self.graphs.append(self.recording)
-        graph, self.recording = self.recording, None
-        return graph
-
-
 class FakeGraph:
+    """What was queued while it was recorded; a launch does it again."""
+
     def __init__(self, device: FakeDevice) -> None:
         self.device = device
         self.kernels: list[Callable[[], None]] = []
-        self.open = True
 
-    def launch(self, stream: int) -> None:
-        assert self.open
-        assert stream == self.device.stream
+    def launch(self) -> None:
         self.device.calls.append("launch")
         for kernel in self.kernels:
             kernel()
 
-    def close(self) -> None:
-        self.open = False
+    def close(self) -> None: ...
 
 
 class ILogger:
@@ -270,7 +264,7 @@ class IExecutionContext:
             return False
         batch = self._shapes["face"][0]
         addresses = dict(self._addresses)
-        recording = self._trt._recorder.recording
+        recording = self._trt._device.recording
         if recording is not None:
             recording.kernels.append(lambda: self._kernel(batch, addresses))
         else:
@@ -306,7 +300,6 @@ class FakeTrt(SimpleNamespace):
     ) -> None:
         super().__init__(__version__="11.4.0.106", ILogger=ILogger, OnnxParser=OnnxParser)
         self._device = device
-        self._recorder = FakeRecorder(device)
         self._inputs, self._tensors = inputs, (*inputs, *outputs)
         self._no_context = self._refuses = self._builds_nothing = False
         self._logger: Any = None

@@ -10,11 +10,11 @@ class NetworkOnFakeCard:
     """See `DeviceEngine`; `batches` are those that were asked for."""
 
     def __init__(
-        self, card: FakeCard, network: TorchCudaEngine, max_batch: int = 4, *, capturable: bool = True
+        self, card: FakeCard, network: TorchCudaEngine, buckets: tuple[int, ...] = (1, 2, 4), *, capturable: bool = True
     ) -> None:
         self._card = card
         self._network = network
-        self.max_batch = max_batch
+        self.buckets = buckets
         self.capturable = capturable
         self.batches: list[int] = []
         self.backend, self.precision = network.backend, network.precision

@@ -19,7 +19,7 @@ CHECKPOINT = WEIGHTS / "lipgan_quarter" / "generator.safetensors"
 
 def opened(monkeypatch: pytest.MonkeyPatch, room: int = 1 << 28) -> tuple[FakeCard, NetworkOnFakeCard, CardEngine]:
     card = FakeCard(room)
-    network = NetworkOnFakeCard(card, TorchCudaEngine(CHECKPOINT, precision="fp32", device="cpu"), max_batch=2)
+    network = NetworkOnFakeCard(card, TorchCudaEngine(CHECKPOINT, precision="fp32", device="cpu"), buckets=(1, 2))
     return card, network, CardEngine(network, card.open(monkeypatch))
 
 

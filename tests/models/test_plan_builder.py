@@ -12,6 +12,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from kernels.cuda.device import Device
 from kernels.mel import LIPGAN_WINDOW
 from models import plan_builder, tensorrt_card
 from models.catalogue import WEIGHTS, load_engine
@@ -20,7 +21,6 @@ from models.gate import ExportError, measure_parity
 from models.graphs import Samples
 from models.manifest import load_manifest
 from models.plan_builder import PlanJob, build_plans
-from models.tensorrt_engine import Card
 from models.tensorrt_plan import PlanRecord, plans_folder, read_plan
 from models.tensorrt_runtime import Runtime
 from stream.bundled import bundled_samples
@@ -46,7 +46,7 @@ class Machine:
 
     trt: FakeTrt
     runtime: Runtime
-    card: Card
+    card: Device
     cache: Path
     samples: tuple[Samples, Samples]
     records: tuple[PlanRecord, ...] = ()
@@ -62,8 +62,8 @@ class Machine:
 
 
 def machine(cache: Path, samples: tuple[Samples, Samples]) -> Machine:
-    trt = FakeTrt(FakeDevice(64 << 20), inputs=MANIFEST.inputs, outputs=MANIFEST.outputs, networks=network_of)
-    return Machine(trt, fake_runtime(trt), Card(trt._device, trt._recorder, "8.9"), cache, samples)
+    trt = FakeTrt(FakeDevice(64 << 20, (8, 9)), inputs=MANIFEST.inputs, outputs=MANIFEST.outputs, networks=network_of)
+    return Machine(trt, fake_runtime(trt), trt._device, cache, samples)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def exported(built: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
 def opening(built: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """The same machine, as the catalogue finds it."""
     monkeypatch.setattr(tensorrt_card, "load_trt", lambda: built.runtime)
-    monkeypatch.setattr(tensorrt_card, "find_card", lambda _otherwise="": built.card)
+    monkeypatch.setattr(tensorrt_card, "find_card", lambda: built.card)
     yield built
     assert built.trt._device.memory == {}, "what was opened was closed"
 
@@ -137,7 +137,6 @@ def test_the_catalogue_opens_what_was_built(opening: Machine, asked: str | None,
     reference = load_engine(NAME, "torch")
     engine = load_engine(NAME, "tensorrt", asked, cache_folder=opening.cache)
     assert (engine.backend, engine.precision) == ("tensorrt", runs)
-    assert engine.engine.recorded == (1, 4, 8, 16, 32)  # type: ignore[attr-defined]
     feed: dict[str, NDArray[np.float32]] = {"face": gate.face[:3], "mel": gate.mel[:3]}
     parity = measure_parity(reference.infer(feed)["picture"], engine.infer(feed)["picture"], 0)
     assert parity.psnr_db >= 40
@@ -172,7 +171,7 @@ def test_a_plan_that_draws_otherwise_is_refused_and_the_old_one_stays(built: Mac
         outputs=MANIFEST.outputs,
         networks=lambda _plan: lambda face, mel: face[:, 3:] * 0.5 + mel.mean(),
     )
-    made.runtime, made.card = fake_runtime(wrong), Card(wrong._device, wrong._recorder, "8.9")
+    made.runtime, made.card = fake_runtime(wrong), wrong._device
     with pytest.raises(ExportError, match=f"{NAME} in fp16 is refused: .* dB against torch on 4 real inputs"):
         made.build("fp16")
     assert {path.name: path.read_bytes() for path in made.folder.glob("*fp16*")} == before

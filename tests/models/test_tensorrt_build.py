@@ -4,9 +4,6 @@ TensorRT-RTX parses and builds without a card; what it built is not run here. Wh
 word.
 """
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,6 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-import models
 from kernels.mel import MelWindow
 from models.catalogue import WEIGHTS
 from models.checkpoint import load_generator
@@ -30,6 +26,7 @@ from models.tensorrt_plan import LIMIT_DB
 from models.torch_engine import TorchEngine
 from stream.bundled import bundled_samples
 from tests.models.onnx_engine import OnnxEngine
+from tests.models.plans_of_rtx import plans_of
 
 pytestmark = pytest.mark.unit
 
@@ -75,16 +72,7 @@ def exported(samples: dict[str, tuple[Samples, Samples]], tmp_path_factory: pyte
 @pytest.fixture(scope="module")
 def built(exported: Path) -> dict[str, Any]:
     """What TensorRT-RTX made of them."""
-    made = subprocess.run(
-        [sys.executable, "-m", "tests.models.plans_of_rtx", str(exported)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(models.__file__).parents[1],
-    )
-    assert made.returncode == 0, made.stderr[-2000:]
-    found: dict[str, Any] = json.loads(made.stdout.splitlines()[-1])
-    return found
+    return plans_of(exported)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

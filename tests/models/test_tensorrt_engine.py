@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.engine import EngineError, TensorSpec
+from models.card_engine import CardEngine
+from models.engine import DeviceMemoryError, EngineError, TensorSpec
 from models.manifest import Parity
 from models.tensorrt_build import BUCKETS, Profile
-from models.tensorrt_card import opened
-from models.tensorrt_engine import Card, TensorRtEngine
+from models.tensorrt_engine import TensorRtEngine
 from models.tensorrt_plan import SCHEMA, PlanRecord
 from tests.models.fake_trt import INPUTS, OUTPUTS, SCRATCH_BYTES, FakeDevice, FakeTrt, drawn, fake_runtime, whole_plan
 
@@ -41,17 +41,19 @@ def record(profiles: tuple[Profile, ...] = EACH) -> PlanRecord:
     )
 
 
-def opened_on(
-    trt: FakeTrt, folder: Path, profiles: tuple[Profile, ...] = EACH, *, recorded: bool = True
-) -> TensorRtEngine:
+def network_on(trt: FakeTrt, folder: Path, profiles: tuple[Profile, ...] = EACH) -> TensorRtEngine:
     return TensorRtEngine(
         whole_plan(folder),
         record(profiles),
         runtime=fake_runtime(trt),
-        card=Card(trt._device, trt._recorder if recorded else None, "8.6"),
+        device=trt._device,
         inputs=INPUTS,
         outputs=OUTPUTS,
     )
+
+
+def opened_on(trt: FakeTrt, folder: Path, profiles: tuple[Profile, ...] = EACH) -> CardEngine:
+    return CardEngine(network_on(trt, folder, profiles), trt._device, keeps_device=True)
 
 
 def feed(batch: int, seed: int = 0) -> dict[str, NDArray[np.float32]]:
@@ -70,7 +72,7 @@ def trt(device: FakeDevice) -> FakeTrt:
 
 
 @pytest.fixture
-def engine(trt: FakeTrt, tmp_path: Path) -> Iterator[TensorRtEngine]:
+def engine(trt: FakeTrt, tmp_path: Path) -> Iterator[CardEngine]:
     opened = opened_on(trt, tmp_path)
     yield opened
     opened.close()
@@ -79,25 +81,23 @@ def engine(trt: FakeTrt, tmp_path: Path) -> Iterator[TensorRtEngine]:
 # One, a bucket, one more than a bucket, the largest, one more, and two pieces and a bit.
 @pytest.mark.parametrize("batch", [1, 3, 4, 5, 32, 33, 70])
 @pytest.mark.parametrize("profiles", [EACH, ALL])
-@pytest.mark.parametrize("recorded", [True, False])
 def test_a_batch_of_any_size_is_drawn_picture_by_picture(
-    trt: FakeTrt, tmp_path: Path, batch: int, profiles: tuple[Profile, ...], recorded: bool
+    trt: FakeTrt, tmp_path: Path, batch: int, profiles: tuple[Profile, ...]
 ) -> None:
-    engine = opened_on(trt, tmp_path, profiles, recorded=recorded)
-    # The first run of a bucket is not a graph, the second is recorded, the third launches it.
-    for seed in range(3):
+    engine = opened_on(trt, tmp_path, profiles)
+    for seed in range(2):
         given = feed(batch, seed)
         found = engine.infer(given)["picture"]
         np.testing.assert_array_equal(found, drawn(given["face"], given["mel"]))
 
 
-def test_calls_come_in_the_order_that_a_stream_needs(engine: TensorRtEngine, device: FakeDevice) -> None:
+def test_calls_come_in_the_order_that_a_stream_needs(engine: CardEngine, device: FakeDevice) -> None:
     engine.infer(feed(3))
     face, mel, picture = "(3, 6, 4, 4)", "(3, 1, 3, 2)", "(3, 3, 4, 4)"
     assert device.calls == [
-        "allocate 12288",
+        "allocate 1536",
+        "allocate 96",
         "allocate 768",
-        "allocate 6144",
         f"to_device {face}",
         f"to_device {mel}",
         "profile 1",
@@ -106,85 +106,65 @@ def test_calls_come_in_the_order_that_a_stream_needs(engine: TensorRtEngine, dev
         f"to_host {picture}",
         "synchronise",
     ]
-    device.calls.clear()
-    engine.infer(feed(4))
-    assert device.calls == [
-        "to_device (4, 6, 4, 4)",
-        "to_device (4, 1, 3, 2)",
-        "launch",
-        "to_host (4, 3, 4, 4)",
-        "synchronise",
-    ]
 
 
-def test_each_bucket_is_recorded_once_and_stays_good_when_others_run(engine: TensorRtEngine, trt: FakeTrt) -> None:
+def test_each_bucket_has_a_context_that_stays_good_when_others_run(engine: CardEngine, device: FakeDevice) -> None:
     for batch in (2, 30, 7, 3, 1, 32, 12, 8):
         given = feed(batch, batch)
         np.testing.assert_array_equal(engine.infer(given)["picture"], drawn(given["face"], given["mel"]))
-    assert engine.recorded == BUCKETS
-    assert len(trt._recorder.graphs) == len(BUCKETS)
+    assert len([call for call in device.calls if call.startswith("profile")]) == len(BUCKETS)
 
 
-def test_without_a_recorder_layers_are_queued_and_it_can_be_read_back(trt: FakeTrt, tmp_path: Path) -> None:
-    engine = opened_on(trt, tmp_path, recorded=False)
-    engine.infer(feed(1))
-    assert engine.recorded == ()
-
-
-def test_warming_up_leaves_nothing_to_allocate(engine: TensorRtEngine, device: FakeDevice) -> None:
+def test_warming_up_leaves_nothing_to_allocate(engine: CardEngine, device: FakeDevice) -> None:
     engine.warm_up()
     device.calls.clear()
     for batch in (1, 5, 32):
         engine.infer(feed(batch))
-    assert not [call for call in device.calls if call.startswith(("allocate", "profile", "execute"))]
+    assert not [call for call in device.calls if call.startswith(("allocate", "profile"))]
 
 
-def test_a_renderer_runs_it_on_its_own_addresses(engine: TensorRtEngine, device: FakeDevice) -> None:
+def test_a_renderer_runs_it_on_its_own_addresses(engine: CardEngine, device: FakeDevice) -> None:
     given = feed(8)
-    addresses = {name: device.allocate(array.nbytes) for name, array in given.items()}
-    addresses["picture"] = device.allocate(8 * 3 * 16 * 4)
-    for name, array in given.items():
-        device.to_device(addresses[name], array)
+    addresses = placed(device, given, 8)
     device.calls.clear()
-    engine.enqueue(8, addresses, device.stream)
+    engine.network.enqueue(8, addresses, device.stream)
     assert not [call for call in device.calls if call.startswith(("to_", "sync"))], "nothing is copied or waited for"
     expected = drawn(given["face"], given["mel"])
     np.testing.assert_array_equal(device.read(addresses["picture"], expected.shape), expected)
 
 
-def test_a_renderer_records_it_inside_a_graph_of_its_own(
-    engine: TensorRtEngine, device: FakeDevice, trt: FakeTrt
-) -> None:
-    engine.warm_up()
-    given = feed(4)
+def placed(device: FakeDevice, given: dict[str, NDArray[np.float32]], batch: int) -> dict[str, int]:
     addresses = {name: device.allocate(array.nbytes) for name, array in given.items()}
-    addresses["picture"] = device.allocate(4 * 3 * 16 * 4)
-    engine.enqueue(4, addresses, device.stream)
-    graph = trt._recorder.capture(device.stream, lambda: engine.enqueue(4, addresses, device.stream))
-    # The engine's own graph of that bucket runs on its own buffers, before and after.
-    other = feed(4, 5)
-    np.testing.assert_array_equal(engine.infer(other)["picture"], drawn(other["face"], other["mel"]))
+    addresses["picture"] = device.allocate(batch * 3 * 16 * 4)
     for name, array in given.items():
         device.to_device(addresses[name], array)
-    graph.launch(device.stream)
-    expected = drawn(given["face"], given["mel"])
+    return addresses
+
+
+def test_a_renderer_records_it_inside_a_graph_of_its_own(engine: CardEngine, device: FakeDevice) -> None:
+    given = feed(4)
+    addresses = placed(device, given, 4)
+    engine.network.enqueue(4, addresses, device.stream)
+    graph = device.capture(lambda: engine.network.enqueue(4, addresses, device.stream))
+    # The same bucket runs on other buffers in between.
+    other = feed(4, 5)
+    np.testing.assert_array_equal(engine.infer(other)["picture"], drawn(other["face"], other["mel"]))
+    again = feed(4, 6)
+    for name, array in again.items():
+        device.to_device(addresses[name], array)
+    graph.launch()
+    expected = drawn(again["face"], again["mel"])
     np.testing.assert_array_equal(device.read(addresses["picture"], expected.shape), expected)
 
 
-def test_a_renderer_fills_its_batch_up_to_a_bucket(engine: TensorRtEngine) -> None:
-    assert [engine.bucket_for(batch) for batch in (1, 2, 4, 5, 9, 17, 32)] == [1, 4, 4, 8, 16, 32, 32]
-    for batch in (0, 33):
-        with pytest.raises(EngineError, match=r"1 to 32"):
-            engine.bucket_for(batch)
+def test_what_is_no_bucket_or_no_address_is_refused(engine: CardEngine) -> None:
     with pytest.raises(EngineError, match=r"none of the buckets \[1, 4, 8, 16, 32\]"):
-        engine.enqueue(3, {"face": 1, "mel": 2, "picture": 3}, 77)
+        engine.network.enqueue(3, {"face": 1, "mel": 2, "picture": 3}, 77)
     with pytest.raises(EngineError, match=r"addresses of \['face', 'mel', 'picture'\], found \['face'\]"):
-        engine.enqueue(4, {"face": 1}, 77)
+        engine.network.enqueue(4, {"face": 1}, 77)
 
 
-def test_a_feed_that_does_not_fit_is_refused_before_anything_is_copied(
-    engine: TensorRtEngine, device: FakeDevice
-) -> None:
+def test_a_feed_that_does_not_fit_is_refused_before_anything_is_copied(engine: CardEngine, device: FakeDevice) -> None:
     with pytest.raises(EngineError, match=r"float32"):
         engine.infer({name: array.astype(np.float64) for name, array in feed(1).items()})
     with pytest.raises(EngineError, match=r"same batch"):
@@ -192,24 +172,22 @@ def test_a_feed_that_does_not_fit_is_refused_before_anything_is_copied(
     assert device.calls == []
 
 
-def test_closing_gives_all_memory_back_and_twice_is_harmless(
-    engine: TensorRtEngine, device: FakeDevice, trt: FakeTrt
-) -> None:
+def test_closing_gives_all_memory_back_and_twice_is_harmless(engine: CardEngine, device: FakeDevice) -> None:
     engine.warm_up()
     assert device.memory
     for _ in range(2):
         engine.close()
     assert device.memory == {}
-    assert not any(graph.open for graph in trt._recorder.graphs)
-    for use in (lambda: engine.infer(feed(1)), lambda: engine.enqueue(1, {"face": 1, "mel": 2, "picture": 3}, 77)):
+    addresses = {"face": 1, "mel": 2, "picture": 3}
+    for use in (lambda: engine.infer(feed(1)), lambda: engine.network.enqueue(1, addresses, 77)):
         with pytest.raises(EngineError, match=r"closed; load it again"):
             use()
 
 
-def test_a_card_that_is_lost_is_one_error_and_can_be_closed(engine: TensorRtEngine, device: FakeDevice) -> None:
+def test_a_card_that_is_lost_is_one_error_and_can_be_closed(engine: CardEngine, device: FakeDevice) -> None:
     engine.infer(feed(1))
     device.lost = True
-    with pytest.raises(EngineError, match=r"the card is lost.*Load the engine again"):
+    with pytest.raises(EngineError, match=r"the card is lost"):
         engine.infer(feed(1))
     engine.close()
     assert device.memory == {}
@@ -220,8 +198,9 @@ def test_a_card_that_is_lost_is_one_error_and_can_be_closed(engine: TensorRtEngi
 def test_out_of_memory_is_an_error_at_the_start_and_leaves_nothing_behind(tmp_path: Path, room: int) -> None:
     device = FakeDevice(room)
     engine = opened_on(FakeTrt(device), tmp_path)
-    with pytest.raises(EngineError, match=r"no room for .* of net .out of memory.*serve fewer sessions"):
-        opened(engine)
+    with pytest.raises(DeviceMemoryError, match=r"out of memory"):
+        engine.warm_up()
+    engine.close()
     assert device.memory == {}
 
 
@@ -233,7 +212,7 @@ def test_a_plan_that_the_runtime_does_not_read_ends_with_the_rebuild_command(trt
             path,
             record(),
             runtime=fake_runtime(trt),
-            card=Card(trt._device, None, "8.6"),
+            device=trt._device,
             inputs=INPUTS,
             outputs=OUTPUTS,
         )
@@ -260,7 +239,7 @@ def test_a_plan_with_other_tensors_than_its_manifest_is_refused(
         opened_on(FakeTrt(device, outputs=outputs), tmp_path)
 
 
-def test_what_the_runtime_refuses_is_said_in_its_words(engine: TensorRtEngine, trt: FakeTrt) -> None:
+def test_what_the_runtime_refuses_is_said_in_its_words(engine: CardEngine, trt: FakeTrt) -> None:
     trt._no_context = True
     with pytest.raises(
         EngineError, match=r"refuses a context for a batch of 1 of net in fp16: no memory for a context"

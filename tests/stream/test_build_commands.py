@@ -8,12 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from kernels.cuda import pycuda_device
 from kernels.cuda.device import DeviceError
-from kernels.cuda.driver import Driver
 from models import plan_builder, tensorrt_card
 from models.engine import EngineError
 from models.tensorrt_card import find_card
-from models.tensorrt_engine import Card
 from models.tensorrt_plan import PlanRecord
 from models.tensorrt_runtime import Runtime, load_trt
 from stream import build_commands
@@ -49,7 +48,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine without a card, whatever this one has."""
-    monkeypatch.setattr(tensorrt_card, "Driver", lambda: Driver("libnone.so"))
+    monkeypatch.setattr(pycuda_device, "_LIBRARY", "libnone.so")
 
 
 @pytest.fixture
@@ -76,10 +75,9 @@ def test_without_a_card_every_command_says_so_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(COMMANDS[command]) == 2
-    otherwise = "" if command == "build" else ". Or take another back end: --backend openvino"
     assert line() == (
         "visavis: TensorRT needs an NVIDIA card: there is no NVIDIA driver on this machine (libnone.so cannot be "
-        f"loaded); install 580 or newer{otherwise}"
+        "loaded). Install 580 or newer, or take the CPU's engine: --backend openvino"
     )
     assert not (tmp_path / "cache").exists()
 
@@ -118,7 +116,7 @@ def test_what_cannot_be_built_is_refused_before_a_card_is_looked_for(
 def card(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a card of 8.6."""
     monkeypatch.setattr(build_commands, "load_trt", lambda: RUNTIME)
-    monkeypatch.setattr(build_commands, "find_card", lambda: Card(FakeDevice(), None, "8.6"))
+    monkeypatch.setattr(build_commands, "find_card", FakeDevice)
 
 
 @pytest.mark.usefixtures("card")
@@ -163,7 +161,7 @@ def test_what_a_card_lacks_is_the_drivers_own_word(monkeypatch: pytest.MonkeyPat
     def too_old() -> None:
         raise DeviceError("the NVIDIA driver knows CUDA 12.4, expected 13.0 or newer; install 580 or newer")
 
-    monkeypatch.setattr(tensorrt_card, "Driver", too_old)
+    monkeypatch.setattr(tensorrt_card, "open_device", too_old)
     with pytest.raises(EngineError, match=r"^TensorRT needs an NVIDIA card: the NVIDIA driver knows CUDA 12.4, .*$"):
         find_card()
 
