@@ -25,7 +25,7 @@ _CROP_PX = 96
 
 
 def bundled_samples(
-    window: MelWindow, crop_px: int = _CROP_PX, *, masked: bool = True, count: int | None = None
+    window: MelWindow, crop_px: int = _CROP_PX, *, masked: bool = True, every: int = _EVERY
 ) -> "tuple[Samples, Samples]":
     """Real inputs of a generator, each face its own identity.
 
@@ -33,7 +33,7 @@ def bundled_samples(
         window: The network's.
         crop_px: The network's.
         masked: The face has its lower half hidden; otherwise its mouth is shut.
-        count: Of each; None takes what the clip has.
+        every: Which of the clip's pictures, whose voice begins with silence: all of it is needed, not its beginning.
 
     Returns:
         For calibration, and for the check: every other picture.
@@ -45,9 +45,7 @@ def bundled_samples(
     faces: list[NDArray[np.float32]] = []
     mels: list[NDArray[np.float32]] = []
     for index, frame in enumerate(ClipReader(_ASSETS / "sample.mp4").frames()):
-        if count is not None and len(faces) >= 2 * count:
-            break
-        for mesh in networks.find(frame.planes, colour=frame.colour) if index % _EVERY == 0 else []:
+        for mesh in networks.find(frame.planes, colour=frame.colour) if index % every == 0 else []:
             landmarks = np.ascontiguousarray(mesh.points[:, :2])
             to_crop = crop_transform(landmarks, crop_px)
             crop = crop_face(frame.planes, to_crop, crop_px, frame.colour)

@@ -68,7 +68,7 @@ def machine(cache: Path, samples: tuple[Samples, Samples]) -> Machine:
 
 @pytest.fixture(scope="module")
 def samples() -> tuple[Samples, Samples]:
-    return bundled_samples(LIPGAN_WINDOW, count=4)
+    return bundled_samples(LIPGAN_WINDOW, every=20)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from kernels.mel import MelWindow
@@ -31,7 +32,7 @@ from tests.models.plans_of_rtx import plans_of
 pytestmark = pytest.mark.unit
 
 NETWORKS = ("lipgan", "lipgan_lite", "lipgan_quarter")
-COUNT = 6
+EVERY = 13
 # Measured on these samples: fp16 81, 100, 82; int8 46, 50, 44; fp8 38, 60, 38.
 EXPECTED_DB = {
     "lipgan": {"fp16": 75, "int8": 43, "fp8": 36},
@@ -53,7 +54,7 @@ def samples() -> dict[str, tuple[Samples, Samples]]:
         crop, window = manifest.crop, MelWindow(manifest.mel.columns, manifest.mel.look_ahead)
         key = (window, crop.size_px, crop.mask_row < crop.size_px)
         if key not in made:
-            made[key] = bundled_samples(window, crop.size_px, masked=key[2], count=COUNT)
+            made[key] = bundled_samples(window, crop.size_px, masked=key[2], every=EVERY)
         made[name] = made[key]
     return made
 
@@ -61,6 +62,7 @@ def samples() -> dict[str, tuple[Samples, Samples]]:
 @pytest.fixture(scope="module")
 def exported(samples: dict[str, tuple[Samples, Samples]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with NAME.PRECISION.onnx of every network."""
+    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("onnx")
     for name in NETWORKS:
         generator = load_generator(WEIGHTS / name / "generator.safetensors")
@@ -130,14 +132,6 @@ def test_ranges_are_symmetric_and_the_sounds_encoder_stays_whole(precision: str,
     whole = {node.input[1] for node in convs if not node.input[1].endswith(".read")}
     assert whole
     assert all(name.startswith("sound.") for name in whole)
-
-
-def test_the_same_weights_and_samples_give_the_same_file(
-    exported: Path, samples: dict[str, tuple[Samples, Samples]]
-) -> None:
-    generator = load_generator(WEIGHTS / "lipgan_quarter" / "generator.safetensors")
-    again = export_onnx(generator, ["int8"], samples["lipgan_quarter"][0])
-    assert onnx_bytes(again["int8"]) == (exported / "lipgan_quarter.int8.onnx").read_bytes()
 
 
 class Spoiled:

@@ -28,7 +28,7 @@ PRECISIONS = ("fp16", "int8")
 
 @pytest.fixture(scope="module")
 def samples() -> tuple[Samples, Samples]:
-    return bundled_samples(LIPGAN_WINDOW, count=6)
+    return bundled_samples(LIPGAN_WINDOW, every=13)
 
 
 @pytest.fixture(scope="module")

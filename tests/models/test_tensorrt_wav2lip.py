@@ -19,13 +19,15 @@ pytestmark = pytest.mark.slow
 
 
 def test_wav2lip_is_exported_and_built_in_every_precision(tmp_path: Path) -> None:
-    calibration, gate = bundled_samples(TRAINED_WINDOW, count=4)
+    calibration, gate = bundled_samples(TRAINED_WINDOW, every=20)
     torch.manual_seed(0)
     generator = Wav2LipGenerator()
     settle(generator, torch.from_numpy(calibration.face), torch.from_numpy(calibration.mel))
     made = export_onnx(generator.eval(), PRECISIONS, calibration)
     for precision, model in made.items():
         (tmp_path / f"wav2lip.{precision}.onnx").write_bytes(onnx_bytes(model))
+    again = export_onnx(generator, ["int8"], calibration)
+    assert onnx_bytes(again["int8"]) == onnx_bytes(made["int8"]), "same weights and samples, same file"
     feed = {"face": gate.face, "mel": gate.mel}
     expected = TorchEngine(generator).infer(feed)["picture"]
     found = OnnxEngine((tmp_path / "wav2lip.fp16.onnx").read_bytes(), "fp16").infer(feed)["picture"]
