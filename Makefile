@@ -16,6 +16,10 @@ DEV := .stamps/dev
 # Where the tests' models of speech lie.
 DATA := $(CURDIR)/.data
 
+# `make gpu-check` where nothing can be installed: a Python that has torch, and what a kit laid out (docs/gpu.md).
+GPU_PYTHON ?= $(BIN)/python
+GPU_ARGS ?=
+
 HOST ?= 127.0.0.1
 PORT ?= 8080
 
@@ -47,6 +51,9 @@ bench: $(DEV) ## Kernels, engines, faces and the pipeline; JSON in benchmarks/re
 	$(BIN)/python -m benchmarks run engines
 	$(BIN)/python -m benchmarks run faces
 	$(BIN)/python -m benchmarks run pipeline
+
+gpu-check: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(DEV)) ## Check and measure kernels and networks on this machine's NVIDIA card
+	$(GPU_PYTHON) -m benchmarks run gpu $(GPU_ARGS)
 
 kernels: $(DEV) ## Compile the CUDA sources into the fat binary that ships; no GPU is needed
 	$(BIN)/python -m kernels.cuda.build

@@ -1,11 +1,15 @@
 """What an NVIDIA card does with the kernels and the networks: checks first, then times, all in one JSON file.
 
-It comes in parts that each end within ten minutes: `ground`, `checks`, `kernels`, `networks`, `live`, `sanitizer`. A
-part that cannot run here says why, and its lines stand in the file as not measured.
+It comes in parts that each end within ten minutes: `ground`, `checks`, `build`, `kernels`, `networks`, `live`,
+`sanitizer`. A part that cannot run here says why, and its lines stand in the file as not measured.
 """
 
 import argparse
+import contextlib
+import datetime
+import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -20,8 +24,9 @@ from benchmarks.on_card.report import table_of
 from benchmarks.on_card.scene import Sizes
 from kernels.cuda.device import Device, DeviceError, open_device
 from models.engine import EngineError
+from stream.cli import main as visavis
 
-PARTS = ("ground", "checks", "kernels", "networks", "live", "sanitizer")
+PARTS = ("ground", "checks", "build", "kernels", "networks", "live", "sanitizer")
 NETWORKS = ("lipgan", "lipgan_lite", "lipgan_quarter")
 LIVE = ("lipgan_lite", "lipgan")
 TOOLS = ("memcheck", "racecheck", "initcheck")
@@ -34,6 +39,8 @@ def measure(part: str, device: Device, before: dict[str, Any], asked: argparse.N
         return ground.run(device)
     if part == "checks":
         return checks.run(device, print)
+    if part == "build":
+        return build()
     if part == "kernels":
         rows = timings.run(device, base.get("copy_gb_s"), repeats=asked.repeats)
         rows += timings.run(device, base.get("copy_gb_s"), Sizes(1, crop_px=96), repeats=asked.repeats)
@@ -63,6 +70,17 @@ def _live(asked: argparse.Namespace) -> list[dict[str, Any]]:
             )
             engine.close()
     return rows
+
+
+def build() -> dict[str, Any]:
+    """Build every network for this card, through its gate; what the machine's runtimes do not allow says why."""
+    found: dict[str, Any] = {}
+    for precisions in (("fp16", "int8"), ("fp8",)):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status = visavis(["engines", "build", "--precision", *precisions])
+        found[" ".join(precisions)] = {"exit_status": status, "said": said.getvalue().strip().splitlines()}
+    return found
 
 
 def sanitize(run: Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"] | None = None) -> dict[str, Any]:
@@ -116,9 +134,6 @@ def main(argv: list[str]) -> int:
 
 def _path(folder: Path, device: Device) -> Path:
     """One file for a day, a card and a commit."""
-    import datetime
-    import re
-
     card = re.sub(r"[^a-z0-9]+", "-", device.name.lower()).strip("-")
     commit = re.sub(r"[^a-z0-9-]+", "-", machine()["commit"].lower())
     return folder / f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}-{card}-{commit}.json"

@@ -19,16 +19,23 @@ from stream.pipeline import Raised, attempt
 MAX_BATCH = 64
 """Faces that go together at most."""
 
+PICTURES_MB = 1024
+"""What the pictures of all faces may take of the card: 24 of each, 0.2 MB apiece at 192 pixels in half precision."""
 
-def painter_for(engine: Engine) -> Painter:
+
+def painter_for(engine: Engine, pictures_mb: int = PICTURES_MB) -> Painter:
     """The painter that belongs to a generator: on the card where the generator is, ready for every size of a batch.
+
+    Args:
+        engine: The generator.
+        pictures_mb: See `CardPainter`.
 
     Raises:
         EngineError: The card has no room, or failed.
     """
     if not (isinstance(engine, LoadedEngine) and isinstance(engine.engine, CardEngine)):
         return CpuPainter(engine)
-    painter = CardPainter(engine.engine, engine.manifest.crop)
+    painter = CardPainter(engine.engine, engine.manifest.crop, pictures_mb=pictures_mb)
     painter.warm_up()
     return painter
 
@@ -40,12 +47,15 @@ class CardPainter:
         engine: The generator on its card; closed by whoever opened it.
         crop: What the generator is shown, from its manifest.
         max_batch: See `Painter`.
+        pictures_mb: Most memory for the pictures that are kept of faces.
 
     Raises:
         EngineError: The generator takes pictures of one type and gives another, or the card has no room.
     """
 
-    def __init__(self, engine: CardEngine, crop: CropInput, *, max_batch: int = MAX_BATCH) -> None:
+    def __init__(
+        self, engine: CardEngine, crop: CropInput, *, max_batch: int = MAX_BATCH, pictures_mb: int = PICTURES_MB
+    ) -> None:
         self.identity = crop.identity
         self._buckets = [each for each in engine.network.buckets if each <= max_batch]
         self.max_batch = self._buckets[-1]
@@ -53,9 +63,14 @@ class CardPainter:
         self._size = crop.size_px
         with on_card():
             self._tick = Tick(engine.device, engine.network, crop, self.max_batch)
-            self._slots = Slots(engine.device, self._tick.picture_bytes)
+            self._slots = Slots(engine.device, self._tick.picture_bytes, pictures_mb << 20)
             self._spare = self._slots.take()
         self._graphs: dict[tuple[int, int], list[Graph | None]] = {}
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes of the card that a tick works in, and that pictures of faces take; the generator's own come to it."""
+        return {"tick": self._tick.bytes, "pictures": self._slots.bytes}
 
     def warm_up(self) -> None:
         """Record the launches for every size of a batch, so that no live picture waits for that.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cuda import boxes
-from kernels.cuda.device import Device
+from kernels.cuda.device import Device, DeviceMemoryFull
 from kernels.cuda.jobs import CropJob, crop_faces, crop_job
 from kernels.cuda.mouth_jobs import (
     MouthTable,
@@ -54,13 +54,20 @@ class Slot:
 
 
 class Slots:
-    """Room for pictures of one size, which outlive the tick that they were cut out in."""
+    """Room for pictures of one size, which outlive the tick that they were cut out in.
+
+    Args:
+        device: Where.
+        size: Bytes of a picture.
+        most: Bytes of all of them at most.
+    """
 
     _TOGETHER = 16
 
-    def __init__(self, device: Device, size: int) -> None:
+    def __init__(self, device: Device, size: int, most: int) -> None:
         self._device = device
         self._size = size
+        self._most = most
         self._free: list[int] = []
         self._rooms: list[int] = []
 
@@ -73,9 +80,14 @@ class Slots:
         """Room for one picture.
 
         Raises:
-            DeviceMemoryFull: The card has none.
+            DeviceMemoryFull: The card has none, or all that may be taken is.
         """
         if not self._free:
+            if (wanted := self.bytes + self._TOGETHER * self._size) > self._most:
+                raise DeviceMemoryFull(
+                    f"pictures of faces would take {wanted >> 20} MB of the card, the limit is {self._most >> 20}. "
+                    "End another session, or raise [engine] card_pictures_mb"
+                )
             room = self._device.allocate(self._TOGETHER * self._size)
             self._rooms.append(room)
             self._free.extend(room + index * self._size for index in range(self._TOGETHER))
@@ -156,6 +168,7 @@ class Tick:
         for name, spec in specs.items():
             addresses[name] = device.allocate(faces * picture_bytes(spec))
         self._network_at: Mapping[str, int] = addresses
+        self._fixed_bytes = sum(faces * picture_bytes(spec) for spec in specs.values())
         self.picture_bytes = picture_bytes(network.outputs["picture"])
         self._input_bytes = picture_bytes(network.inputs["face"])
         self._mask_bytes = 4 * size * size
@@ -166,12 +179,19 @@ class Tick:
             faces * self._paste_bytes + max(masks_bytes(faces, size), closing_bytes(faces, size))
         )
         self._other_scratch = self._scratch + faces * self._paste_bytes
+        self._fixed_bytes += 2 * faces * self._mask_bytes + faces * self._paste_bytes
+        self._fixed_bytes += max(masks_bytes(faces, size), closing_bytes(faces, size))
         self._sums, self._weights = (_uploaded(device, table) for table in (blur_sums(size), paste_table(size)))
         self._mel = device.pinned((faces, *self.mel_shape), network.inputs["mel"].dtype)
         self._mel[...] = 0
         self._layout = _Layout(faces)
         self._open_area(_BOX_BYTES)
         device.synchronise()
+
+    @property
+    def bytes(self) -> int:
+        """What it takes of the card."""
+        return self._fixed_bytes + self._layout.bytes + self._boxes_bytes
 
     def _open_area(self, boxes_bytes: int) -> None:
         layout, size = self._layout, self._layout.bytes + boxes_bytes

@@ -107,6 +107,7 @@ class EngineConfig:
         precision: "auto" takes the fastest that passed its gate and that this processor can run.
         threads: Per picture; 0 takes what helps.
         gather_ms: How long a picture waits for those of other sessions at most, where the engine is quicker together.
+        card_pictures_mb: What the pictures that are kept of faces may take of a card's memory.
     """
 
     name: str = "lipgan_lite"
@@ -115,6 +116,7 @@ class EngineConfig:
     precision: str = "auto"
     threads: Annotated[int, Within(0, 256)] = 0
     gather_ms: Annotated[float, Within(0, 50)] = 3.0
+    card_pictures_mb: Annotated[int, Within(16, 65536)] = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

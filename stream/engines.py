@@ -10,7 +10,7 @@ from kernels.mel import MelWindow
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine, mel_window, terms_of
 from models.engine import Engine
 from stream.batcher import GATHER_NS, Batcher, Drawing
-from stream.card_painter import painter_for
+from stream.card_painter import CardPainter, painter_for
 from stream.clock import Clock, MonotonicClock
 from stream.config import Config, EngineConfig
 from stream.errors import ConfigError
@@ -167,6 +167,12 @@ class Engines:
         """What paints for all sessions now."""
         return self.batcher.painter
 
+    @property
+    def card_memory(self) -> dict[str, int]:
+        """Bytes that painting takes of a card, by use; nothing where there is none."""
+        painter = self.painter
+        return painter.memory if isinstance(painter, CardPainter) else {}
+
     def face_stage(self) -> FaceStage:
         """A face stage for one session."""
         return FaceStage(lambda: self._open_finder(self.crop_size))
@@ -243,6 +249,7 @@ def open_engines(config: Config, *, cache_folder: Path | None = None) -> Engines
         open_engine,
         open_session_finder,
         lambda painter: RenderStage(painter, config.render),
+        open_painter=lambda engine: painter_for(engine, config.engine.card_pictures_mb),
         gather_ns=round(config.engine.gather_ms * NS_PER_MS),
     )
     open_finder = _finder_opener(config)

@@ -1,5 +1,6 @@
 """What is told about a session, one flat account in milliseconds made twice a second, and about the engine."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -57,12 +58,15 @@ def session_figures(session: Session, lag: LoopLagMonitor) -> dict[str, Any]:
     }
 
 
-def engine_figures(load: LoadFigures) -> dict[str, Any]:
+def engine_figures(load: LoadFigures, card_memory: Mapping[str, int] | None = None) -> dict[str, Any]:
     """How busy the engine that all sessions share was in the last ten seconds, and is, as JSON takes it.
 
-    `faces` over `batches` is how many were painted together; `slack_ms` is what was left before the deadline.
+    `faces` over `batches` is how many were painted together; `slack_ms` is what was left before the deadline. Where a
+    card paints, `card_memory_mb` is what that takes of it, by use.
     """
+    memory = {"card_memory_mb": {use: round(size / 1e6, 1) for use, size in card_memory.items()}} if card_memory else {}
     return {
+        **memory,
         "busy_share": round(load.busy_share, 3),
         "needed_share": round(load.needed_share, 3),
         "sessions": load.sessions,

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class PageApi:
         health: Reported by /health.
         load: Reported by /health.
         dub: What may be dubbed.
+        card_memory: Reported by /health: bytes of a card, by use.
     """
 
     config: ServerConfig
@@ -44,6 +46,7 @@ class PageApi:
     health: Health
     load: EngineLoad
     dub: DubOffer = NO_DUB
+    card_memory: Callable[[], Mapping[str, int]] = dict
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """What goes where."""
@@ -90,7 +93,7 @@ class PageApi:
             "status": self.health.status,
             "sessions": self.admission.sessions,
             "capacity": self.config.sessions_at_most,
-            "engine": engine_figures(self.load.figures()),
+            "engine": engine_figures(self.load.figures(), self.card_memory()),
         }
         if self.health.reasons:
             body["reasons"] = self.health.reasons

@@ -96,9 +96,17 @@ class Server:
             middlewares=[explain, same_origin_only(limits.host, limits.allowed_hosts)],
             client_max_size=limits.max_upload_bytes,
         )
-        app.add_routes(
-            PageApi(limits, self.voices, self.admission, self.health, self.engines.batcher.load, self.dub).routes()
+        engines = self.engines
+        page = PageApi(
+            limits,
+            self.voices,
+            self.admission,
+            self.health,
+            engines.batcher.load,
+            self.dub,
+            card_memory=lambda: engines.card_memory,
         )
+        app.add_routes(page.routes())
         app.add_routes(
             SessionsApi(
                 limits,

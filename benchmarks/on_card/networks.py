@@ -1,5 +1,6 @@
 """Every network on every back end of the card: parity with torch in float32, then time and faces a second by batch."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +11,7 @@ from benchmarks.engines import Network, bundled_feeds
 from benchmarks.harness import percentiles
 from kernels.cuda.device import DeviceError
 from models.card_engine import CardEngine, picture_bytes
-from models.catalogue import WEIGHTS, load_engine
+from models.catalogue import WEIGHTS, default_cache_folder, load_engine
 from models.engine import EngineError
 from models.gate import LIMIT_DB, measure_parity
 from models.manifest import EngineManifest
@@ -27,7 +28,7 @@ def open_on_card(name: str, backend: str, precision: str) -> CardEngine:
     Raises:
         EngineError: The back end, the precision or the card is not there.
     """
-    engine = load_engine(name, backend, precision).engine
+    engine = load_engine(name, backend, precision, cache_folder=default_cache_folder(os.environ)).engine
     assert isinstance(engine, CardEngine)
     return engine
 

@@ -149,10 +149,13 @@ class PyCudaDevice:
             _checked(graphs, graphs.cuStreamBeginCapture(self.stream, mode))
             try:
                 work()
-            finally:
-                # Also after a failure: a stream that stays in capture takes no work.
-                ended = graphs.cuStreamEndCapture(self.stream)
-            (recorded,) = _checked(graphs, ended)
+            except BaseException:
+                # A stream that stays in capture takes no work.
+                _, abandoned = graphs.cuStreamEndCapture(self.stream)
+                if abandoned is not None:
+                    graphs.cuGraphDestroy(abandoned)
+                raise
+            (recorded,) = _checked(graphs, graphs.cuStreamEndCapture(self.stream))
             (launchable,) = _checked(graphs, graphs.cuGraphInstantiate(recorded, 0))
             _checked(graphs, graphs.cuGraphDestroy(recorded))
         return _CudaGraph(graphs, launchable, self.stream, self._current)

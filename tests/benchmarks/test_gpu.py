@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from benchmarks.engines import Network
 from benchmarks.on_card import checks, live, networks, timings
 from benchmarks.on_card.report import table_of
 from benchmarks.on_card.scene import Scene, Sizes
+from kernels.cuda import pycuda_device
 from kernels.cuda.device import DeviceError
 from models.card_engine import CardEngine
 from models.catalogue import WEIGHTS
@@ -154,6 +156,29 @@ def test_parts_are_added_to_one_file(
     body = json.loads(path.read_text())
     assert body["kernels"][0]["seen"] == 3000.0
     assert "not measured" in capsys.readouterr().out
+
+
+def test_what_cannot_be_built_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pycuda_device, "_LIBRARY", "libnone.so")
+    built = gpu.build()
+    assert {name: each["exit_status"] for name, each in built.items()} == {"fp16 int8": 2, "fp8": 2}
+    assert all("needs an NVIDIA card" in each["said"][0] for each in built.values())
+
+
+def test_the_sanitizer_is_asked_for_by_name_or_missed_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu.shutil, "which", lambda _: None)
+    assert "compute-sanitizer is not installed" in gpu.sanitize()["not_measured"]
+    lines: list[list[str]] = []
+
+    def run(line: list[str]) -> subprocess.CompletedProcess[str]:
+        lines.append(line)
+        return subprocess.CompletedProcess(line, 9, "a\nb\nc\n1 error", "")
+
+    monkeypatch.setattr(gpu.shutil, "which", lambda name: name)
+    found = gpu.sanitize(run)
+    assert set(found) == {"memcheck", "racecheck", "initcheck"}
+    assert found["memcheck"] == {"exit_status": 9, "said": ["b", "c", "1 error"]}
+    assert lines[0][-4:] == ["gpu", "--parts", "checks", "--dry"]
 
 
 def test_the_table_says_met_missed_or_not_measured() -> None:

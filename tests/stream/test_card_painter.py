@@ -215,6 +215,25 @@ def test_a_card_that_fails_leaves_every_picture_as_it_came(monkeypatch: pytest.M
     assert (card.fake.used, card.fake.resets) == (0, 1)
 
 
+def test_pictures_of_faces_stay_within_their_limit_and_what_is_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Card(monkeypatch)
+    painter = CardPainter(card.engine, card.manifest.crop, pictures_mb=4)
+    before = dict(painter.memory)
+    # 16 at a time, of 0.1 MB each: 2 x 16 fit.
+    banks = [IdentityBank(opened=True) for _ in range(40)]
+    verdicts = []
+    for number, bank in enumerate(banks):
+        shot = Shot(frame_of(seed=number), one(card), mel_of(card), 1.0, bank)
+        verdicts += painter.paint([shot])
+    assert verdicts[:30] == [None] * 30
+    assert all(isinstance(each, DeviceMemoryError) for each in verdicts[31:])
+    assert "raise [engine] card_pictures_mb" in str(verdicts[-1])
+    assert painter.memory == {"tick": before["tick"], "pictures": 32 * 3 * 96 * 96 * 4}
+    # A session that ends makes room for the next one.
+    banks.clear()
+    assert painter.paint([shot_of(card, frame_of(), one(card))]) == [None]
+
+
 def test_kept_pictures_give_their_room_back_and_a_closed_painter_all(monkeypatch: pytest.MonkeyPatch) -> None:
     card = Card(monkeypatch, "lipgan_lite", precision="fp16")
     bank: IdentityBank = IdentityBank(opened=True)

@@ -72,6 +72,17 @@ def test_a_recorded_graph_runs_again_on_what_lies_there_then(monkeypatch: pytest
     graph.close()
 
 
+def test_work_that_fails_while_it_is_recorded_leaves_a_stream_that_takes_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeCard().open(monkeypatch)
+    with pytest.raises(ZeroDivisionError):
+        device.capture(lambda: 1 / 0)
+    room, found = device.allocate(1), np.zeros(1, np.uint8)
+    device.to_device(room, np.ones(1, np.uint8))
+    device.to_host(found, room)
+    device.synchronise()
+    assert found[0] == 1
+
+
 def test_work_is_timed_by_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     device = FakeCard().open(monkeypatch)
     room = device.allocate(4)
