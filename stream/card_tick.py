@@ -379,27 +379,27 @@ def place(faces: Sequence[Cut], size: int) -> list[Face]:
     """
     placed: list[Face] = []
     end = 0
-    for group in _groups(faces, size):
-        height, width = group[0].shot.frame.planes[0].shape
-        box = boxes.face_box([cut.shot.face.to_crop for cut in group], size, height, width)
-        placed += [Face(*cut, box, end) for cut in group]
+    for cuts, box in _groups(faces, size):
+        placed += [Face(*cut, box, end) for cut in cuts]
         end += _aligned(boxes.box_bytes(box))
     return placed
 
 
-def _groups(faces: Sequence[Cut], size: int) -> list[list[Cut]]:
-    groups: list[tuple[list[Cut], list[Region]]] = []
+def _groups(faces: Sequence[Cut], size: int) -> list[tuple[list[Cut], Region]]:
+    groups: list[tuple[list[Cut], Region]] = []
     for cut in faces:
-        planes = cut.shot.frame.planes
-        own = boxes.face_box([cut.shot.face.to_crop], size, *planes[0].shape)
-        together, apart = ([cut], [own]), []
-        for group in groups:
-            if group[0][0].shot.frame is cut.shot.frame and any(_meet(own, box) for box in group[1]):
-                together = ([*group[0], *together[0]], [*group[1], *together[1]])
-            else:
-                apart.append(group)
-        groups = [*apart, together]
-    return [cuts for cuts, _ in groups]
+        together, box = [cut], _box_of([cut], size)
+        for group in [each for each in groups if each[0][0].shot.frame is cut.shot.frame and _meet(box, each[1])]:
+            groups.remove(group)
+            together = [*group[0], *together]
+            box = _box_of(together, size)
+        groups.append((together, box))
+    return groups
+
+
+def _box_of(cuts: Sequence[Cut], size: int) -> Region:
+    height, width = cuts[0].shot.frame.planes[0].shape
+    return boxes.face_box([cut.shot.face.to_crop for cut in cuts], size, height, width)
 
 
 def _meet(one: Region, other: Region) -> bool:

@@ -4,14 +4,14 @@ A box keeps the grids that the picture's own averages are counted on, so that wh
 picture would give: it begins on whole blocks, and ends with the picture or beyond all that is looked at.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.crop import on_chroma_grid
 from kernels.cuda.jobs import PlaneAt
-from kernels.warp import Affine, invert, reached, shrink_factors
+from kernels.warp import Affine, axis_factors
 from kernels.yuv import Planes, Region
 
 # A paste reaches this far beyond the crop's own outline, rounding included.
@@ -33,24 +33,32 @@ def face_box(to_crops: Sequence[Affine], size: int, height: int, width: int) -> 
     Raises:
         ValueError: A map has no inverse.
     """
-    step = 2
-    rows: list[tuple[int, int]] = []
-    columns: list[tuple[int, int]] = []
+    step, reached = 2, []
     for to_crop in to_crops:
-        to_luma = invert(to_crop)
-        to_chroma = on_chroma_grid(to_luma)
-        step = max(step, shrink_factors(to_luma)[0], 2 * shrink_factors(to_chroma)[0])
-        of_luma = reached(to_luma, size, size, height, width)
-        of_chroma = reached(to_chroma, size, size, (height + 1) // 2, (width + 1) // 2)
-        for luma, chroma, both in zip(of_luma, of_chroma, (rows, columns), strict=True):
-            both += [(luma.start, luma.stop), (2 * chroma.start, 2 * chroma.stop)]
-    (top, bottom), (left, right) = (_covering(both, step, side) for both, side in ((rows, height), (columns, width)))
+        (a, b, x), (c, d, y) = to_crop.tolist()
+        determinant = a * d - b * c
+        if not abs(determinant) > 0.0:
+            raise ValueError(f"affine map {to_crop.tolist()} has no inverse: its determinant is {determinant}")
+        block = axis_factors(1.0 / math.sqrt(abs(determinant)))[0]
+        # Chroma's blocks are as large in pixels or twice as large, and two of them beside a sample are looked at.
+        step, beside = max(step, 2 * block), 4.0 * max(block, 2) + _BESIDE_PX
+        # What the crop's middle and its half sides become.
+        middle, half = (size - 1) / 2.0, (size - 1) / 2.0 / determinant
+        u, v = middle - x, middle - y
+        across, down = (d * u - b * v) / determinant, (a * v - c * u) / determinant
+        far_across, far_down = (abs(d) + abs(b)) * abs(half) + beside, (abs(a) + abs(c)) * abs(half) + beside
+        reached.append((down - far_down, across - far_across, down + far_down, across + far_across))
+    top, left = (min(each[side] for each in reached) for side in (0, 1))
+    bottom, right = (max(each[side] for each in reached) for side in (2, 3))
+    top, bottom = _covering(top, bottom, step, height)
+    left, right = _covering(left, right, step, width)
     return Region(top, left, bottom, right)
 
 
-def _covering(runs: Sequence[tuple[int, int]], step: int, length: int) -> tuple[int, int]:
-    first, stop = min(run[0] for run in runs) - _BESIDE_PX, max(run[1] for run in runs) + _BESIDE_PX
-    return max(0, first) // step * step, min(length, -(-stop // step) * step)
+def _covering(first: float, last: float, step: int, length: int) -> tuple[int, int]:
+    """Whole steps from the first to the last pixel; beyond a border its last blocks are seen, with their neighbours."""
+    start = max(0, min(math.floor(first), length - 1 - 2 * step)) // step * step
+    return start, min(length, -(-max(math.ceil(last), start + 3 * step) // step) * step)
 
 
 def inside(to_crop: Affine, box: Region) -> NDArray[np.float64]:

@@ -5,15 +5,13 @@ the same sources were compiled for it.
 """
 
 import ctypes
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kernels.crop import on_chroma_grid
 from kernels.cuda.device import Launches
-from kernels.warp import Affine, invert, shrink_factors
+from kernels.warp import Affine, axis_factors
 from kernels.yuv import BT601_LIMITED, Colour, yuv_to_rgb_matrix
 
 _BLOCK = (32, 8, 1)
@@ -95,11 +93,24 @@ def crop_job(
     for name, chroma in zip("UV", chromas, strict=True):
         if (chroma.height, chroma.width) != half:
             raise ValueError(f"plane {name} is {(chroma.height, chroma.width)}, expected {half}")
-    to_luma = invert(to_crop)
-    job = CropJob(*(plane.packed() for plane in planes), _sampling(to_luma), _sampling(on_chroma_grid(to_luma)))
-    job.to_rgb[:] = yuv_to_rgb_matrix(colour).astype(np.float32).ravel().tolist()
-    job.mask_row = size // 2 if mask_row is None else mask_row
-    return job
+    (a, b, x), (c, d, y) = to_crop.tolist()
+    determinant = a * d - b * c
+    if not abs(determinant) > 0.0:
+        raise ValueError(f"affine map {to_crop.tolist()} has no inverse: its determinant is {determinant}")
+    # Back to luma, and to chroma, which lies in the middle of its 2 x 2 pixels.
+    a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
+    x, y = -a * x - b * y, -c * x - d * y
+    scale = math.sqrt(abs(a * d - b * c))
+    of_luma = Sampling((a, b, x, c, d, y), *axis_factors(scale))
+    halves = (a / 2, b / 2, (x - 0.5) / 2, c / 2, d / 2, (y - 0.5) / 2)
+    of_chroma = Sampling(halves, *axis_factors(scale / 2))
+    row = size // 2 if mask_row is None else mask_row
+    return CropJob(*(plane.packed() for plane in planes), of_luma, of_chroma, _to_rgb(colour), row)
+
+
+@cache
+def _to_rgb(colour: Colour) -> "ctypes.Array[ctypes.c_float]":
+    return (ctypes.c_float * 12)(*yuv_to_rgb_matrix(colour).ravel().tolist())
 
 
 def crop_faces(
@@ -120,8 +131,3 @@ def crop_faces(
     grid = (-(-size // _BLOCK[0]), -(-size // _BLOCK[1]), faces)
     addresses = [ctypes.c_void_p(each) for each in (jobs, *pictures)]
     device.launch("crop_faces_half" if half else "crop_faces_float", grid, _BLOCK, *addresses, ctypes.c_int(size))
-
-
-def _sampling(to_source: NDArray[np.float64]) -> Sampling:
-    block, beside = shrink_factors(to_source)
-    return Sampling((ctypes.c_float * 6)(*to_source.ravel().tolist()), block, beside)
