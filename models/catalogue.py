@@ -348,13 +348,13 @@ def _open_torch_cuda(
 ) -> LoadedEngine:
     from kernels.cuda.device import open_device
     from models.card_engine import CardEngine, on_card
-    from models.torch_cuda_engine import TorchCudaEngine
+    from models.torch_cuda_engine import generator_on_card
 
     check_file(folder / manifest.checkpoint.file, manifest.checkpoint.sha256, _remedy(manifest.name))
     with on_card():
         device = open_device()
     # One thread talks to the card.
-    network = TorchCudaEngine(folder / manifest.checkpoint.file, precision=precision or "fp16")
+    network = generator_on_card(folder / manifest.checkpoint.file, precision=precision or "fp16")
     return LoadedEngine(CardEngine(network, device), manifest, threads=1)
 
 

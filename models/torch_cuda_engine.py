@@ -1,20 +1,20 @@
-"""Runs a generator with torch on an NVIDIA card: half precision, channels last, one CUDA graph for each batch.
+"""Runs a network with torch on an NVIDIA card: half precision, channels last, one CUDA graph for each batch.
 
 The second engine for a card, where TensorRT is not to be had; it is taken by name. torch keeps a graph of its own for
 each (batch, addresses), because its allocator must know of a capture: work that the caller records cannot hold it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.checkpoint import load_generator
-from models.engine import EngineError, TensorSpec
-from models.generators import OUTPUT_NAME, Generator, generator_inputs, generator_output, in_half
+from models.engine import DeviceMemoryError, EngineError, TensorSpec
+from models.generators import Generator, generator_inputs, generator_output, in_half
 from models.graphs import fold_batch_norm
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
@@ -22,11 +22,40 @@ _TYPES = {"fp16": "float16", "fp32": "float32"}
 _WARM_RUNS = 3
 
 
+def generator_on_card(
+    checkpoint: Path | Generator, *, precision: str = "fp16", device: str = "cuda"
+) -> "TorchCudaEngine":
+    """A generator on the card.
+
+    Args:
+        checkpoint: A safetensors file, or a generator that is already there.
+        precision: "fp16" or "fp32".
+        device: See `TorchCudaEngine`.
+
+    Raises:
+        EngineError: There is no card, or no such precision.
+    """
+    _check(precision, device)
+    generator = load_generator(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+    folded = fold_batch_norm(generator)
+    if precision == "fp16":
+        folded = in_half(folded)
+    return TorchCudaEngine(
+        folded,
+        generator_inputs(generator),
+        generator_output(generator),
+        precision=precision,
+        device=device,
+    )
+
+
 class TorchCudaEngine:
     """See `DeviceEngine`.
 
     Args:
-        checkpoint: A safetensors file, or a generator that is already there.
+        network: Takes the inputs in their order; in half precision already where that is asked for.
+        inputs: What it takes, the first a picture; types are those of the precision.
+        output: What it gives.
         precision: "fp16" or "fp32".
         device: "cuda"; "cpu" runs the same code on host memory, without graphs, for the tests.
 
@@ -38,32 +67,28 @@ class TorchCudaEngine:
     capturable = False
     buckets = BUCKETS
 
-    def __init__(self, checkpoint: Path | Generator, *, precision: str = "fp16", device: str = "cuda") -> None:
-        if precision not in _TYPES:
-            raise EngineError(f'torch on a card runs "fp16" or "fp32", found {precision!r}. Ask for precision="fp16"')
-        if device == "cuda" and not torch.cuda.is_available():
-            raise EngineError(
-                f"torch {torch.__version__} sees no NVIDIA card. Check nvidia-smi and that torch was installed with "
-                "CUDA, or take the CPU's engine: --backend openvino"
-            )
-        generator = load_generator(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+    def __init__(
+        self,
+        network: nn.Module,
+        inputs: Sequence[TensorSpec],
+        output: TensorSpec,
+        *,
+        precision: str = "fp16",
+        device: str = "cuda",
+    ) -> None:
+        _check(precision, device)
         kind = _TYPES[precision]
         self.precision = precision
-        self.inputs: Mapping[str, TensorSpec] = {
-            spec.name: TensorSpec(spec.name, spec.shape, kind) for spec in generator_inputs(generator)
-        }
-        output = generator_output(generator)
-        self.outputs: Mapping[str, TensorSpec] = {OUTPUT_NAME: TensorSpec(output.name, output.shape, kind)}
+        self.inputs: Mapping[str, TensorSpec] = {spec.name: TensorSpec(spec.name, spec.shape, kind) for spec in inputs}
+        self.outputs: Mapping[str, TensorSpec] = {output.name: TensorSpec(output.name, output.shape, kind)}
         self._device = torch.device(device)
-        folded = fold_batch_norm(generator)
-        if precision == "fp16":
-            folded = in_half(folded)
-        self._generator: Generator | None = folded.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        moved = network.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network: nn.Module | None = moved
         self._graphs: dict[tuple[int, ...], torch.cuda.CUDAGraph] = {}
 
     def enqueue(self, batch: int, addresses: Mapping[str, int], stream: int) -> None:
         """See `DeviceEngine`."""
-        if self._generator is None:
+        if self._network is None:
             raise EngineError("the engine was closed; load it again")
         specs = {**self.inputs, **self.outputs}
         if addresses.keys() != specs.keys():
@@ -90,16 +115,16 @@ class TorchCudaEngine:
         return graph
 
     def _run(self, views: dict[str, Tensor]) -> None:
-        generator = self._generator
-        assert generator is not None
+        assert self._network is not None
+        picture, *others = (views[name] for name in self.inputs)
+        (output,) = (views[name] for name in self.outputs)
         try:
             with torch.inference_mode():
-                face = views["face"].contiguous(memory_format=torch.channels_last)
-                views[OUTPUT_NAME].copy_(generator(face, views["mel"]))
+                output.copy_(self._network(picture.contiguous(memory_format=torch.channels_last), *others))
         except torch.cuda.OutOfMemoryError as error:
-            raise EngineError(
-                f"the card has no room left for a batch of {len(views['face'])}: {error}. End another session or "
-                "process, or lower sessions_at_most"
+            raise DeviceMemoryError(
+                f"the card has no room left for a batch of {len(picture)}: {error}. End another session or process, or "
+                "lower sessions_at_most"
             ) from error
 
     def _views(self, batch: int, addresses: Mapping[str, int], specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
@@ -114,8 +139,18 @@ class TorchCudaEngine:
 
     def close(self) -> None:
         """See `DeviceEngine`."""
-        self._generator = None
+        self._network = None
         self._graphs.clear()
+
+
+def _check(precision: str, device: str) -> None:
+    if precision not in _TYPES:
+        raise EngineError(f'torch on a card runs "fp16" or "fp32", found {precision!r}. Ask for precision="fp16"')
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EngineError(
+            f"torch {torch.__version__} sees no NVIDIA card. Check nvidia-smi and that torch was installed with CUDA, "
+            "or take the CPU's engine: --backend openvino"
+        )
 
 
 class _Array:

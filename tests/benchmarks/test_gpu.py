@@ -18,7 +18,7 @@ from kernels.cuda.device import DeviceError
 from models.card_engine import CardEngine
 from models.catalogue import WEIGHTS
 from models.engine import EngineError
-from models.torch_cuda_engine import TorchCudaEngine
+from models.torch_cuda_engine import generator_on_card
 from tests.kernels.cuda.fake_card import FakeCard
 from tests.models.on_fake_card import NetworkOnFakeCard
 
@@ -29,7 +29,7 @@ SMALL = Sizes(1, 120, 160, 70, 48)
 
 def opened(monkeypatch: pytest.MonkeyPatch, name: str = "lipgan_quarter") -> CardEngine:
     card = FakeCard()
-    network = TorchCudaEngine(WEIGHTS / name / "generator.safetensors", precision="fp32", device="cpu")
+    network = generator_on_card(WEIGHTS / name / "generator.safetensors", precision="fp32", device="cpu")
     return CardEngine(NetworkOnFakeCard(card, network), card.open(monkeypatch))
 
 

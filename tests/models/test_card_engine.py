@@ -7,7 +7,7 @@ from models.card_engine import CardEngine
 from models.catalogue import WEIGHTS
 from models.checkpoint import load_generator
 from models.engine import DeviceMemoryError, EngineError
-from models.torch_cuda_engine import TorchCudaEngine
+from models.torch_cuda_engine import generator_on_card
 from models.torch_engine import TorchEngine
 from tests.kernels.cuda.fake_card import FakeCard, FakeError
 from tests.models.on_fake_card import NetworkOnFakeCard
@@ -19,7 +19,7 @@ CHECKPOINT = WEIGHTS / "lipgan_quarter" / "generator.safetensors"
 
 def opened(monkeypatch: pytest.MonkeyPatch, room: int = 1 << 28) -> tuple[FakeCard, NetworkOnFakeCard, CardEngine]:
     card = FakeCard(room)
-    network = NetworkOnFakeCard(card, TorchCudaEngine(CHECKPOINT, precision="fp32", device="cpu"), buckets=(1, 2))
+    network = NetworkOnFakeCard(card, generator_on_card(CHECKPOINT, precision="fp32", device="cpu"), buckets=(1, 2))
     return card, network, CardEngine(network, card.open(monkeypatch))
 
 
@@ -59,7 +59,7 @@ def test_a_card_that_fails_is_an_engine_that_fails(monkeypatch: pytest.MonkeyPat
 
 def test_half_precision_stays_on_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     card = FakeCard()
-    network = NetworkOnFakeCard(card, TorchCudaEngine(CHECKPOINT, device="cpu"))
+    network = NetworkOnFakeCard(card, generator_on_card(CHECKPOINT, device="cpu"))
     engine = CardEngine(network, card.open(monkeypatch))
     assert {spec.dtype for spec in (*engine.inputs.values(), *engine.outputs.values())} == {"float32"}
     assert engine.infer(feed(1))["picture"].dtype == np.float32

@@ -8,7 +8,7 @@ from models.catalogue import WEIGHTS
 from models.checkpoint import load_generator
 from models.engine import EngineError
 from models.gate import measure_parity
-from models.torch_cuda_engine import TorchCudaEngine
+from models.torch_cuda_engine import TorchCudaEngine, generator_on_card
 from models.torch_engine import TorchEngine
 
 pytestmark = pytest.mark.unit
@@ -32,7 +32,7 @@ def feed(engine: TorchCudaEngine, batch: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(("precision", "least_db"), [("fp32", 90.0), ("fp16", 45.0)])
 def test_what_lies_at_the_addresses_is_what_torch_draws(name: str, precision: str, least_db: float) -> None:
     generator = load_generator(WEIGHTS / name / "generator.safetensors")
-    engine = TorchCudaEngine(generator, precision=precision, device="cpu")
+    engine = generator_on_card(generator, precision=precision, device="cpu")
     face, mel = feed(engine, 2)
     found = run(engine, face, mel)
     expected = TorchEngine(generator).infer({"face": face, "mel": mel})["picture"]
@@ -42,13 +42,13 @@ def test_what_lies_at_the_addresses_is_what_torch_draws(name: str, precision: st
 @pytest.mark.parametrize("level", [0.0, 1.0])
 @pytest.mark.parametrize("sound", [-4.0, 4.0])
 def test_extremes_stay_finite_in_half_precision(level: float, sound: float) -> None:
-    engine = TorchCudaEngine(WEIGHTS / "lipgan_lite" / "generator.safetensors", device="cpu")
+    engine = generator_on_card(WEIGHTS / "lipgan_lite" / "generator.safetensors", device="cpu")
     face, mel = feed(engine, 1)
     assert np.isfinite(run(engine, np.full_like(face, level), np.full_like(mel, sound))).all()
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    engine = TorchCudaEngine(WEIGHTS / "lipgan_quarter" / "generator.safetensors", device="cpu")
+    engine = generator_on_card(WEIGHTS / "lipgan_quarter" / "generator.safetensors", device="cpu")
     face, mel = feed(engine, 1)
     with pytest.raises(EngineError, match="takes addresses of"):
         engine.enqueue(1, {"face": face.ctypes.data, "mel": mel.ctypes.data}, stream=0)
@@ -57,7 +57,7 @@ def test_what_does_not_fit_is_refused() -> None:
         with pytest.raises(EngineError, match=f"a batch of {batch}"):
             engine.enqueue(batch, addresses, stream=0)
     with pytest.raises(EngineError, match=r"found 'int8'.*precision=\"fp16\""):
-        TorchCudaEngine(WEIGHTS / "lipgan_quarter" / "generator.safetensors", precision="int8", device="cpu")
+        generator_on_card(WEIGHTS / "lipgan_quarter" / "generator.safetensors", precision="int8", device="cpu")
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="was closed"):
@@ -67,4 +67,4 @@ def test_what_does_not_fit_is_refused() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a card is told; this one has a card")
 def test_without_a_card_it_says_what_to_take_instead() -> None:
     with pytest.raises(EngineError, match=r"sees no NVIDIA card.*--backend openvino"):
-        TorchCudaEngine(WEIGHTS / "lipgan_quarter" / "generator.safetensors")
+        generator_on_card(WEIGHTS / "lipgan_quarter" / "generator.safetensors")

@@ -11,7 +11,7 @@ from models.card_engine import CardEngine
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine
 from models.engine import DeviceMemoryError, EngineError
 from models.manifest import load_manifest
-from models.torch_cuda_engine import TorchCudaEngine
+from models.torch_cuda_engine import generator_on_card
 from stream.card_painter import CardPainter, painter_for
 from stream.engines import Engines
 from stream.frames import FaceCrop, SyncedFrame, VideoFrame
@@ -42,7 +42,7 @@ class Card:
         capturable: bool = True,
     ) -> None:
         self.fake = FakeCard(room)
-        network = TorchCudaEngine(WEIGHTS / name / "generator.safetensors", precision=precision, device="cpu")
+        network = generator_on_card(WEIGHTS / name / "generator.safetensors", precision=precision, device="cpu")
         self.network = NetworkOnFakeCard(self.fake, network, capturable=capturable)
         self.manifest = load_manifest(WEIGHTS / name, "")
         self.engine = CardEngine(self.network, self.fake.open(monkeypatch))
@@ -264,7 +264,9 @@ def test_sessions_on_a_card_go_through_one_painter_and_survive_its_breakdown(mon
     manifest = load_manifest(WEIGHTS / "lipgan_quarter", "")
 
     def open_engine() -> LoadedEngine:
-        network = TorchCudaEngine(WEIGHTS / "lipgan_quarter" / "generator.safetensors", precision="fp32", device="cpu")
+        network = generator_on_card(
+            WEIGHTS / "lipgan_quarter" / "generator.safetensors", precision="fp32", device="cpu"
+        )
         engine = CardEngine(NetworkOnFakeCard(fake, network), fake.open(monkeypatch))
         return LoadedEngine(engine, manifest, threads=1)
 
