@@ -1,7 +1,7 @@
 """What an NVIDIA card does with the kernels and the networks: checks first, then times, all in one JSON file.
 
-It comes in parts that each end within ten minutes: `ground`, `checks`, `build`, `kernels`, `networks`, `live`,
-`sanitizer`. A part that cannot run here says why, and its lines stand in the file as not measured.
+It comes in parts that each end within ten minutes: `ground`, `checks`, `build`, `kernels`, `networks`, `filters`,
+`live`, `sanitizer`. A part that cannot run here says why, and its lines stand in the file as not measured.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from typing import Any
 
 from benchmarks.engines import Network
 from benchmarks.harness import RESULTS, machine
-from benchmarks.on_card import checks, ground, live, networks, timings
+from benchmarks.on_card import checks, filters, ground, live, networks, timings
 from benchmarks.on_card.report import table_of
 from benchmarks.on_card.scene import Sizes
 from kernels.cuda.device import Device, DeviceError, open_device
 from models.engine import EngineError
 from stream.cli import main as visavis
 
-PARTS = ("ground", "checks", "build", "kernels", "networks", "live", "sanitizer")
+PARTS = ("ground", "checks", "build", "kernels", "networks", "filters", "live", "sanitizer")
 NETWORKS = ("lipgan", "lipgan_lite", "lipgan_quarter")
 LIVE = ("lipgan_lite", "lipgan")
 TOOLS = ("memcheck", "racecheck", "initcheck")
@@ -45,9 +45,21 @@ def measure(part: str, device: Device, before: dict[str, Any], asked: argparse.N
         rows = timings.run(device, base.get("copy_gb_s"), repeats=asked.repeats)
         rows += timings.run(device, base.get("copy_gb_s"), Sizes(1, crop_px=96), repeats=asked.repeats)
         return [*rows, timings.by_processor(Sizes(1))]
+    if part == "filters":
+        return _filters(device, asked.repeats)
     if part == "networks":
         return networks.run(NETWORKS, peak_tflop_s=base.get("fp16_tflop_s"), repeats=asked.repeats)
     return _live(asked)
+
+
+def _filters(device: Device, repeats: int) -> list[dict[str, Any]]:
+    try:
+        network = filters.unet_on_card()
+    except EngineError as error:
+        return [{"network": "U-Net-256", "backend": "torch-cuda", "not_measured": str(error)}]
+    rows = filters.run(device, network, repeats=repeats)
+    network.close()
+    return rows
 
 
 def _live(asked: argparse.Namespace) -> list[dict[str, Any]]:

@@ -148,16 +148,7 @@ class EngineManifest:
 
     def save(self, folder: Path) -> Path:
         """Write `manifest.json`, whole or not at all."""
-        path = folder / FILE_NAME
-        write_record(path, asdict(self))
-        return path
-
-
-def write_record(path: Path, values: dict[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(values, indent=1) + "\n")
-    partial.replace(path)
+        return write_record(self, folder / FILE_NAME)
 
 
 def load_manifest(folder: Path, remedy: str) -> EngineManifest:
@@ -189,7 +180,7 @@ def read_record(kind: type[T], path: Path, schema: int, remedy: str) -> T:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         raise EngineError(f"{path} is missing, expected the engine's manifest there. {remedy}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EngineError(f"{path} is not JSON ({error}). {remedy}") from None
     found = values.get("schema") if isinstance(values, dict) else None
     if found != schema:
@@ -199,6 +190,14 @@ def read_record(kind: type[T], path: Path, schema: int, remedy: str) -> T:
     except ValueError as error:
         raise EngineError(f"{path}: {error}. {remedy}") from None
     return record
+
+
+def write_record(record: Any, path: Path) -> Path:  # noqa: ANN401 - any dataclass
+    """Write a dataclass as JSON, whole or not at all."""
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps(asdict(record), indent=1) + "\n")
+    partial.replace(path)
+    return path
 
 
 def _read(kind: Annotation, value: Json, where: str) -> Json:

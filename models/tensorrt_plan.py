@@ -5,7 +5,7 @@ another one may refuse it, or draw nonsense. So everything is held against this 
 """
 
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.engine import EngineError
@@ -55,7 +55,7 @@ class PlanRecord:
 
     def save(self, folder: Path) -> None:
         """Write it beside the plan, whole or not at all."""
-        write_record(record_path(folder, self.network, self.precision), asdict(self))
+        write_record(self, record_path(folder, self.network, self.precision))
 
 
 def plans_folder(cache_folder: Path) -> Path:

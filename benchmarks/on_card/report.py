@@ -72,10 +72,33 @@ def _sessions(name: str) -> Callable[[Body], float | None]:
     return read
 
 
+def _filter(body: Body) -> float | None:
+    rows = (row for row in body.get("filters", []) if row.get("what") == "frame to frame" and row["frames"] == 1)
+    return next((row["ms"]["p50"] for row in rows), None)
+
+
+def _beside_the_network(body: Body) -> float | None:
+    """Kernels' share of the time of the fastest lipgan, for 32 faces of its size."""
+    networks = (
+        row["ms"]["p50"]
+        for row in body.get("networks", [])
+        if row["network"] == "lipgan" and row.get("batch") == 32 and "ms" in row
+    )
+    kernels = (
+        row["ms"]["p50"]
+        for row in body.get("kernels", [])
+        if row.get("kernel") == "all of them" and row.get("faces") == 32 and row.get("crop_px") == 96
+    )
+    network, around = min(networks, default=None), next(kernels, None)
+    return None if network is None or around is None else around / network
+
+
 GOALS = (
     Goal("kernels, 64 faces of 1080p: share of copy bandwidth, least", ">= 0.70", _share(64), lambda x: x >= 0.7, ""),
     Goal("paste_face, 1 face", "<= 0.1", _kernel("paste_face", 1), lambda x: x <= 0.1),
     Goal("all kernels, 64 faces", "<= 0.5", _kernel("all of them", 64), lambda x: x <= 0.5),
+    Goal("kernels' share of the engine's time, 32 faces", "<= 0.05", _beside_the_network, lambda x: x <= 0.05, ""),
+    Goal("U-Net-256, frame to frame", "<= 0.6", _filter, lambda x: x <= 0.6),
     Goal("tick of 1 face (lipgan), p99", "<= 2", _tick("lipgan", 1, "p99"), lambda x: x <= 2.0),
     Goal("tick of 64 faces (lipgan), p99", "<= 5", _tick("lipgan", 64, "p99"), lambda x: x <= 5.0),
     Goal("Python for a face, 64 faces, p50", "<= 50", _tick("lipgan", 64, "p50", "python_us"), lambda x: x <= 50, "us"),
@@ -100,7 +123,7 @@ def _line(goal: Goal, body: Body, width: int) -> str:
 
 def _not_measured(body: Body) -> Iterable[str]:
     reasons: dict[str, str] = {}
-    for part in ("networks", "live"):
+    for part in ("networks", "filters", "live"):
         for row in body.get(part, []):
             if "not_measured" in row:
                 reasons.setdefault(row["not_measured"], f"{row['network']} {row.get('backend', '')}".strip())

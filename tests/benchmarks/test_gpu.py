@@ -10,7 +10,7 @@ import pytest
 from benchmarks import gpu
 from benchmarks.batcher import Case, CountingPainter
 from benchmarks.engines import Network
-from benchmarks.on_card import checks, live, networks, timings
+from benchmarks.on_card import checks, filters, live, networks, timings
 from benchmarks.on_card.report import table_of
 from benchmarks.on_card.scene import Scene, Sizes
 from kernels.cuda import pycuda_device
@@ -156,6 +156,14 @@ def test_parts_are_added_to_one_file(
     body = json.loads(path.read_text())
     assert body["kernels"][0]["seen"] == 3000.0
     assert "not measured" in capsys.readouterr().out
+
+
+def test_a_filter_is_timed_alone_and_with_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = FakeCard()
+    network = NetworkOnFakeCard(card, filters.unet_on_card("cpu", "fp32", channels=4))
+    rows = filters.run(card.open(monkeypatch), network, frames=(1,), repeats=1)
+    assert [(row["what"], row["frames"]) for row in rows] == [("the network alone", 1), ("frame to frame", 1)]
+    assert rows[1]["ms"]["p50"] > rows[0]["ms"]["p50"]
 
 
 def test_what_cannot_be_built_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
