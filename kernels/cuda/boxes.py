@@ -104,8 +104,10 @@ def pack(planes: Planes, box: Region, into: NDArray[np.uint8]) -> None:
         box: From `face_box`.
         into: uint8 [`box_bytes(box)`].
     """
-    for view, packed in zip(_views(planes, box), _packed(box, into), strict=True):
-        packed[...] = view
+    luma, blue, red = _packed(box, into)
+    luma[...] = box.of(planes[0])
+    blue[...] = box.of_chroma(planes[1])
+    red[...] = box.of_chroma(planes[2])
 
 
 def unpack(packed: NDArray[np.uint8], box: Region, planes: Planes, region: Region) -> None:
@@ -131,10 +133,6 @@ def unpack(packed: NDArray[np.uint8], box: Region, planes: Planes, region: Regio
     wanted.of(planes[0])[...] = own.of(luma)
     for plane, made in zip(planes[1:], chroma, strict=True):
         wanted.of_chroma(plane)[...] = own.of_chroma(made)
-
-
-def _views(planes: Planes, box: Region) -> Sequence[NDArray[np.uint8]]:
-    return box.of(planes[0]), box.of_chroma(planes[1]), box.of_chroma(planes[2])
 
 
 def _packed(box: Region, memory: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
