@@ -46,7 +46,9 @@ def _unet(path: Path, *, instance: bool = False) -> tuple[nn.Module, Path]:
 def _layouts(count: int, classes: int, seed: int) -> torch.Tensor:
     source = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (count, 4, 4), generator=source)
-    return torch.from_numpy(np.kron(np.eye(classes, dtype=np.float32)[labels].transpose(0, 3, 1, 2), np.ones((16, 16), np.float32)))
+    return torch.from_numpy(
+        np.kron(np.eye(classes, dtype=np.float32)[labels].transpose(0, 3, 1, 2), np.ones((16, 16), np.float32))
+    )
 
 
 @pytest.mark.parametrize("instance", [False, True])
