@@ -8,12 +8,14 @@ from typing import Protocol
 
 from kernels.mel import MelWindow
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine, mel_window, terms_of
-from models.engine import Engine
+from models.engine import Engine, EngineError
 from stream.batcher import GATHER_NS, Batcher, Drawing
 from stream.clock import Clock, MonotonicClock
 from stream.config import Config, EngineConfig
 from stream.errors import ConfigError
 from stream.faces import FaceFinder, LoadedNetworks, load_networks, open_face_finder
+from stream.filter_stage import FilterStage
+from stream.filters import Filter, FilterShelf
 from stream.frames import NS_PER_MS, FaceCrop, VideoFrame
 from stream.painter import CpuPainter, Painter
 from stream.pipeline import Lane
@@ -31,6 +33,11 @@ class RenderStageLike(Drawing, Protocol):
     @property
     def passed(self) -> dict[str, int]:
         """Pictures returned unchanged, by reason."""
+        ...
+
+    @property
+    def made(self) -> int:
+        """Pictures with at least one mouth made."""
         ...
 
 
@@ -120,11 +127,13 @@ class Engines:
         open_painter: Makes the painter around the generator.
         clock: The clock of the sessions' deadlines.
         gather_ns: See `Batcher`.
+        open_filters: Opens the filters that sessions can choose; None where there are none.
 
     Attributes:
         lane: The engine's thread.
         batcher: What shares it among the sessions.
         engine: The generator that runs.
+        filters: What sessions can choose.
     """
 
     def __init__(
@@ -136,6 +145,9 @@ class Engines:
         open_painter: Callable[[Engine], Painter] = CpuPainter,
         clock: Clock | None = None,
         gather_ns: int = GATHER_NS,
+        open_filters: Callable[[Clock], FilterShelf] | None = None,
+        filter_mark: str = "",
+        lips_mark: str = "",
     ) -> None:
         self._open_engine = open_engine
         self._open_painter = open_painter
@@ -145,7 +157,10 @@ class Engines:
         # What belongs to a device is opened, used and closed on one thread.
         self.lane = Lane("engine")
         self.engine, painter = self.lane.do(self._open)
-        self.batcher = Batcher(self.lane, painter, clock or MonotonicClock(), gather_ns=gather_ns)
+        self._clock = clock or MonotonicClock()
+        self.batcher = Batcher(self.lane, painter, self._clock, gather_ns=gather_ns)
+        self.filters = self.lane.do(lambda: (open_filters or _no_filters)(self._clock))
+        self._marks = {"mark": filter_mark, "lips_mark": lips_mark}
 
     def _open(self) -> tuple[Engine, Painter]:
         engine = self._open_engine()
@@ -174,6 +189,10 @@ class Engines:
         """A render stage for one session, to be submitted to the batcher."""
         return self._open_renderer(self.painter)
 
+    def filter_stage(self) -> FilterStage:
+        """A filter stage for one session, to be run on the engine's lane."""
+        return FilterStage(self._clock, self.filters.meters, **self._marks)
+
     def rebuild(self, broken: Painter) -> None:
         """Replace the generator behind `broken` after it has failed for good; called on the engine's thread.
 
@@ -200,8 +219,17 @@ class Engines:
         self.lane.close()
 
     def _release(self) -> None:
+        self.filters.close()
         self.painter.close()
         self.engine.close()
+
+
+def _no_filters(clock: Clock) -> FilterShelf:
+    return FilterShelf((), _none, clock)
+
+
+def _none(name: str) -> Filter:
+    raise EngineError(f"there is no filter {name!r}")
 
 
 def open_generator(wanted: EngineConfig, cache_folder: Path | None) -> LoadedEngine:

@@ -90,13 +90,14 @@ class Server:
 
     def app(self) -> web.Application:
         """The HTTP application."""
-        limits = self.config.server
+        limits, filters, order = self.config.server, self.engines.filters, self.config.filters.order
         app = web.Application(
             middlewares=[explain, same_origin_only(limits.host, limits.allowed_hosts)],
             client_max_size=limits.max_upload_bytes,
         )
+        load = self.engines.batcher.load
         app.add_routes(
-            PageApi(limits, self.voices, self.admission, self.health, self.engines.batcher.load, self.dub).routes()
+            PageApi(limits, self.voices, self.admission, self.health, load, filters, order, self.dub).routes()
         )
         app.add_routes(
             SessionsApi(
@@ -107,6 +108,8 @@ class Server:
                 self.lag,
                 self.make_peer,
                 self.make_session,
+                filters,
+                order,
                 self.dub,
             ).routes()
         )
