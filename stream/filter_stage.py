@@ -12,20 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.crop import upright_region
-from kernels.frame_tensor import Tensor, frame_to_tensor, tensor_to_frame
+from kernels.frame_tensor import Tensor, tensor_to_frame
 from kernels.yuv import Plane, Region
-from models.engine import Array, EngineError, TensorSpec
+from models.engine import Array, EngineError
 from stream.badge import Badge
 from stream.clock import Clock
-from stream.filters import Chosen, blank
+from stream.filter_sources import SOURCES, View
+from stream.filters import Chosen
 from stream.frames import NS_PER_S, FaceCrop, VideoFrame
 from stream.stages import StageFigures, StageMeter
 
 # A stream or a face that was away for longer starts anew.
 _FORGET_NS = NS_PER_S
-# Noise that a network asks for is drawn once: another for each picture would flicker, another for each session
-# would make a face that nobody can have again.
-_NOISE_SEED = 0
 # Of a face's square: along its edges the filter fades out. Less is seen as an edge, more leaves the chin out.
 _FADED = 1 / 8
 # A square stays while the face has moved by less of its side: what is measured trembles by that.
@@ -54,17 +52,17 @@ class _Stream:
     """What is remembered of one run of pictures: of the frame, or of one face.
 
     Attributes:
-        state: What a recurrent network told its next picture.
+        region: What it is about: the whole picture, or a square around the face.
+        beside: What goes into the network beside the next picture.
         shown: What the network was shown last.
         made: What it made of that.
-        region: The square around the face.
         seen_ns: Media time of the last picture.
     """
 
-    state: Array | None = field(default=None, repr=False)
+    region: Region
+    beside: dict[str, Array] | None = field(default=None, repr=False)
     shown: Tensor | None = field(default=None, repr=False)
     made: Tensor | None = field(default=None, repr=False)
-    region: Region | None = None
     seen_ns: int = 0
 
 
@@ -148,56 +146,38 @@ class FilterStage:
     def _made(self, task: FilterTask) -> list[tuple[_Stream, Tensor]]:
         """Run the network on all that is to be filtered of a picture, before any of it is changed."""
         made = []
-        for key, region in self._regions(task):
-            stream = self._streams.setdefault(key, _Stream())
-            if key is None or stream.region is None or _moved(stream.region, region):
+        for face, region in self._regions(task):
+            key = None if face is None else face.face_id
+            # Of a network that raises, what it remembers may be what is wrong with it: that is not put back.
+            stream = self._streams.pop(key, None) or _Stream(region)
+            if face is None or _moved(stream.region, region):
                 stream.region = region
+            made.append((stream, self._run(task, stream, face)))
             stream.seen_ns = task.frame.pts_ns
-            try:
-                made.append((stream, self._run(task, stream)))
-            except EngineError:
-                # What it remembers may be what is wrong with it.
-                del self._streams[key]
-                raise
+            self._streams[key] = stream
         return made
 
-    def _regions(self, task: FilterTask) -> list[tuple[int | None, Region]]:
+    def _regions(self, task: FilterTask) -> list[tuple[FaceCrop | None, Region]]:
         if task.chosen.area == "frame":
             return [(None, Region(0, 0, task.frame.height, task.frame.width))]
-        return [(face.face_id, upright_region(face.landmarks)) for face in task.faces]
+        return [(face, upright_region(face.landmarks)) for face in task.faces]
 
     # -- the network -------------------------------------------------------------------------------
 
-    def _run(self, task: FilterTask, stream: _Stream) -> Tensor:
+    def _run(self, task: FilterTask, stream: _Stream, face: FaceCrop | None) -> Tensor:
         """What the network makes of the part of the picture that the stream is about."""
         network = task.chosen.filter
-        size = network.inputs["frame"].shape[-2:]
-        shown = frame_to_tensor(task.frame.planes, (size[0] or 0, size[1] or 0), task.frame.colour, stream.region)
+        about = network.manifest
+        view = View(task.frame, stream.region, network.size_px, face, about.classes)
+        shown = SOURCES[about.source](view)
         if stream.made is not None and stream.shown is not None and np.array_equal(shown, stream.shown):
             return stream.made
-        feed = {"frame": shown[None], **_beside(network.inputs, stream)}
-        outputs = network.infer(feed)
-        made: Tensor = outputs["frame"][0]
-        if not np.isfinite(made).all():
+        drawn, beside = network.draw(shown[None], network.start() if stream.beside is None else stream.beside)
+        if not np.isfinite(drawn).all():
             raise EngineError(f"the filter {task.chosen.name} made a picture that is not finite: take another")
-        stream.state, stream.shown, stream.made = outputs.get("state"), shown, made
+        made: Tensor = drawn[0]
+        stream.beside, stream.shown, stream.made = beside, shown, made
         return made
-
-
-def _beside(inputs: Mapping[str, TensorSpec], stream: _Stream) -> dict[str, Array]:
-    """What a network takes beside the picture: its own state, and noise."""
-    beside: dict[str, Array] = {}
-    if "state" in inputs:
-        start = blank({"state": inputs["state"]})["state"]
-        beside["state"] = start if stream.state is None else stream.state
-    if "z" in inputs:
-        beside["z"] = _noise(tuple(size or 1 for size in inputs["z"].shape))
-    return beside
-
-
-@lru_cache(maxsize=8)
-def _noise(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.random.default_rng(_NOISE_SEED).standard_normal(shape, np.float32)
 
 
 def _moved(held: Region, seen: Region) -> bool:
@@ -209,12 +189,12 @@ def _moved(held: Region, seen: Region) -> bool:
 # -- pixels ------------------------------------------------------------------------------------------
 
 
-def _lay(frame: VideoFrame, tensor: Tensor, chosen: Chosen, region: Region | None) -> None:
+def _lay(frame: VideoFrame, tensor: Tensor, chosen: Chosen, region: Region) -> None:
     """Blend what the network made into the picture."""
     # Even, so that chroma has no fringe.
     column = 2 * round(chosen.wipe * frame.width / 2)
     planes = frame.planes
-    if chosen.area == "frame" or region is None:
+    if chosen.area == "frame":
         tensor_to_frame(tensor, planes, None, chosen.strength, frame.colour, wipe_column=column)
         return
     inside = region.clipped(frame.height, frame.width).on_even_grid(frame.height, frame.width)

@@ -12,9 +12,10 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from models.engine import Engine, EngineError
+from models.engine import Array, EngineError, TensorSpec
 from stream.clock import Clock
 from stream.errors import ConfigError
+from stream.filter_sources import SOURCES
 from stream.stages import StageMeter
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,6 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 AREAS: tuple[Area, ...] = get_args(Area)
 """A filter works on the whole frame, or in a square around each face."""
 
-# What a session can feed; a filter that asks for anything else was made for another version.
-_FED = ("frame", "state", "z")
 # A network's first pictures take longer than all others.
 _WARM_UP = 2
 
@@ -52,13 +51,53 @@ class About(Protocol):
         """One of `AREAS`: what it was made for."""
         ...
 
+    @property
+    def source(self) -> str:
+        """What it is shown, one of `stream.filter_sources.SOURCES`."""
+        ...
 
-class Filter(Engine, Protocol):
-    """A loaded filter: an engine from "frame" to "frame", float32 [1, 3, h, w] in [-1, 1], with its manifest."""
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of a layout that it is shown, by channel; empty where it is shown something else."""
+        ...
+
+
+class Filter(Protocol):
+    """A loaded filter; `models.filter_catalogue.LoadedFilter` is one. Used on one thread."""
 
     @property
     def manifest(self) -> About:
         """What it is."""
+        ...
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of what it is shown and of what it draws."""
+        ...
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """What its network takes, "frame" among it."""
+        ...
+
+    def start(self) -> dict[str, Array]:
+        """What goes in beside the first picture of a stream; the same for every stream."""
+        ...
+
+    def draw(self, frame: Array, beside: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+        """Draw one picture.
+
+        Args:
+            frame: What it is shown, float32 [1, C, h, w].
+            beside: From `start`, or what came beside the last picture.
+
+        Returns:
+            float32 [1, 3, h, w] in [-1, 1], and what goes in beside the next picture.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the memory back; calling it twice is harmless."""
         ...
 
 
@@ -188,18 +227,14 @@ def opened(name: str, open_filter: Callable[[str], Filter], clock: Clock) -> Fil
     try:
         _check(made)
         begun_ns = clock.now_ns()
+        shown, beside = np.zeros([size or 1 for size in made.inputs["frame"].shape], np.float32), made.start()
         for _ in range(_WARM_UP):
-            made.infer(blank(made.inputs))
-        log.info("filter %s: %s, warm after %.0f ms", name, made.backend, (clock.now_ns() - begun_ns) / 1e6)
+            _, beside = made.draw(shown, beside)
+        log.info("filter %s: warm after %.0f ms", made, (clock.now_ns() - begun_ns) / 1e6)
     except EngineError:
         made.close()
         raise
     return made
-
-
-def blank(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Zeros for every input, of a batch of one."""
-    return {name: np.zeros([size or 1 for size in spec.shape], spec.dtype) for name, spec in inputs.items()}
 
 
 def unknown(name: str, known: Sequence[str]) -> str:
@@ -210,13 +245,10 @@ def unknown(name: str, known: Sequence[str]) -> str:
 
 
 def _check(made: Filter) -> None:
-    name = made.manifest.name
-    if foreign := [each for each in made.inputs if each not in _FED]:
-        raise EngineError(f"the filter {name} asks for {', '.join(foreign)}, this version feeds {', '.join(_FED)}")
-    for kind, specs in (("input", made.inputs), ("output", made.outputs)):
-        if "frame" not in specs or len(specs["frame"].shape) != 4 or specs["frame"].shape[1] != 3:
-            raise EngineError(f"the filter {name} has no {kind} frame [1, 3, h, w]: make it again")
-    if ("state" in made.inputs) != ("state" in made.outputs):
-        raise EngineError(f"the filter {name} has a state on one side only: make it again")
-    if made.manifest.region not in AREAS:
-        raise EngineError(f"the filter {name} is for {made.manifest.region!r}, expected {' or '.join(AREAS)}")
+    """Hold a filter against what sessions can do with it."""
+    about = made.manifest
+    for what, found, known in (("region", about.region, AREAS), ("source", about.source, SOURCES)):
+        if found not in known:
+            raise EngineError(
+                f"the filter {about.name} has the {what} {found!r}, this version has {', '.join(known)}: take another"
+            )

@@ -23,6 +23,7 @@ class FakeFilter:
         name: Of the filter.
         level: What every pixel becomes, in [-1, 1]; None negates the picture.
         region: What it is for.
+        source: What it is shown.
         remembers: It has a state, which counts pictures and brightens them.
         noisy: It takes noise, and shows its mean.
         fails: It raises.
@@ -33,6 +34,7 @@ class FakeFilter:
     name: str = "grey"
     level: float | None = 0.0
     region: str = "frame"
+    source: str = "picture"
     remembers: bool = False
     noisy: bool = False
     fails: bool = False
@@ -46,13 +48,29 @@ class FakeFilter:
     outputs: dict[str, TensorSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.manifest = SimpleNamespace(name=self.name, title=f"All {self.name}", region=self.region)
+        self.manifest = SimpleNamespace(
+            name=self.name, title=f"All {self.name}", region=self.region, source=self.source, classes=()
+        )
         for specs in (self.inputs, self.outputs):
             specs["frame"] = TensorSpec("frame", (1, 3, *self.size))
             if self.remembers:
                 specs["state"] = TensorSpec("state", (1, 1, 2, 2))
         if self.noisy:
             self.inputs["z"] = TensorSpec("z", (1, 8))
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        return self.size
+
+    def start(self) -> dict[str, NDArray[Any]]:
+        shapes = {name: spec.shape for name, spec in self.inputs.items() if name != "frame"}
+        return {name: np.full([size or 1 for size in shape], name == "z", np.float32) for name, shape in shapes.items()}
+
+    def draw(
+        self, frame: NDArray[Any], beside: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        drawn = self.infer({"frame": frame, **beside})
+        return drawn.pop("frame"), {**beside, **drawn}
 
     def infer(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         check_feed(self.inputs, feed)
@@ -62,7 +80,7 @@ class FakeFilter:
             raise EngineError("the fake was told to fail")
         frame = -feed["frame"] if self.level is None else np.full_like(feed["frame"], self.level)
         if self.noisy:
-            frame = frame + feed["z"].mean()
+            frame = frame + 0.01 * feed["z"].mean()
         if not self.remembers:
             return {"frame": frame}
         return {"frame": frame + 0.1 * feed["state"].mean(), "state": feed["state"] + 1}

@@ -5,8 +5,9 @@ import pytest
 
 from kernels.crop import upright_region
 from kernels.frame_tensor import frame_to_tensor
-from kernels.yuv import Colour
+from kernels.yuv import Colour, Region
 from models.engine import EngineError
+from stream.filter_sources import SOURCES, View
 from stream.filter_stage import FilterStage, FilterTask
 from stream.filters import Chosen
 from stream.frames import NS_PER_MS, NS_PER_S, FaceCrop, Planes, VideoFrame
@@ -262,3 +263,33 @@ def test_each_filter_is_metered_by_its_name() -> None:
         laid.process(FilterTask(picture(seed=number), (), Chosen(network)))
     figures = laid.latencies()
     assert {name: (each.count, each.p50_ms) for name, each in figures.items()} == {"grey": (1, 0.0), "slow": (2, 7.0)}
+
+
+# -- what it is shown --------------------------------------------------------------------------------
+
+
+def shown_as(source: str, frame: VideoFrame) -> np.ndarray:
+    return SOURCES[source](View(frame, Region(0, 0, frame.height, frame.width), (32, 40)))
+
+
+@pytest.mark.parametrize("source", ["grey", "lines"])
+def test_grey_pictures_and_drawings_are_the_same_in_all_channels(source: str) -> None:
+    shown = shown_as(source, picture())
+    assert (shown.shape, shown.dtype) == ((3, 32, 40), np.float32)
+    assert np.array_equal(shown[0], shown[1])
+    assert np.array_equal(shown[0], shown[2])
+    assert np.abs(shown).max() <= 1.0
+
+
+def test_a_grey_picture_is_shown_as_it_is_and_a_blank_one_has_no_lines() -> None:
+    flat = VideoFrame(0, 0, "yuv420p", tuple(np.full(size, 128, np.uint8) for size in ((48, 64), (24, 32), (24, 32))))  # type: ignore[arg-type]
+    # The weights' sum is 1 to float32.
+    np.testing.assert_allclose(shown_as("grey", flat), shown_as("picture", flat), atol=1e-6)
+    assert (shown_as("lines", flat) == 1.0).all()
+
+
+def test_every_source_can_be_filtered_from() -> None:
+    for source in SOURCES:
+        frame = picture()
+        stage().process(FilterTask(frame, (), Chosen(FakeFilter(level=1.0, source=source))))
+        assert (frame.planes[0] == WHITE).all()
