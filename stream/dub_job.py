@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kernels.mel import MelWindow
 from stream.errors import ConfigError, MediaError
+from stream.filters import Chosen
 from stream.frames import NS_PER_S
 from stream.media import Encoding, SoundReader, Survey, survey
 from stream.media.writer import check_destination
@@ -32,6 +33,8 @@ class DubJob:
         keep_going: Dub what is there of a clip that is cut short, and write one that shows no face.
         render: How lips are made and marked.
         encoding: How the output is encoded.
+        filter: What the pictures are filtered with, before the lips are made or after; None for nothing.
+        filter_mark: Text of the mark for filtered pictures; empty for none.
     """
 
     source: Path
@@ -43,6 +46,8 @@ class DubJob:
     keep_going: bool = False
     render: RenderOptions = field(default_factory=RenderOptions)
     encoding: Encoding = field(default_factory=Encoding)
+    filter: Chosen | None = None
+    filter_mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class DubFigures:
         wall_s: Time from the first picture to the finished file.
         stages: Milliseconds per picture.
         warnings: One line each.
+        filtered: Pictures that were filtered.
+        unfiltered: Pictures that were to be filtered and were not, by reason.
     """
 
     pictures: int
@@ -68,6 +75,8 @@ class DubFigures:
     wall_s: float
     stages: dict[str, StageFigures]
     warnings: tuple[str, ...]
+    filtered: int = 0
+    unfiltered: dict[str, int] = field(default_factory=dict)
 
     @property
     def times_real_time(self) -> float:
