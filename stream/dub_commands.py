@@ -36,6 +36,8 @@ from stream.engine_commands import take_engine
 from stream.engines import open_generator
 from stream.errors import BackEndError, ConfigError
 from stream.faces import FaceFinder, open_face_finder
+from stream.filter_commands import chosen_filter, mark_of
+from stream.filters import Chosen
 from stream.frames import NS_PER_S
 from stream.media import Encoding
 from stream.offset import file_offset_ms
@@ -48,8 +50,17 @@ from stream.speech.offline import WholeDub
 ASSETS = Path(__file__).parent / "assets"
 
 
-def run(arguments: argparse.Namespace, cache_folder: Path | None, imported_folder: Path, models: Path) -> int:
+def run(
+    arguments: argparse.Namespace, cache_folder: Path | None, imported_folder: Path, models: Path, own_filters: Path
+) -> int:
     """Run one of the two commands; 0 when everything was written.
+
+    Args:
+        arguments: What was asked for.
+        cache_folder: Where compiled networks are kept between starts; None keeps none.
+        imported_folder: Where this user's engines lie.
+        models: Where `visavis models` keeps models of speech.
+        own_filters: Where this user's filters lie.
 
     Raises:
         ConfigError, EngineError, MediaError: What the user must change; nothing was written.
@@ -57,12 +68,13 @@ def run(arguments: argparse.Namespace, cache_folder: Path | None, imported_folde
     config = take_engine(_config(arguments), arguments.engine, imported_folder)
     if arguments.command == "demo":
         return _demo(arguments, config, cache_folder)
-    if arguments.to is None:
-        return _dub(arguments, config, cache_folder)
-    return _translate(arguments, config, cache_folder, models)
+    with chosen_filter(arguments, config, cache_folder, own_filters) as chosen:
+        if arguments.to is None:
+            return _dub(arguments, config, cache_folder, chosen)
+        return _translate(arguments, config, cache_folder, models, chosen)
 
 
-def _dub(arguments: argparse.Namespace, config: Config, cache_folder: Path | None) -> int:
+def _dub(arguments: argparse.Namespace, config: Config, cache_folder: Path | None, chosen: Chosen | None) -> int:
     job = DubJob(
         source=arguments.source,
         voice=arguments.voice,
@@ -72,12 +84,16 @@ def _dub(arguments: argparse.Namespace, config: Config, cache_folder: Path | Non
         keep_going=arguments.keep_going,
         render=config.render,
         encoding=Encoding(quality=arguments.quality),
+        filter=chosen,
+        filter_mark=mark_of(arguments, config),
     )
     _dub_and_report(job, config, arguments.report, cache_folder)
     return 0
 
 
-def _translate(arguments: argparse.Namespace, config: Config, cache_folder: Path | None, models: Path) -> int:
+def _translate(
+    arguments: argparse.Namespace, config: Config, cache_folder: Path | None, models: Path, chosen: Chosen | None
+) -> int:
     wanted = Translation(
         source=arguments.source,
         targets=arguments.to,
@@ -104,14 +120,19 @@ def _translate(arguments: argparse.Namespace, config: Config, cache_folder: Path
             print(f"visavis: {note}", file=sys.stderr)
         with contextlib.ExitStack() as stack:
             engine = None if wanted.sound_only else stack.enter_context(_engine(config, cache_folder))
-            _translate_heard(arguments, config, wanted, chain, engine)
+            _translate_heard(arguments, config, wanted, chain, engine, chosen)
     finally:
         chain.close()
     return 0
 
 
 def _translate_heard(
-    arguments: argparse.Namespace, config: Config, wanted: Translation, chain: Chain, engine: LoadedEngine | None
+    arguments: argparse.Namespace,
+    config: Config,
+    wanted: Translation,
+    chain: Chain,
+    engine: LoadedEngine | None,
+    chosen: Chosen | None,
 ) -> None:
     """Hear the clip once, then dub it into one language after the other."""
     clock = MonotonicClock()
@@ -132,7 +153,7 @@ def _translate_heard(
                 report.write_text(json.dumps({"output": str(output), "dub": extra}, indent=1) + "\n")
             print(f"{output}: {source.length_ns / NS_PER_S:.1f} s of sound")
         else:
-            job = _translated_job(arguments, config, wanted, spoken, output)
+            job = _translated_job(arguments, config, wanted, spoken, output, chosen)
             _make(job, config, engine, report, warnings=warnings_of(source, spoken), dub=extra)
         if wanted.captions is not None:
             write_captions(captions_of(spoken, target), wanted.named(wanted.captions, target))
@@ -140,7 +161,12 @@ def _translate_heard(
 
 
 def _translated_job(
-    arguments: argparse.Namespace, config: Config, wanted: Translation, spoken: WholeDub, output: Path
+    arguments: argparse.Namespace,
+    config: Config,
+    wanted: Translation,
+    spoken: WholeDub,
+    output: Path,
+    chosen: Chosen | None,
 ) -> DubJob:
     voice = TranslatedVoice(spoken)
     return DubJob(
@@ -152,6 +178,8 @@ def _translated_job(
         keep_going=arguments.keep_going,
         render=config.render,
         encoding=Encoding(quality=arguments.quality),
+        filter=chosen,
+        filter_mark=mark_of(arguments, config),
     )
 
 
@@ -265,8 +293,9 @@ async def _run(job: DubJob, config: Config, engine: LoadedEngine) -> DubFigures:
 def _summary(job: DubJob, figures: DubFigures) -> str:
     passed = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(figures.passed.items()))
     unchanged = f" ({passed})" if passed else ""
+    filtered = "" if job.filter is None else f"{figures.filtered} filtered by {job.filter.name}, "
     return (
-        f"{job.output}: {figures.made} of {figures.pictures} pictures re-voiced{unchanged}, "
+        f"{job.output}: {figures.made} of {figures.pictures} pictures re-voiced{unchanged}, {filtered}"
         f"{figures.media_s:.1f} s in {figures.wall_s:.1f} s, {figures.times_real_time:.1f} times real time"
     )
 
@@ -288,7 +317,9 @@ def _report(job: DubJob, figures: DubFigures, engine: LoadedEngine) -> dict[str,
             "re_voiced": figures.made,
             "passed": figures.passed,
             "damaged_packets": figures.damaged,
+            **({} if job.filter is None else {"filtered": figures.filtered, "unfiltered": figures.unfiltered}),
         },
+        **({} if job.filter is None else {"filter": {**job.filter.public(), "network": str(job.filter.filter)}}),
         "stages": {name: dataclasses.asdict(stage) for name, stage in figures.stages.items()},
         "media_s": figures.media_s,
         "wall_s": figures.wall_s,

@@ -14,6 +14,7 @@ from stream.clock import Clock, MonotonicClock
 from stream.config import Config, EngineConfig
 from stream.errors import ConfigError
 from stream.faces import FaceFinder, LoadedNetworks, load_networks, open_face_finder
+from stream.filter_opening import shelf_opener
 from stream.filter_stage import FilterStage
 from stream.filters import Filter, FilterShelf
 from stream.frames import NS_PER_MS, FaceCrop, VideoFrame
@@ -128,6 +129,8 @@ class Engines:
         clock: The clock of the sessions' deadlines.
         gather_ns: See `Batcher`.
         open_filters: Opens the filters that sessions can choose; None where there are none.
+        filter_mark: `FilterStage`'s `mark`.
+        lips_mark: The same's.
 
     Attributes:
         lane: The engine's thread.
@@ -159,12 +162,21 @@ class Engines:
         self.engine, painter = self.lane.do(self._open)
         self._clock = clock or MonotonicClock()
         self.batcher = Batcher(self.lane, painter, self._clock, gather_ns=gather_ns)
-        self.filters = self.lane.do(lambda: (open_filters or _no_filters)(self._clock))
+        self.filters = self._opened(open_filters or _no_filters)
         self._marks = {"mark": filter_mark, "lips_mark": lips_mark}
 
     def _open(self) -> tuple[Engine, Painter]:
         engine = self._open_engine()
         return engine, self._open_painter(engine)
+
+    def _opened(self, open_filters: Callable[[Clock], FilterShelf]) -> FilterShelf:
+        """The shelf, opened on the engine's thread; where that fails, nothing else stays open."""
+        try:
+            return self.lane.do(lambda: open_filters(self._clock))
+        except EngineError:
+            self.filters = _no_filters(self._clock)
+            self.close()
+            raise
 
     @property
     def crop_size(self) -> int:
@@ -248,12 +260,13 @@ def open_generator(wanted: EngineConfig, cache_folder: Path | None) -> LoadedEng
     )
 
 
-def open_engines(config: Config, *, cache_folder: Path | None = None) -> Engines:
+def open_engines(config: Config, *, cache_folder: Path | None = None, own_filters: Path | None = None) -> Engines:
     """Load what the configuration names, and try a face finder, so that what is missing shows at start.
 
     Args:
-        config: Names the generator and the face finder.
+        config: Names the generator, the filters and the face finder.
         cache_folder: Where compiled networks are kept between starts; None keeps none.
+        own_filters: Where this user's filters lie.
 
     Raises:
         ConfigError, EngineError: Something is missing or stale; the message ends with the remedy.
@@ -271,6 +284,9 @@ def open_engines(config: Config, *, cache_folder: Path | None = None) -> Engines
         open_session_finder,
         lambda painter: RenderStage(painter, config.render),
         gather_ns=round(config.engine.gather_ms * NS_PER_MS),
+        open_filters=shelf_opener(config.filters, own_filters, cache_folder),
+        filter_mark=config.filters.badge,
+        lips_mark=config.render.badge,
     )
     open_finder = _finder_opener(config)
     if terms := terms_of(engines.engine):

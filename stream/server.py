@@ -201,20 +201,21 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
         ) from error
 
 
-def serve(config: Config, models: Path, *, cache_folder: Path | None = None) -> None:
+def serve(config: Config, models: Path, *, cache_folder: Path | None = None, own_filters: Path | None = None) -> None:
     """Serve until SIGINT or SIGTERM; this owns the process.
 
     Args:
         config: Everything the operator set.
         models: Where `visavis models` keeps models of speech.
         cache_folder: Where compiled networks are kept between starts; None keeps none.
+        own_filters: Where this user's filters lie.
 
     Raises:
         ConfigError, EngineError: It cannot start; the message ends with the remedy.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     _use_few_arenas()
-    engines = open_engines(config, cache_folder=cache_folder)
+    engines = open_engines(config, cache_folder=cache_folder, own_filters=own_filters)
     # What the imports made lives as long as the process: left out of every collection, the longest of which
     # would otherwise hold up the loop for a tenth of a second.
     gc.collect()
