@@ -341,3 +341,27 @@ def test_filters_end_with_the_engines() -> None:
 
     studio = play(Studio, act)
     assert all(each.closed for each in studio.fakes.by_name.values())
+
+
+def test_faces_that_lips_were_drawn_from_are_taken_anew_only_with_a_switch_before_the_lips() -> None:
+    moved: list[int] = []
+
+    async def act(studio: Studio) -> None:
+        renderer = studio.session._renderer
+        move_to = renderer.move_to
+        renderer.move_to = lambda painter: (moved.append(1), move_to(painter))  # type: ignore[method-assign,assignment]
+        counts = []
+        for name, options in (
+            ("dark", {"order": "after"}),
+            ("light", {"order": "after"}),
+            ("light", {"order": "before"}),
+            ("light", {"order": "before", "strength": 0.5}),
+            ("dark", {"order": "before"}),
+            (None, {}),
+        ):
+            studio.choose(name, **options)
+            await studio.settle()
+            counts.append(len(moved))
+        assert counts == [0, 0, 1, 1, 2, 3]
+
+    play(Studio, act)
