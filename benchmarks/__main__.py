@@ -8,7 +8,7 @@ NAMES = {
     "engines": "the generator on every runtime and precision",
     "batcher": "many sessions on one engine thread: first come first served against the batcher",
     "gpu": "an NVIDIA card: kernels against their definitions, then kernels, networks and live sessions in time",
-    "filters": "filters on a clip's pictures: cost of each, and a thousand switches between them",
+    "filtering": "live filters on a clip's pictures: cost of each, and a thousand switches between them",
     "faces": "landmarks: MediaPipe's package against its networks on the CPU engine",
     "transport": "glass to glass through Chromium, ours against stock aiortc",
     "pipeline": "re-voice through WebRTC at a fixed offered rate",

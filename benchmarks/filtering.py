@@ -1,6 +1,6 @@
 """Filters on the pictures of a real clip: what each costs, and what a thousand switches between them cost.
 
-`python -m benchmarks run filters --size 640x480`. A picture is checked before anything is timed: it has changed, and
+`python -m benchmarks run filtering --size 640x480`. A picture is checked before anything is timed: it has changed, and
 the same picture again gives the same bytes. A switch is a picture whose filter is another one than that of the picture
 before; it is compared with pictures of the same filters that were not switched.
 """
@@ -143,7 +143,7 @@ def switching(shelf: FilterShelf, shown: Material) -> list[Measurement]:
 
 def main(argv: list[str]) -> int:
     """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks run filters", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks run filtering", description=__doc__)
     parser.add_argument("--size", type=parse_size, default=(640, 480), metavar="WxH")
     parser.add_argument("--folder", type=Path, default=FILTERS, help="of filters")
     parser.add_argument("--clip", type=Path, default=_CLIP)
@@ -165,7 +165,7 @@ def main(argv: list[str]) -> int:
         measured += conversion(shown, size)
     switches = switching(shelf, shown) if len(names) > 1 else []
     body = {"size": f"{width}x{height}", "costs": rows(measured), "switching": rows(switches)}
-    path = write_result(f"filters-{width}x{height}", body, asked.results)
+    path = write_result(f"filtering-{width}x{height}", body, asked.results)
     print(table([*measured, *switches]))
     print(path)
     shelf.close()
