@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_lipgan(commands.add_parser("lipgan", help="train a generator from a cache"))
     _add_ear(commands.add_parser("ear", help="teach a recogniser's first layers to hear for a generator"))
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
+    _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
     _add_lookahead(
         commands.add_parser("lookahead", help="measure what sound after the picture is worth to drawn mouths")
     )
@@ -165,6 +166,41 @@ def _distil(parsed: argparse.Namespace) -> None:
 
     config = read_config(DistilConfig, parsed.config)
     _say(f"wrote {distil(config, parsed.teacher, parsed.cache, parsed.run, resume=parsed.resume)}")
+
+
+def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
+    from training.data.pair_makers import PAIR_MAKERS
+
+    makers = "; ".join(f"{name}: {maker.about}" for name, maker in PAIR_MAKERS.items())
+    parser.add_argument("--config", default="pix2pix", help="name in training/configs or path of a .toml")
+    parser.add_argument("--pairs", type=Path, help="folder with A/ and B/, or of pictures side by side")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders of photos and clips instead")
+    parser.add_argument("--maker", help=f"what makes a pair of a photo; default: the config's. {makers}")
+    parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoint and contact sheets")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--steps", type=int, help="default: the config's")
+    parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU; they share each batch")
+    parser.add_argument("--accelerator", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.set_defaults(command=_pix2pix)
+
+
+def _pix2pix(parsed: argparse.Namespace) -> None:
+    from training.config import read_config
+    from training.loop import launched
+    from training.pix2pix import Pix2PixConfig, pairs_of, train_filter
+
+    config = read_config(Pix2PixConfig, parsed.config)
+    config = replace(
+        config,
+        pairs=replace(config.pairs, maker=parsed.maker or config.pairs.maker),
+        run=replace(config.run, steps=parsed.steps or config.run.steps),
+    )
+    config.check()
+    pairs, maker = pairs_of(config.pairs, parsed.pairs, parsed.photos)
+    fabric = launched(bf16=config.run.bf16, devices=parsed.devices, accelerator=parsed.accelerator)
+    say = _say if fabric.is_global_zero else lambda _: None
+    checkpoint = train_filter(config, pairs, maker, parsed.run, resume=parsed.resume, fabric=fabric, say=say)
+    say(f"wrote {checkpoint}")
 
 
 def _add_lookahead(parser: argparse.ArgumentParser) -> None:
