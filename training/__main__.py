@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ear(commands.add_parser("ear", help="teach a recogniser's first layers to hear for a generator"))
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
     _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
+    _add_evaluate_filter(commands.add_parser("evaluate-filter", help="measure a filter on persons it never saw"))
     _add_lookahead(
         commands.add_parser("lookahead", help="measure what sound after the picture is worth to drawn mouths")
     )
@@ -201,6 +202,43 @@ def _pix2pix(parsed: argparse.Namespace) -> None:
     say = _say if fabric.is_global_zero else lambda _: None
     checkpoint = train_filter(config, pairs, maker, parsed.run, resume=parsed.resume, fabric=fabric, say=say)
     say(f"wrote {checkpoint}")
+
+
+def _add_evaluate_filter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run, whose held-back persons are measured")
+    parser.add_argument("--name", help="a filter as it is shipped instead; --config says what it was trained on")
+    parser.add_argument("--precision", help="fp32, bf16 or int8; default: the filter's own")
+    parser.add_argument("--config", help="name in training/configs or path of a .toml; default: the run's")
+    parser.add_argument("--pairs", type=Path, help="folder with A/ and B/, or of pictures side by side")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders of photos instead")
+    parser.add_argument("--all", action="store_true", help="measure all pictures: they are not those of the training")
+    parser.add_argument("--clips", type=Path, nargs="+", default=[], help="films on which flicker is measured too")
+    parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json and evaluation.jpg")
+    parser.set_defaults(command=_evaluate_filter)
+
+
+def _evaluate_filter(parsed: argparse.Namespace) -> None:
+    from training.config import read_config
+    from training.evaluate_filter import evaluate_filter
+    from training.filter_subject import run_subject, shipped_subject
+    from training.pix2pix import Pix2PixConfig, pairs_of
+
+    if (parsed.checkpoint is None) == (parsed.name is None):
+        raise ConfigError("pass either --checkpoint RUN/checkpoint.pt or --name FILTER")
+    if parsed.checkpoint is not None:
+        subject, config = run_subject(parsed.checkpoint)
+    else:
+        subject = shipped_subject(parsed.name, parsed.precision)
+        config = read_config(Pix2PixConfig, parsed.config or f"filter_{parsed.name}").pairs
+    if parsed.config is not None:
+        config = read_config(Pix2PixConfig, parsed.config).pairs
+    pairs, maker = pairs_of(config, parsed.pairs, parsed.photos)
+    held = pairs if parsed.all else pairs.split(config.held_every)[1]
+    if not held.pairs:
+        raise ConfigError("nobody was held back; pass --all with pictures that the filter was not trained on")
+    for each in held.left_out:
+        _say(f"left out: {each.name} {each.reason}")
+    evaluate_filter(subject, held, maker, config, parsed.out, _say, clips=parsed.clips)
 
 
 def _add_lookahead(parser: argparse.ArgumentParser) -> None:

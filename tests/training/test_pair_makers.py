@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from kernels.lines import line_drawing
 from tests.training.pictures import made_picture
 from training.config import ConfigError
-from training.data.pair_makers import PAIR_MAKERS, Rgb, blocks_of_four, line_drawing, maker_named
+from training.data.pair_makers import PAIR_MAKERS, Rgb, blocks_of_four, maker_named
 
 pytestmark = pytest.mark.unit
 

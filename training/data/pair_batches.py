@@ -140,6 +140,13 @@ def camera_path(how: Random, config: PairDataConfig) -> NDArray[np.float64]:
     return np.stack(views)
 
 
+def viewed(picture: Rgb, view: NDArray[np.float64], height: int, width: int) -> Rgb:
+    """What a camera at a view of `camera_path` sees; beyond the picture its border is repeated."""
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(picture, view, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(seen, np.uint8)
+
+
 def motions_between(views: NDArray[np.float64]) -> NDArray[np.float32]:
     """Of each view but the first, where its pixels lie in the one before: float32 [F - 1, 2, 3]."""
     whole = np.concatenate([views, np.broadcast_to([[[0.0, 0.0, 1.0]]], (len(views), 1, 3))], 1)
@@ -195,12 +202,7 @@ def _viewed(pair: Pair, view: NDArray[np.float64], room: int, side: int) -> Pair
         return pair
     inside = view.copy()
     inside[:, 2] += room
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    source, target = (
-        np.asarray(cv2.warpAffine(each, inside, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
-        for each in pair
-    )
-    return Pair(source, target)
+    return Pair(*(viewed(each, inside, side, side) for each in pair))
 
 
 def _resized(pair: Pair, height: int, width: int) -> Pair:

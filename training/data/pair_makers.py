@@ -5,9 +5,8 @@ A maker has two halves. `once` runs once for each photo: it draws what does not 
 random source and its grain from another, so that two neighbouring pictures of a film can be spoilt alike, but not by
 the same noise.
 
-Source: pencil: dodging and burning, a photo over its blurred negative; lines: H. Winnemöller, J. E. Kyprianidis,
-S. C. Olsen, "XDoG: An eXtended difference-of-Gaussians compendium", Computers & Graphics 36 (2012); flat colours:
-D. Comaniciu, P. Meer, "Mean shift", PAMI 24 (2002), in OpenCV; blocks: RFC 6386 section 14 (VP8's 4 x 4 transform).
+Source: pencil: dodging and burning, a photo over its blurred negative; flat colours: D. Comaniciu, P. Meer, "Mean
+shift", PAMI 24 (2002), in OpenCV; blocks: RFC 6386 section 14 (VP8's 4 x 4 transform).
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.lines import line_drawing
 from training.config import ConfigError
 
 Rgb = NDArray[np.uint8]
@@ -97,18 +97,6 @@ def painted(photo: Rgb) -> Pair:
 def lines_of(photo: Rgb) -> Pair:
     """Dark lines on white paper; the photo is what should be drawn."""
     return Pair(_three(255.0 * line_drawing(photo)), photo)
-
-
-def line_drawing(photo: Rgb, sigma_px: float = 0.9, sharpness: float = 16.0) -> NDArray[np.float32]:
-    """XDoG: float32 [H, W], 0 on lines and 1 beside them."""
-    grey = _grey(photo).astype(np.float32) / 255.0
-    smooth = cv2.bilateralFilter(grey, 5, 0.12, 2.0)
-    near, far = (cv2.GaussianBlur(smooth, (0, 0), sigma_px * k) for k in (1.0, 1.6))
-    edges = (1.0 + sharpness) * near - sharpness * far
-    soft = 1.0 + np.tanh(9.0 * (edges - 0.42))
-    # Dark cloth is no line: what is far darker than its surroundings is, what is dark all over is not.
-    contrast = np.clip((cv2.GaussianBlur(smooth, (0, 0), 4.0) - near) * 14.0, 0.0, 1.0)
-    return np.asarray(1.0 - contrast * (1.0 - np.clip(soft, 0.0, 1.0)), np.float32)
 
 
 # -- what is spoilt for every sample ------------------------------------------------------------------
