@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kernels import mel
 from models.engine import Engine, EngineError, TensorSpec
@@ -273,6 +273,54 @@ def _choose_backend(backend: str) -> str:
 def _open_openvino(
     folder: Path, manifest: EngineManifest, precision: str | None, threads: int, cache_folder: Path | None
 ) -> LoadedEngine:
+    remedy = _remedy(manifest.name)
+    engine, blob_folder = open_graph(folder, manifest, precision, threads, cache_folder, remedy)
+    return LoadedEngine(engine, manifest, threads, blob_folder, engine.from_cache)
+
+
+class Served(Protocol):
+    """What a manifest must say so that its graphs can be opened."""
+
+    @property
+    def name(self) -> str:
+        """Of the network."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What it takes."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What it gives."""
+
+    @property
+    def default_precision(self) -> str:
+        """The fastest that passed the gate."""
+
+    @property
+    def engines(self) -> dict[str, EngineFiles]:
+        """Files by precision."""
+
+
+def open_graph(
+    folder: Path, manifest: Served, precision: str | None, threads: int, cache_folder: Path | None, remedy: str
+) -> tuple[OpenVinoEngine, Path | None]:
+    """Open one precision of a network, its files held against the manifest.
+
+    Args:
+        folder: Of the network.
+        manifest: What lies in it.
+        precision: None takes the manifest's default, or the next that this processor can run.
+        threads: Per picture.
+        cache_folder: Where compiled networks are kept; None keeps none.
+        remedy: Ends the message about a broken file.
+
+    Returns:
+        The engine, and where its compiled form is kept.
+
+    Raises:
+        EngineError: No such precision, a file is missing or damaged, or the processor cannot run it.
+    """
     chosen = precision or _default_precision(manifest)
     if chosen not in manifest.engines:
         raise EngineError(
@@ -281,7 +329,7 @@ def _open_openvino(
         )
     files = manifest.engines[chosen]
     for file in (files.xml, files.bin):
-        check_file(folder / file, files.sha256.get(file, ""), _remedy(manifest.name))
+        check_file(folder / file, files.sha256.get(file, ""), remedy)
     if not supports(files.inference_precision):
         raise EngineError(
             f"this processor has no {files.inference_precision} arithmetic, which {manifest.name} in {chosen} needs. "
@@ -297,10 +345,10 @@ def _open_openvino(
         threads=threads,
         cache_folder=blob_folder,
     )
-    return LoadedEngine(engine, manifest, threads, blob_folder, engine.from_cache)
+    return engine, blob_folder
 
 
-def _default_precision(manifest: EngineManifest) -> str:
+def _default_precision(manifest: Served) -> str:
     order = [manifest.default_precision, *(each for each in FASTEST_FIRST if each in manifest.engines)]
     return next((each for each in order if supports(manifest.engines[each].inference_precision)), order[0])
 

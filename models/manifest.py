@@ -146,11 +146,7 @@ class EngineManifest:
 
     def save(self, folder: Path) -> Path:
         """Write `manifest.json`, whole or not at all."""
-        path = folder / FILE_NAME
-        partial = path.with_suffix(".tmp")
-        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        partial.replace(path)
-        return path
+        return write_record(self, folder / FILE_NAME)
 
 
 def load_manifest(folder: Path, remedy: str) -> EngineManifest:
@@ -163,21 +159,43 @@ def load_manifest(folder: Path, remedy: str) -> EngineManifest:
     Raises:
         EngineError: The file is missing, is not JSON, or does not have exactly these fields.
     """
-    path = folder / FILE_NAME
+    manifest: EngineManifest = read_record(EngineManifest, folder / FILE_NAME, SCHEMA, remedy)
+    return manifest
+
+
+def read_record(kind: Annotation, path: Path, schema: int, remedy: str) -> Json:
+    """Read a dataclass with a field `schema` from a JSON file, strictly.
+
+    Args:
+        kind: The dataclass.
+        path: The file.
+        schema: The only value of that field which this version reads.
+        remedy: Ends the message.
+
+    Raises:
+        EngineError: The file is missing, is not JSON, or does not have exactly these fields.
+    """
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         raise EngineError(f"{path} is missing, expected the engine's manifest there. {remedy}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EngineError(f"{path} is not JSON ({error}). {remedy}") from None
-    schema = values.get("schema") if isinstance(values, dict) else None
-    if schema != SCHEMA:
-        raise EngineError(f"{path}: field schema is {schema!r}, expected {SCHEMA}. {remedy}")
+    found = values.get("schema") if isinstance(values, dict) else None
+    if found != schema:
+        raise EngineError(f"{path}: field schema is {found!r}, expected {schema}. {remedy}")
     try:
-        manifest: EngineManifest = _read(EngineManifest, values, "manifest")
+        return _read(kind, values, "manifest")
     except ValueError as error:
         raise EngineError(f"{path}: {error}. {remedy}") from None
-    return manifest
+
+
+def write_record(record: Any, path: Path) -> Path:  # noqa: ANN401 - any dataclass
+    """Write a dataclass as JSON, whole or not at all."""
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps(asdict(record), indent=1) + "\n")
+    partial.replace(path)
+    return path
 
 
 def _read(kind: Annotation, value: Json, where: str) -> Json:

@@ -9,7 +9,7 @@ appears, and a face's picture does not depend on who stands beside it.
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ class OpenVinoEngine:
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in inputs}
         self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in outputs}
         folder = None if cache_folder is None else usable_folder(cache_folder)
+        self._ports = {name: port_name(name, self.inputs) for name in self.outputs}
         compiled = self._compile(xml, _settings(inference_precision, threads, folder))
         self._check_settings(xml, compiled, inference_precision)
         self.from_cache = bool(compiled.get_property("LOADED_FROM_CACHE"))
@@ -103,11 +104,12 @@ class OpenVinoEngine:
             raise EngineError(f"OpenVINO cannot load {xml}: {first_line}. Export the engine again") from error
 
     def _check_names(self, xml: Path, model: Graph) -> None:
-        for kind, ports, specs in (("inputs", model.inputs, self.inputs), ("outputs", model.outputs, self.outputs)):
+        named = (("inputs", model.inputs, list(self.inputs)), ("outputs", model.outputs, list(self._ports.values())))
+        for kind, ports, names in named:
             found = {port.get_any_name() for port in ports}
-            if found != set(specs):
+            if found != set(names):
                 raise EngineError(
-                    f"{xml} has {kind} {sorted(found)}, its manifest says {sorted(specs)}. Export the engine again"
+                    f"{xml} has {kind} {sorted(found)}, its manifest says {sorted(names)}. Export the engine again"
                 )
 
     def _check_settings(self, xml: Path, compiled: Compiled, inference_precision: str) -> None:
@@ -135,13 +137,18 @@ class OpenVinoEngine:
         for name, array in feed.items():
             self._request.set_tensor(name, tensor(array, shared_memory=array.flags.writeable))
         for name, array in results.items():
-            self._request.set_tensor(name, tensor(array[index : index + 1], shared_memory=True))
+            self._request.set_tensor(self._ports[name], tensor(array[index : index + 1], shared_memory=True))
         self._request.infer(share_outputs=True)
 
     def close(self) -> None:
         """See `Engine.close`."""
         with self._lock:
             self._request = None
+
+
+def port_name(output: str, inputs: Container[str]) -> str:
+    """What an output is called in the graph, where no output may have an input's name."""
+    return f"next_{output}" if output in inputs else output
 
 
 def _settings(inference_precision: str, threads: int, cache_folder: Path | None) -> dict[str, Any]:

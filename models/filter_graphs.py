@@ -1,0 +1,295 @@
+"""A filter's network as OpenVINO graphs that draw as the network was trained to.
+
+Batch norm is either folded into the convolutions, with the statistics of training, or takes its statistics from the
+picture, as the published Pix2Pix does when it draws; for one picture that is an instance norm with a scale and a shift.
+Dropout is off, or drops the same values from every picture: values drawn anew for each would flicker.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from models.engine import Engine
+from models.filter_manifest import FRAME, NOISE, STATE
+from models.filter_networks import FilterNetwork, Size, filter_inputs, filter_outputs
+from models.openvino_engine import port_name
+from models.pix2pix import UNetGenerator
+from models.tiny_filter import TinyFilter
+
+Statistics = Literal["running", "picture"]
+Dropout = Literal["off", "pinned"]
+
+Graph = Any
+"""An `openvino.Model`; the package is not typed."""
+
+Array = NDArray[np.float32]
+
+GRAPH_NAME = {"fp32": "filter", "bf16": "filter", "int8": "filter_int8"}
+"""File stem by precision; fp32 and bf16 are the same graph, computed differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSamples:
+    """Real inputs of a filter.
+
+    Attributes:
+        frames: float32 [K, C, H, W] in [-1, 1].
+        run: How many of them in a row are one after the other in time; the state starts anew after that many.
+        noise: float32 [K, C] for a network that takes some.
+    """
+
+    frames: Array
+    run: int = 1
+    noise: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def frame_feed(self, index: int) -> dict[str, Array]:
+        """What goes in at one sample, but for the state."""
+        feed = {FRAME: self.frames[index : index + 1]}
+        return feed if self.noise is None else {**feed, NOISE: self.noise[index : index + 1]}
+
+
+@dataclass(frozen=True, slots=True)
+class AsTrained:
+    """How a network is to be run so that it draws what it was trained to.
+
+    Attributes:
+        statistics: Where batch norm's statistics come from.
+        dropout: What is dropped.
+        seed: Of what is dropped.
+    """
+
+    statistics: Statistics = "running"
+    dropout: Dropout = "off"
+    seed: int = 0
+
+
+def normalisation_of(network: nn.Module, statistics: Statistics) -> str:
+    """What a manifest says about the normalisation of a network."""
+    kinds = {type(layer) for layer in network.modules()}
+    if any(issubclass(kind, nn.modules.batchnorm._BatchNorm) for kind in kinds):
+        return statistics
+    return "instance" if nn.InstanceNorm2d in kinds else "none"
+
+
+class PictureNorm(nn.Module):
+    """Instance norm, or batch norm with the statistics of the one picture that is drawn, which is the same.
+
+    `nn.InstanceNorm2d` looks at sizes while it is traced, and refuses a grid of one cell.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(layer, nn.BatchNorm2d | nn.InstanceNorm2d)
+        self.weight, self.bias, self.eps = layer.weight, layer.bias, layer.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, C, H, W] to the same shape."""
+        cudnn = torch.backends.cudnn.enabled
+        return torch.instance_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps, cudnn)
+
+
+class PinnedDropout(nn.Module):
+    """Dropout with values that were drawn once."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, C, H, W] to the same shape."""
+        assert isinstance(self.mask, Tensor)
+        return x * self.mask
+
+
+def as_served(network: FilterNetwork, size_px: Size, how: AsTrained | None = None) -> FilterNetwork:
+    """A copy that draws one picture as it was trained to, in `eval`: the reference, and what is exported.
+
+    Args:
+        network: As trained.
+        size_px: Which a pinned dropout needs to know.
+        how: See there.
+    """
+    how = how or AsTrained()
+    served = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    for module in list(served.modules()):
+        for name, tensor in list(getattr(module, "parametrizations", {}).items()):
+            assert tensor is not None
+            nn.utils.parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    if how.dropout == "pinned":
+        _pin_dropout(served, size_px, how.seed)
+    if how.statistics == "picture":
+        _replace(served, nn.BatchNorm2d, PictureNorm)
+    else:
+        _fold_batch_norm(served)
+    _replace(served, nn.InstanceNorm2d, PictureNorm)
+    return served.eval()
+
+
+def _replace(network: nn.Module, kind: type[nn.Module], make: Any) -> None:  # noqa: ANN401 - layer to layer
+    for module in list(network.modules()):
+        for name, layer in list(module.named_children()):
+            if isinstance(layer, kind):
+                setattr(module, name, make(layer))
+
+
+def _pin_dropout(network: FilterNetwork, size_px: Size, seed: int) -> None:
+    """Put masks in the place of dropout; their shapes are found by drawing once."""
+    shapes: dict[nn.Module, torch.Size] = {}
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Dropout)]
+    hooks = [layer.register_forward_hook(lambda own, _, out: shapes.update({own: out.shape[1:]})) for layer in layers]
+    with torch.no_grad():
+        network(torch.zeros(1, network.config.in_channels, *size_px))
+    for hook in hooks:
+        hook.remove()
+    source = torch.Generator().manual_seed(seed)
+    masks = {}
+    for layer in layers:
+        kept = torch.rand(1, *shapes[layer], generator=source) >= layer.p
+        masks[layer] = kept.float() / (1 - layer.p)
+    _replace(network, nn.Dropout, lambda layer: PinnedDropout(masks[layer]))
+
+
+def _fold_batch_norm(network: nn.Module) -> None:
+    """Let convolutions do the work of the batch norms that follow them."""
+    if isinstance(network, UNetGenerator):
+        for convs, norms in ((network.down, network.down_norm), (network.up, network.up_norm)):
+            for i, norm in enumerate(norms):
+                if isinstance(norm, nn.BatchNorm2d):
+                    convs[i], norms[i] = _fused(convs[i], norm), nn.Identity()
+        return
+    for module in list(network.modules()):
+        if isinstance(module, nn.Sequential):
+            for i in range(len(module) - 1):
+                norm = module[i + 1]
+                if isinstance(norm, nn.BatchNorm2d):
+                    module[i], module[i + 1] = _fused(module[i], norm), nn.Identity()
+
+
+def _fused(conv: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:
+    assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)
+    transposed = isinstance(conv, nn.ConvTranspose2d)
+    fused: nn.Module = fuse_conv_bn_eval(conv, norm, transpose=transposed)
+    return fused
+
+
+class ServedFilter:
+    """A network as `as_served` gives it, in eager torch on the CPU: the reference of the gate. Is an `Engine`."""
+
+    backend = "torch"
+    precision = "fp32"
+
+    def __init__(self, network: FilterNetwork, size_px: Size) -> None:
+        self.inputs = {spec.name: spec for spec in filter_inputs(network, size_px)}
+        self.outputs = {spec.name: spec for spec in filter_outputs(network, size_px)}
+        self._network = network.eval()
+
+    def infer(self, feed: Any) -> dict[str, Any]:  # noqa: ANN401 - see `Engine.infer`
+        """See `Engine.infer`."""
+        given = [torch.from_numpy(np.require(feed[name], requirements="W")) for name in self.inputs]
+        with torch.inference_mode():
+            drawn = self._network(*given)
+        parts = drawn if isinstance(drawn, tuple) else (drawn,)
+        return {name: np.ascontiguousarray(part.numpy()) for name, part in zip(self.outputs, parts, strict=True)}
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+
+
+def feeds_of(engine: Engine, samples: FilterSamples) -> Iterator[tuple[dict[str, Array], Array]]:
+    """Each sample's feed, the state carried from the one before, with the picture that comes of it."""
+    state: dict[str, Array] = {}
+    for index in range(len(samples)):
+        if STATE in engine.inputs and index % samples.run == 0:
+            shape = [1, *(size or 1 for size in engine.inputs[STATE].shape[1:])]
+            state = {STATE: np.zeros(shape, np.float32)}
+        feed = {**samples.frame_feed(index), **state}
+        drawn = engine.infer(feed)
+        yield feed, drawn[FRAME]
+        state = {name: array for name, array in drawn.items() if name == STATE}
+
+
+def pictures(engine: Engine, samples: FilterSamples) -> Array:
+    """What an engine draws of the samples, float32 [K, 3, H, W] in [0, 1]."""
+    return np.concatenate([(drawn + 1.0) / 2.0 for _, drawn in feeds_of(engine, samples)])
+
+
+def write_filter_graphs(
+    served: FilterNetwork, size_px: Size, folder: Path, precisions: tuple[str, ...], calibration: FilterSamples
+) -> None:
+    """Write the float graph (constants in half precision), and the int8 graph where it is asked for.
+
+    Args:
+        served: As `as_served` gives it.
+        size_px: Height and width that the graphs draw.
+        folder: Where to.
+        precisions: "fp32" and "bf16" share the float graph.
+        calibration: What int8 takes its ranges from.
+    """
+    import openvino
+
+    graph = to_openvino(served, size_px)
+    if set(precisions) - {"int8"}:
+        openvino.save_model(graph, folder / f"{GRAPH_NAME['fp32']}.xml", compress_to_fp16=True)
+    if "int8" in precisions:
+        feeds = [feed for feed, _ in feeds_of(ServedFilter(served, size_px), calibration)]
+        openvino.save_model(
+            quantise(graph, feeds, served), folder / f"{GRAPH_NAME['int8']}.xml", compress_to_fp16=False
+        )
+
+
+def to_openvino(served: FilterNetwork, size_px: Size) -> Graph:
+    """The network as an `openvino.Model` for one picture."""
+    import openvino
+
+    specs, given = filter_inputs(served, size_px), filter_outputs(served, size_px)
+    feed = tuple(torch.zeros([size or 1 for size in spec.shape]) for spec in specs)
+    shapes = [(spec.name, list(tensor.shape)) for spec, tensor in zip(specs, feed, strict=True)]
+    graph = openvino.convert_model(served, example_input=feed, input=shapes)
+    # Conversion may give a tensor more names than its own; an engine is told by exactly these.
+    for port, (name, _) in zip(graph.inputs, shapes, strict=True):
+        port.get_tensor().set_names({name})
+    for port, spec in zip(graph.outputs, given, strict=True):
+        port.get_tensor().set_names({port_name(spec.name, [name for name, _ in shapes])})
+    return graph
+
+
+def quantise(graph: Graph, feeds: list[dict[str, Array]], served: FilterNetwork) -> Graph:
+    """Post-training quantisation of weights and activations to int8 by NNCF.
+
+    The sum of a picture and what is added to it stays as it is: in 256 steps the picture itself would suffer.
+    """
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    residual = isinstance(served, TinyFilter) and served.config.residual
+    whole = [_last_sum(graph)] if residual else []
+    return nncf.quantize(
+        graph,
+        nncf.Dataset(feeds),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(feeds),
+        fast_bias_correction=False,
+        ignored_scope=nncf.IgnoredScope(names=whole),
+    )
+
+
+def _last_sum(graph: Graph) -> str:
+    """Name of the operation that adds the drawn difference to the frame: the last sum before the output."""
+    node = graph.outputs[0].get_node()
+    while node.get_type_name() != "Add":
+        node = node.input_value(0).get_node()
+    return str(node.get_friendly_name())

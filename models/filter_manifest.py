@@ -1,0 +1,212 @@
+"""The JSON file beside a filter: what it takes, what it gives, and how it must be run to draw what was trained.
+
+It is read as strictly as an engine's (`models.manifest`). A folder from elsewhere is held to the same rules: whatever
+it names lies in it, and nothing in it is ever unpickled.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.engine import EngineError, TensorSpec
+from models.manifest import FILE_NAME, Checkpoint, EngineFiles, Licence, read_record, write_record
+
+SCHEMA = 1
+
+FRAME, STATE, NOISE = "frame", "state", "z"
+"""Inputs by name. `FRAME` and `STATE` are outputs as well: the state is what the next frame is drawn with."""
+
+REGIONS: Mapping[str, str] = {
+    "frame": "the whole picture",
+    "face": "a square around each face",
+}
+
+SOURCES: Mapping[str, str] = {
+    "picture": "RGB [1, 3, H, W] in [-1, 1]",
+    "grey": "the picture's luma in all three channels",
+    "lines": "a drawing of the picture's lines, dark on white, in all three channels",
+    "layout": "one channel for each class of a semantic layout, 1 where it is and 0 elsewhere [1, N, H, W]",
+}
+"""What the input `FRAME` is made of before the network sees it."""
+
+NORMALISATIONS: Mapping[str, str] = {
+    "none": "there is none",
+    "running": "batch norm with the statistics of training, folded into the convolutions",
+    "picture": "batch norm with the statistics of the picture that is drawn, as while training with a batch of one",
+    "instance": "instance norm: each channel of the picture by itself",
+}
+
+DROPOUTS: Mapping[str, str] = {
+    "off": "nothing is dropped",
+    "pinned": "the same values are dropped from every picture, drawn once from a seed",
+}
+
+LARGEST_PX = 4096
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class FilterManifest:
+    """Everything that must agree between training, export and serving of a filter.
+
+    Attributes:
+        name: In small letters; the folder's.
+        title: One line for a list.
+        size_px: Height and width that the network runs at.
+        region: What of the picture is drawn anew, one of `REGIONS`.
+        source: What the input is made of, one of `SOURCES`.
+        classes: Of a layout, by channel; empty otherwise.
+        network: Family and configuration.
+        recurrent: Whether a state goes in and out.
+        normalisation: One of `NORMALISATIONS`.
+        dropout: One of `DROPOUTS`.
+        seed: Of what is pinned (dropout, noise of a network that takes some).
+        default_precision: The fastest that passed the gate.
+        engines: By precision.
+        versions: Of the packages that made the files.
+    """
+
+    schema: int
+    name: str
+    title: str
+    size_px: tuple[int, ...]
+    region: str
+    source: str
+    classes: tuple[str, ...]
+    network: dict[str, Any]
+    checkpoint: Checkpoint
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    recurrent: bool
+    normalisation: str
+    dropout: str
+    seed: int
+    default_precision: str
+    engines: dict[str, EngineFiles]
+    versions: dict[str, str]
+    licence: Licence
+
+    def save(self, folder: Path) -> Path:
+        """Write `manifest.json`, whole or not at all."""
+        return write_record(self, folder / FILE_NAME)
+
+
+def load_filter_manifest(folder: Path, remedy: str) -> FilterManifest:
+    """Read the manifest of a filter's folder and hold it against what this version can serve.
+
+    Args:
+        folder: Of the filter.
+        remedy: Ends the message.
+
+    Raises:
+        EngineError: It is missing, does not have exactly these fields, or one of them does not fit the others.
+    """
+    manifest: FilterManifest = read_record(FilterManifest, folder / FILE_NAME, SCHEMA, remedy)
+    if (problem := next(problems(manifest), None)) is not None:
+        raise EngineError(f"{folder / FILE_NAME}: {problem}. {remedy}")
+    if manifest.name != folder.name:
+        raise EngineError(f"{folder / FILE_NAME}: name is {manifest.name!r}, expected its folder's, {folder.name!r}")
+    return manifest
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a filter's name.
+
+    Raises:
+        EngineError: It is not made of small letters, digits, dashes and underscores.
+    """
+    if not _NAME.fullmatch(name):
+        raise EngineError(f"{name!r} cannot be a filter's name: expected small letters and digits, such as sketch")
+
+
+def problems(manifest: FilterManifest) -> Iterator[str]:
+    """What does not fit, one sentence each."""
+    yield from _wrong_words(manifest)
+    yield from _wrong_shapes(manifest)
+    yield from _wrong_files(manifest)
+
+
+def _wrong_words(manifest: FilterManifest) -> Iterator[str]:
+    if not _NAME.fullmatch(manifest.name):
+        yield f"name is {manifest.name!r}, expected small letters and digits"
+    if not manifest.title.strip() or not manifest.title.isprintable():
+        yield f"title is {manifest.title!r}, expected one line"
+    known: Mapping[str, tuple[str, Iterable[str]]] = {
+        "region": (manifest.region, REGIONS),
+        "source": (manifest.source, SOURCES),
+        "normalisation": (manifest.normalisation, NORMALISATIONS),
+        "dropout": (manifest.dropout, DROPOUTS),
+        "default_precision": (manifest.default_precision, manifest.engines),
+    }
+    for field, (found, expected) in known.items():
+        if found not in expected:
+            yield f"{field} is {found!r}, expected one of {', '.join(expected)}"
+    if bool(manifest.classes) != (manifest.source == "layout"):
+        yield f"classes are {list(manifest.classes)} with source {manifest.source!r}: only a layout has some"
+
+
+def _wrong_shapes(manifest: FilterManifest) -> Iterator[str]:
+    if len(manifest.size_px) != 2 or not all(1 <= side <= LARGEST_PX for side in manifest.size_px):
+        yield f"size_px is {list(manifest.size_px)}, expected height and width, each 1 to {LARGEST_PX}"
+        return
+    given = {spec.name: spec for spec in manifest.inputs}
+    drawn = {spec.name: spec for spec in manifest.outputs}
+    state, expected_names = ({STATE}, "frame, state") if manifest.recurrent else (set(), "frame")
+    if len(given) != len(manifest.inputs) or set(given) - {NOISE} != {FRAME} | state:
+        yield f"inputs are {[spec.name for spec in manifest.inputs]}, expected {expected_names}, perhaps z"
+        return
+    if len(drawn) != len(manifest.outputs) or set(drawn) != {FRAME} | state:
+        yield f"outputs are {[spec.name for spec in manifest.outputs]}, expected {expected_names}"
+        return
+    channels = len(manifest.classes) or 3
+    expected = {
+        "input frame": (given[FRAME], (None, channels, *manifest.size_px)),
+        "output frame": (drawn[FRAME], (None, 3, *manifest.size_px)),
+    }
+    for what, (spec, shape) in expected.items():
+        if spec.shape != shape or spec.dtype != "float32":
+            yield f"the {what} is {spec}, expected {TensorSpec(what, shape)}"
+    yield from _wrong_others(manifest, given, drawn)
+
+
+def _wrong_others(
+    manifest: FilterManifest, given: Mapping[str, TensorSpec], drawn: Mapping[str, TensorSpec]
+) -> Iterator[str]:
+    others = [given[name] for name in (STATE, NOISE) if name in given]
+    largest = 64 * manifest.size_px[0] * manifest.size_px[1]
+    for spec in others:
+        sizes = [size or 0 for size in spec.shape[1:]]
+        if (
+            not sizes
+            or spec.shape[0] is not None
+            or spec.dtype != "float32"
+            or not all(1 <= s <= largest for s in sizes)
+        ):
+            yield f"the input {spec.name} is {spec}, expected float32 [N, ...]"
+    if manifest.recurrent and given[STATE] != drawn[STATE]:
+        yield f"the state that goes in is {given[STATE]}, the one that comes out {drawn[STATE]}: expected the same"
+
+
+def _wrong_files(manifest: FilterManifest) -> Iterator[str]:
+    files = {"checkpoint": (manifest.checkpoint.file, ".safetensors", manifest.checkpoint.sha256)}
+    for precision, engine in manifest.engines.items():
+        files[f"engines.{precision}.xml"] = (engine.xml, ".xml", engine.sha256.get(engine.xml, ""))
+        files[f"engines.{precision}.bin"] = (engine.bin, ".bin", engine.sha256.get(engine.bin, ""))
+        if engine.backend != "openvino" or engine.inference_precision not in ("f32", "bf16"):
+            yield (
+                f"engines.{precision} is for {engine.backend} in {engine.inference_precision}, "
+                "expected openvino in f32 or bf16"
+            )
+    for field, (file, suffix, sha256) in files.items():
+        # A name with a folder in it could lead anywhere.
+        if not _FILE.fullmatch(file) or not file.endswith(suffix):
+            yield f"{field} names {file!r}, expected a file of this folder that ends in {suffix}"
+        elif not _SHA256.fullmatch(sha256):
+            yield f"{field} has sha256 {sha256!r}, expected 64 hexadecimal digits"
+    stems = {engine.xml.removesuffix(".xml") for engine in manifest.engines.values()}
+    if stems != {engine.bin.removesuffix(".bin") for engine in manifest.engines.values()}:
+        yield "a graph and its constants have other names than each other, expected the same but for .xml and .bin"

@@ -1,0 +1,133 @@
+"""Which networks can be a filter: each family's definition, what it takes and gives, and its weights on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.checkpoint import NOTES, read_weights, write_weights
+from models.engine import EngineError, TensorSpec
+from models.filter_manifest import FRAME, STATE
+from models.pix2pix import ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
+from models.tiny_filter import TinyFilter, TinyFilterConfig
+
+FilterNetwork = TinyFilter | UNetGenerator | ResNetGenerator
+
+Size = tuple[int, int]
+"""Height, width."""
+
+FAMILIES = ("tiny", "unet", "resnet")
+
+
+def family_of(network: FilterNetwork) -> str:
+    """The name under which files know this kind of network."""
+    if isinstance(network, TinyFilter):
+        return "tiny"
+    return "unet" if isinstance(network, UNetGenerator) else "resnet"
+
+
+def rebuild(family: str, config: Mapping[str, Any]) -> FilterNetwork:
+    """A network with fresh weights.
+
+    Args:
+        family: One of `FAMILIES`.
+        config: What `network.config.as_dict()` gave; what is left out is the default.
+
+    Raises:
+        ValueError: There is no such network.
+    """
+    if family == "tiny":
+        return TinyFilter(TinyFilterConfig.from_dict(config))
+    if family == "unet":
+        return UNetGenerator(UNetConfig.from_dict(config))
+    if family == "resnet":
+        return ResNetGenerator(ResNetConfig.from_dict(config))
+    raise ValueError(f"family is {family!r}, expected one of {', '.join(FAMILIES)}")
+
+
+def check_size(network: FilterNetwork, size_px: Size) -> None:
+    """Refuse a size that the network cannot draw.
+
+    Raises:
+        ValueError: A side is not a multiple of what the network halves.
+    """
+    multiple = network.config.multiple_px
+    if any(side < 1 or side % multiple for side in size_px):
+        raise ValueError(f"size_px is {list(size_px)}, expected multiples of {multiple} for this network")
+
+
+def is_recurrent(network: FilterNetwork) -> bool:
+    """Whether a state goes in and out."""
+    return isinstance(network, TinyFilter) and network.config.state_channels > 0
+
+
+def filter_inputs(network: FilterNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
+    """What the network takes at a size, in the order of its arguments."""
+    return (TensorSpec(FRAME, (None, network.config.in_channels, *size_px)), *_state(network, size_px))
+
+
+def filter_outputs(network: FilterNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
+    """What it gives, in the order in which it does."""
+    return (TensorSpec(FRAME, (None, network.config.out_channels, *size_px)), *_state(network, size_px))
+
+
+def _state(network: FilterNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
+    if not isinstance(network, TinyFilter) or not network.config.state_channels:
+        return ()
+    height, width = size_px
+    fold = network.config.fold
+    return (TensorSpec(STATE, (None, network.config.state_channels, height // fold, width // fold)),)
+
+
+# -- weights ---------------------------------------------------------------------------------------
+
+
+def save_filter_weights(
+    path: Path,
+    network: FilterNetwork,
+    notes: Mapping[str, Any] | None = None,
+    *,
+    storage: Literal["float16", "float32"] = "float16",
+) -> None:
+    """Write a filter's network, whole or not at all.
+
+    Args:
+        path: Where to; the folder exists.
+        network: Whose weights.
+        notes: JSON values that travel with the weights: steps, seed, figures.
+        storage: float16 halves the file; batch norm statistics stay float32.
+    """
+    header = {family_of(network): json.dumps(network.config.as_dict()), NOTES: json.dumps(dict(notes or {}))}
+    write_weights(path, network.state_dict(), header, half=storage == "float16")
+
+
+def load_filter_weights(path: Path) -> FilterNetwork:
+    """Rebuild a filter's network in float32, ready to draw (`eval`).
+
+    Raises:
+        EngineError: The file is missing, damaged, or belongs to another network.
+    """
+    header, tensors = read_weights(path)
+    family = next((each for each in FAMILIES if each in header), None)
+    if family is None:
+        raise EngineError(f"{path} does not say which filter it is. Write it with save_filter_weights")
+    try:
+        network = rebuild(family, json.loads(header[family]))
+        network.load_state_dict({name: _restored(tensor) for name, tensor in tensors.items()})
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise EngineError(f"{path} does not fit its own header: {error}. Train or export it again") from None
+    return network.eval()
+
+
+def _restored(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
+
+
+def parameters_of(network: nn.Module) -> int:
+    """How many weights learn."""
+    return sum(each.numel() for each in network.parameters())
