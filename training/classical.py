@@ -63,7 +63,8 @@ def _equalised(picture: Rgb) -> Rgb:
 def _grey_world(picture: Rgb) -> Rgb:
     """Equal means of the three colours."""
     means = picture.reshape(-1, 3).mean(0)
-    return np.clip(np.rint(picture * (means.mean() / np.maximum(means, 1.0))), 0, 255).astype(np.uint8)
+    balanced: Rgb = np.clip(np.rint(picture * (means.mean() / np.maximum(means, 1.0))), 0, 255).astype(np.uint8)
+    return balanced
 
 
 def _gamma_to(mean: float) -> Classical:
@@ -72,7 +73,8 @@ def _gamma_to(mean: float) -> Classical:
     def brightened(picture: Rgb) -> Rgb:
         level = min(max(float(picture.mean()) / 255.0, 0.004), 0.996)
         table = 255.0 * (np.arange(256) / 255.0) ** (np.log(mean) / np.log(level))
-        return np.rint(table).astype(np.uint8)[picture]
+        curved: Rgb = np.rint(table).astype(np.uint8)[picture]
+        return curved
 
     return brightened
 

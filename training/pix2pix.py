@@ -101,6 +101,25 @@ class FilterRunConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedConfig:
+    """How the filter is served, see `models.filter_manifest`.
+
+    Attributes:
+        title: One line for a list; empty: as the pair maker says.
+        source: "picture", "grey" or "lines": what the input is made of.
+        region: "frame" or "face": what of the picture is drawn anew.
+        height_px: Of what the engine draws.
+        width_px: Likewise.
+    """
+
+    title: str = ""
+    source: str = "picture"
+    region: str = "frame"
+    height_px: int = 256
+    width_px: int = 256
+
+
+@dataclass(frozen=True, slots=True)
 class Pix2PixConfig:
     """One run."""
 
@@ -108,6 +127,7 @@ class Pix2PixConfig:
     pairs: PairDataConfig = field(default_factory=PairDataConfig)
     loss: FilterLossConfig = field(default_factory=FilterLossConfig)
     run: FilterRunConfig = field(default_factory=FilterRunConfig)
+    served: ServedConfig = field(default_factory=ServedConfig)
 
     def check(self) -> None:
         """Hold what was asked for against itself.
