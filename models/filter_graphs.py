@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.engine import Engine
-from models.filter_manifest import FRAME, NOISE, STATE
+from models.filter_manifest import FRAME, NOISE, STATE, pinned_noise
 from models.filter_networks import FilterNetwork, Size, filter_inputs, filter_outputs
+from models.oasis import OasisGenerator
 from models.openvino_engine import port_name
 from models.pix2pix import UNetGenerator
 from models.tiny_filter import TinyFilter
@@ -46,7 +47,7 @@ class FilterSamples:
     Attributes:
         frames: float32 [K, C, H, W] in [-1, 1].
         run: How many of them in a row are one after the other in time; the state starts anew after that many.
-        noise: float32 [K, C] for a network that takes some.
+        noise: float32 [K, C] for a network that takes some; None is what a stream of the filter has, see `with_noise`.
     """
 
     frames: Array
@@ -61,6 +62,12 @@ class FilterSamples:
         feed = {FRAME: self.frames[index : index + 1]}
         return feed if self.noise is None else {**feed, NOISE: self.noise[index : index + 1]}
 
+    def with_noise(self, network: FilterNetwork, seed: int) -> FilterSamples:
+        """The same with a stream's noise, if the network takes some and none is there."""
+        if self.noise is not None or not isinstance(network, OasisGenerator):
+            return self
+        return replace(self, noise=pinned_noise(seed, network.config.noise).repeat(len(self), 0))
+
 
 @dataclass(frozen=True, slots=True)
 class AsTrained:
@@ -69,7 +76,7 @@ class AsTrained:
     Attributes:
         statistics: Where batch norm's statistics come from.
         dropout: What is dropped.
-        seed: Of what is dropped.
+        seed: Of what is dropped, and of the noise that a stream has.
     """
 
     statistics: Statistics = "running"
@@ -257,13 +264,13 @@ def to_openvino(served: FilterNetwork, size_px: Size) -> Graph:
 
     specs, given = filter_inputs(served, size_px), filter_outputs(served, size_px)
     feed = tuple(torch.zeros([size or 1 for size in spec.shape]) for spec in specs)
-    shapes = [(spec.name, list(tensor.shape)) for spec, tensor in zip(specs, feed, strict=True)]
-    graph = openvino.convert_model(served, example_input=feed, input=shapes)
+    graph = openvino.convert_model(served, example_input=feed, input=[list(tensor.shape) for tensor in feed])
     # Conversion may give a tensor more names than its own; an engine is told by exactly these.
-    for port, (name, _) in zip(graph.inputs, shapes, strict=True):
+    names = [spec.name for spec in specs]
+    for port, name in zip(graph.inputs, names, strict=True):
         port.get_tensor().set_names({name})
     for port, spec in zip(graph.outputs, given, strict=True):
-        port.get_tensor().set_names({port_name(spec.name, [name for name, _ in shapes])})
+        port.get_tensor().set_names({port_name(spec.name, names)})
     return graph
 
 
