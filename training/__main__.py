@@ -187,6 +187,7 @@ def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoint and contact sheets")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--steps", type=int, help="default: the config's")
+    parser.add_argument("--start", type=Path, help="checkpoint.pt of a run whose generator a new run begins with")
     parser.add_argument("--export", metavar="NAME", help="write engines too, to models/filters/NAME")
     parser.add_argument("--filters", type=Path, help="folder for --export; default: models/filters")
     parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU; they share each batch")
@@ -209,7 +210,9 @@ def _pix2pix(parsed: argparse.Namespace) -> None:
     pairs, maker = pairs_of(config.pairs, parsed.pairs, parsed.photos)
     fabric = launched(bf16=config.run.bf16, devices=parsed.devices, accelerator=parsed.accelerator)
     say = _say if fabric.is_global_zero else lambda _: None
-    checkpoint = train_filter(config, pairs, maker, parsed.run, resume=parsed.resume, fabric=fabric, say=say)
+    checkpoint = train_filter(
+        config, pairs, maker, parsed.run, resume=parsed.resume, start=parsed.start, fabric=fabric, say=say
+    )
     say(f"wrote {checkpoint}")
     if parsed.export and fabric.is_global_zero:
         _export_filter_of(checkpoint, config, pairs, maker, parsed)

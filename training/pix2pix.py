@@ -218,6 +218,7 @@ def train_filter(
     *,
     resume: bool = False,
     stop_after: int | None = None,
+    start: Path | None = None,
     fabric: Fabric | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
@@ -230,6 +231,7 @@ def train_filter(
         run: Folder for log.jsonl, the checkpoint and contact sheets.
         resume: Go on from the run's checkpoint.
         stop_after: Stop at this step as if interrupted; the schedule stays that of `config`.
+        start: Checkpoint of a run whose averaged generator a new run begins with.
         fabric: From `launched`, with the config's precision; default: one process, on a GPU where there is one.
         say: Takes one line for every file that was left out, and their number.
 
@@ -253,6 +255,8 @@ def train_filter(
     sampler = PairSampler(learnt.pairs, maker, config.pairs, config.run.seed + fabric.global_rank * PROCESS_SEED_OFFSET)
     if resume and checkpoint.exists():
         trainer.restore(load_checkpoint(checkpoint))
+    elif start is not None:
+        begin_with(trainer, start)
     steps = steps_of(config.run, len(learnt.pairs))
     last = min(steps, stop_after or steps)
     began_s = time.perf_counter()
@@ -272,6 +276,27 @@ def train_filter(
                 save_checkpoint(checkpoint, trainer.state())
     fabric.barrier()
     return checkpoint
+
+
+def begin_with(trainer: FilterTrainer, checkpoint: Path) -> None:
+    """Put a run's averaged generator in place of the drawn one; a memory that it did not have begins unheard.
+
+    Raises:
+        ConfigError: Missing or broken file, or another network.
+    """
+    known: dict[str, Tensor] = load_checkpoint(checkpoint)["averaged"]
+    state = trainer.generator.state_dict()
+    for name, old in known.items():
+        new = state.get(name)
+        if new is None or new.shape[:1] != old.shape[:1] or (new.dim() > 1 and new.shape[1] < old.shape[1]):
+            raise ConfigError(f"{checkpoint} holds another network: its {name} is {list(old.shape)}")
+        if new.shape == old.shape:
+            state[name] = old
+        else:
+            state[name] = torch.zeros_like(new)
+            state[name][:, : old.shape[1]] = old
+    for network in (trainer.generator, trainer.averaged):
+        network.load_state_dict(state)
 
 
 def steps_of(run: FilterRunConfig, pairs: int) -> int:

@@ -18,6 +18,7 @@ from training.pix2pix import (
     PARTS,
     FilterRunConfig,
     Pix2PixConfig,
+    begin_with,
     filter_of_run,
     learning_rate_of,
     new_filter_trainer,
@@ -114,6 +115,23 @@ def test_a_frozen_picture_is_drawn_the_same_to_the_bit() -> None:
         with torch.no_grad():
             drawn = drawn_run(network, frames, memory=channels > 0)
         assert all(torch.equal(drawn[:, settled], drawn[:, f]) for f in range(settled, 4)), memory
+
+
+def test_a_run_begins_with_anothers_generator_and_hears_a_new_memory_later(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 6)
+    first = _with(QUICK, run={"steps": 2})
+    checkpoint = _trained(first, photos, tmp_path / "first")
+    old = filter_of_run(checkpoint)[0]
+    with_memory = _with(first, network={"memory": "previous", "state_channels": 4})
+    trainer = new_filter_trainer(with_memory)
+    begin_with(trainer, checkpoint)
+    frames = torch.rand(2, 2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        drawn = drawn_run(trainer.averaged, frames, memory=True)
+        # Sums of more channels, of which some are zero, in another order.
+        assert torch.allclose(drawn, drawn_run(old, frames, memory=False), atol=1e-5)
+    with pytest.raises(ConfigError, match="holds another network"):
+        begin_with(new_filter_trainer(_with(first, network={"size": "b"})), checkpoint)
 
 
 def test_without_a_judge_it_is_not_trained(tmp_path: Path) -> None:
