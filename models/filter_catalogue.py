@@ -13,7 +13,15 @@ import numpy as np
 
 from models.catalogue import default_threads, open_graph
 from models.engine import Array, Engine, EngineError, TensorSpec
-from models.filter_manifest import FRAME, NOISE, STATE, FilterManifest, check_name, load_filter_manifest
+from models.filter_manifest import (
+    FRAME,
+    NOISE,
+    STATE,
+    FilterManifest,
+    check_name,
+    load_filter_manifest,
+    pinned_noise,
+)
 from models.manifest import FILE_NAME
 
 FILTERS = Path(__file__).parent / "filters"
@@ -74,7 +82,7 @@ class LoadedFilter:
         if STATE in shapes:
             found[STATE] = np.zeros(shapes[STATE], np.float32)
         if NOISE in shapes:
-            found[NOISE] = np.random.default_rng(self.manifest.seed).standard_normal(shapes[NOISE], np.float32)
+            found[NOISE] = pinned_noise(self.manifest.seed, shapes[NOISE][1])
         return found
 
     def draw(self, frame: Array, beside: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:

@@ -90,6 +90,7 @@ def export_filter(
         ExportError: An engine differs from torch by more than `LIMIT_DB`, or the job does not fit the network.
         EngineError: OpenVINO cannot run a precision here.
     """
+    calibration, gate = (each.with_noise(network, job.how.seed) for each in (calibration, gate))
     _check(network, job, calibration, gate)
     staging = job.folder / ".partial"
     shutil.rmtree(staging, ignore_errors=True)

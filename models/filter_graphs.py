@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.engine import Engine
-from models.filter_manifest import FRAME, NOISE, STATE
+from models.filter_manifest import FRAME, NOISE, STATE, pinned_noise
 from models.filter_networks import FilterNetwork, Size, filter_inputs, filter_outputs
+from models.oasis import OasisGenerator
 from models.openvino_engine import port_name
 from models.pix2pix import UNetGenerator
 from models.tiny_filter import TinyFilter
@@ -46,7 +47,7 @@ class FilterSamples:
     Attributes:
         frames: float32 [K, C, H, W] in [-1, 1].
         run: How many of them in a row are one after the other in time; the state starts anew after that many.
-        noise: float32 [K, C] for a network that takes some.
+        noise: float32 [K, C] for a network that takes some; None is what a stream of the filter has, see `with_noise`.
     """
 
     frames: Array
@@ -61,6 +62,12 @@ class FilterSamples:
         feed = {FRAME: self.frames[index : index + 1]}
         return feed if self.noise is None else {**feed, NOISE: self.noise[index : index + 1]}
 
+    def with_noise(self, network: FilterNetwork, seed: int) -> FilterSamples:
+        """The same with a stream's noise, if the network takes some and none is there."""
+        if self.noise is not None or not isinstance(network, OasisGenerator):
+            return self
+        return replace(self, noise=pinned_noise(seed, network.config.noise).repeat(len(self), 0))
+
 
 @dataclass(frozen=True, slots=True)
 class AsTrained:
@@ -69,7 +76,7 @@ class AsTrained:
     Attributes:
         statistics: Where batch norm's statistics come from.
         dropout: What is dropped.
-        seed: Of what is dropped.
+        seed: Of what is dropped, and of the noise that a stream has.
     """
 
     statistics: Statistics = "running"
@@ -257,26 +264,29 @@ def to_openvino(served: FilterNetwork, size_px: Size) -> Graph:
 
     specs, given = filter_inputs(served, size_px), filter_outputs(served, size_px)
     feed = tuple(torch.zeros([size or 1 for size in spec.shape]) for spec in specs)
-    shapes = [(spec.name, list(tensor.shape)) for spec, tensor in zip(specs, feed, strict=True)]
-    graph = openvino.convert_model(served, example_input=feed, input=shapes)
+    graph = openvino.convert_model(served, example_input=feed, input=[list(tensor.shape) for tensor in feed])
     # Conversion may give a tensor more names than its own; an engine is told by exactly these.
-    for port, (name, _) in zip(graph.inputs, shapes, strict=True):
+    names = [spec.name for spec in specs]
+    for port, name in zip(graph.inputs, names, strict=True):
         port.get_tensor().set_names({name})
     for port, spec in zip(graph.outputs, given, strict=True):
-        port.get_tensor().set_names({port_name(spec.name, [name for name, _ in shapes])})
+        port.get_tensor().set_names({port_name(spec.name, names)})
     return graph
 
 
 def quantise(graph: Graph, feeds: list[dict[str, Array]], served: FilterNetwork) -> Graph:
     """Post-training quantisation of weights and activations to int8 by NNCF.
 
-    The sum of a picture and what is added to it stays as it is: in 256 steps the picture itself would suffer.
+    The sum of a picture and what is added to it stays as it is: in 256 steps the picture itself would suffer. A tiny
+    network's first convolution does too, for what it passes on may be enlarged: of a trained one that lightens dark
+    pictures, int8 was 31.5 dB (worst picture 21.5) from torch with it and 45.0 dB (37.8) without, for 11 % of the work.
     """
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    residual = isinstance(served, TinyFilter) and served.config.residual
-    whole = [_last_sum(graph)] if residual else []
+    whole = []
+    if isinstance(served, TinyFilter):
+        whole = [_first_convolution(graph), *([_last_sum(graph)] if served.config.residual else [])]
     return nncf.quantize(
         graph,
         nncf.Dataset(feeds),
@@ -285,6 +295,11 @@ def quantise(graph: Graph, feeds: list[dict[str, Array]], served: FilterNetwork)
         fast_bias_correction=False,
         ignored_scope=nncf.IgnoredScope(names=whole),
     )
+
+
+def _first_convolution(graph: Graph) -> str:
+    operations = graph.get_ordered_ops()
+    return str(next(each for each in operations if each.get_type_name() == "Convolution").get_friendly_name())
 
 
 def _last_sum(graph: Graph) -> str:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.engine import EngineError, TensorSpec
 from models.manifest import FILE_NAME, Checkpoint, EngineFiles, Licence, read_record, write_record
 
@@ -113,6 +116,11 @@ def load_filter_manifest(folder: Path, remedy: str) -> FilterManifest:
     return manifest
 
 
+def pinned_noise(seed: int, channels: int) -> NDArray[np.float32]:
+    """The noise of every stream of a filter, float32 [1, channels]: one face, one style."""
+    return np.random.default_rng(seed).standard_normal((1, channels), np.float32)
+
+
 def check_name(name: str) -> None:
     """Refuse what cannot be a filter's name.
 
@@ -178,6 +186,8 @@ def _wrong_others(
 ) -> Iterator[str]:
     others = [given[name] for name in (STATE, NOISE) if name in given]
     largest = 64 * manifest.size_px[0] * manifest.size_px[1]
+    if NOISE in given and len(given[NOISE].shape) != 2:
+        yield f"the input z is {given[NOISE]}, expected float32 [N, channels]"
     for spec in others:
         sizes = [size or 0 for size in spec.shape[1:]]
         if (

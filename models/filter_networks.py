@@ -12,22 +12,25 @@ from torch import Tensor, nn
 
 from models.checkpoint import NOTES, read_weights, write_weights
 from models.engine import EngineError, TensorSpec
-from models.filter_manifest import FRAME, STATE
+from models.filter_manifest import FRAME, NOISE, STATE
+from models.oasis import OasisConfig, OasisGenerator
 from models.pix2pix import ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
 from models.tiny_filter import TinyFilter, TinyFilterConfig
 
-FilterNetwork = TinyFilter | UNetGenerator | ResNetGenerator
+FilterNetwork = TinyFilter | UNetGenerator | ResNetGenerator | OasisGenerator
 
 Size = tuple[int, int]
 """Height, width."""
 
-FAMILIES = ("tiny", "unet", "resnet")
+FAMILIES = ("tiny", "unet", "resnet", "oasis")
 
 
 def family_of(network: FilterNetwork) -> str:
     """The name under which files know this kind of network."""
     if isinstance(network, TinyFilter):
         return "tiny"
+    if isinstance(network, OasisGenerator):
+        return "oasis"
     return "unet" if isinstance(network, UNetGenerator) else "resnet"
 
 
@@ -47,6 +50,8 @@ def rebuild(family: str, config: Mapping[str, Any]) -> FilterNetwork:
         return UNetGenerator(UNetConfig.from_dict(config))
     if family == "resnet":
         return ResNetGenerator(ResNetConfig.from_dict(config))
+    if family == "oasis":
+        return OasisGenerator(OasisConfig.from_dict(config))
     raise ValueError(f"family is {family!r}, expected one of {', '.join(FAMILIES)}")
 
 
@@ -68,7 +73,9 @@ def is_recurrent(network: FilterNetwork) -> bool:
 
 def filter_inputs(network: FilterNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
     """What the network takes at a size, in the order of its arguments."""
-    return (TensorSpec(FRAME, (None, network.config.in_channels, *size_px)), *_state(network, size_px))
+    frame = TensorSpec(FRAME, (None, network.config.in_channels, *size_px))
+    noise = (TensorSpec(NOISE, (None, network.config.noise)),) if isinstance(network, OasisGenerator) else ()
+    return (frame, *_state(network, size_px), *noise)
 
 
 def filter_outputs(network: FilterNetwork, size_px: Size) -> tuple[TensorSpec, ...]:

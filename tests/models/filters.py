@@ -9,6 +9,7 @@ import torch
 from models.filter_export import FilterJob
 from models.filter_graphs import AsTrained, FilterSamples
 from models.manifest import Licence
+from models.oasis import OasisConfig, OasisGenerator
 from models.pix2pix import Norm, ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
 from models.tiny_filter import Memory, TinyFilter, TinyFilterConfig
 
@@ -68,6 +69,34 @@ def resnet(norm: Norm = "instance", *, seed: int = 0) -> ResNetGenerator:
     torch.manual_seed(seed)
     network = ResNetGenerator(ResNetConfig(blocks=2, channels=8, norm=norm))
     return settled(network, (64, 96))
+
+
+LAYOUT_CLASSES = 5
+
+
+def oasis(*, seed: int = 0) -> OasisGenerator:
+    """Random weights, batch norm statistics of real activations."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    network = OasisGenerator(OasisConfig(LAYOUT_CLASSES, noise=4, channels=2, hidden=8, fold=4))
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if weight.ndim > 1 and "parametrizations" not in name:
+                weight.mul_(30)
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.momentum = 1.0
+        network.train()
+        network(torch.from_numpy(layouts(4, seed=9).frames))
+    return network.eval()
+
+
+def layouts(count: int, *, seed: int) -> FilterSamples:
+    """Blocks of random classes."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(LAYOUT_CLASSES, size=(count, SIZE[0] // 16, SIZE[1] // 16))
+    one_hot = np.eye(LAYOUT_CLASSES, dtype=np.float32)[labels].transpose(0, 3, 1, 2)
+    return FilterSamples(np.kron(one_hot, np.ones((1, 1, 16, 16), np.float32)))
 
 
 def settled(network: _Network, size: tuple[int, int]) -> _Network:

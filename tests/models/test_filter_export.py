@@ -1,5 +1,6 @@
 """An exported filter draws what torch draws of the network as it was trained, or it is not there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from models.filter_export import CHECKPOINT_FILE, FilterJob, export_filter
 from models.filter_graphs import AsTrained, FilterSamples, ServedFilter, as_served, pictures
 from models.filter_networks import FilterNetwork, load_filter_weights, rebuild, save_filter_weights
 from models.gate import ExportError, measure_parity
-from tests.models.filters import SIZE, frames, job, resnet, tiny, unet
+from tests.models.filters import SIZE, frames, job, layouts, oasis, resnet, tiny, unet
 
 pytestmark = pytest.mark.unit
 
@@ -83,6 +84,21 @@ def test_a_pinned_dropout_drops_half_and_the_same_of_every_picture(tmp_path: Pat
     assert _parity_db(tmp_path / "pinned", network, "fp32", other) < 45
 
 
+def test_a_layout_is_drawn_with_the_noise_of_the_filter_and_spectral_norm_folded(tmp_path: Path) -> None:
+    network = oasis()
+    what = replace(job(tmp_path / "layout"), source="layout", classes=("a", "b", "c", "d", "e"))
+    export_filter(network, what, calibration=layouts(8, seed=1), gate=layouts(8, seed=2))
+    loaded = load_filter("layout", folders=[tmp_path])
+    samples = layouts(4, seed=3)
+    beside = loaded.start()
+    drawn = np.concatenate([loaded.draw(samples.frames[i : i + 1], beside)[0] for i in range(4)])
+    noise = torch.from_numpy(beside["z"]).expand(4, -1)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(samples.frames), noise).numpy()
+    assert measure_parity((expected + 1) / 2, (drawn + 1) / 2, 0.0).psnr_db >= 45
+    assert expected.std() > 0.1
+
+
 def test_what_is_stored_in_half_precision_is_what_the_gate_compared(tmp_path: Path) -> None:
     network = tiny()
     _export(network, job(tmp_path / "half"))
@@ -145,5 +161,5 @@ def test_weights_survive_their_file_and_a_foreign_header_is_refused(tmp_path: Pa
     assert all(
         torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True)
     )
-    with pytest.raises(ValueError, match="family is 'vae', expected one of tiny, unet, resnet"):
+    with pytest.raises(ValueError, match="family is 'vae', expected one of tiny, unet, resnet, oasis"):
         rebuild("vae", {})
