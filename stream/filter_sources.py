@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kernels.face_layout import face_layout
 from kernels.frame_tensor import Tensor, frame_to_tensor
 from kernels.lines import line_drawing
 from kernels.yuv import Region
@@ -23,14 +24,12 @@ class View:
         region: Which part of it.
         size: Height and width of what the network takes.
         face: The face in the region; None where it is about the whole picture.
-        classes: Of a layout, by channel.
     """
 
     frame: VideoFrame
     region: Region
     size: tuple[int, int]
     face: FaceCrop | None = None
-    classes: tuple[str, ...] = ()
 
 
 def picture(view: View) -> Tensor:
@@ -50,9 +49,19 @@ def lines(view: View) -> Tensor:
     return _in_all_channels(np.rint(255.0 * drawn) / 127.5 - 1.0)
 
 
+def layout(view: View) -> Tensor:
+    """Show which part of the face is where, and nothing of the picture."""
+    return face_layout(None if view.face is None else view.face.landmarks, view.region, view.size)
+
+
 def _in_all_channels(plane: Tensor) -> Tensor:
     return np.repeat(plane[None].astype(np.float32, copy=False), 3, axis=0)
 
 
-SOURCES: Mapping[str, Callable[[View], Tensor]] = {"picture": picture, "grey": grey, "lines": lines}
-"""From a view to float32 [C, h, w] in [-1, 1]."""
+SOURCES: Mapping[str, Callable[[View], Tensor]] = {
+    "picture": picture,
+    "grey": grey,
+    "lines": lines,
+    "layout": layout,
+}
+"""From a view to float32 [C, h, w]: pictures in [-1, 1], a layout in 0 and 1."""

@@ -167,9 +167,8 @@ class FilterStage:
     def _run(self, task: FilterTask, stream: _Stream, face: FaceCrop | None) -> Tensor:
         """What the network makes of the part of the picture that the stream is about."""
         network = task.chosen.filter
-        about = network.manifest
-        view = View(task.frame, stream.region, network.size_px, face, about.classes)
-        shown = SOURCES[about.source](view)
+        view = View(task.frame, stream.region, network.size_px, face)
+        shown = SOURCES[network.manifest.source](view)
         if stream.made is not None and stream.shown is not None and np.array_equal(shown, stream.shown):
             return stream.made
         drawn, beside = network.draw(shown[None], network.start() if stream.beside is None else stream.beside)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
+from kernels.face_layout import FACE_CLASSES
 from models.engine import Array, EngineError, TensorSpec
 from stream.clock import Clock
 from stream.errors import ConfigError
@@ -252,3 +253,8 @@ def _check(made: Filter) -> None:
             raise EngineError(
                 f"the filter {about.name} has the {what} {found!r}, this version has {', '.join(known)}: take another"
             )
+    if about.source == "layout" and (about.classes != FACE_CLASSES or about.region != "face"):
+        raise EngineError(
+            f"the filter {about.name} draws from a layout of {', '.join(about.classes)} for the {about.region}, this "
+            f"version draws {', '.join(FACE_CLASSES)} for the face: take another"
+        )

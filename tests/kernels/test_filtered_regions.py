@@ -5,7 +5,10 @@ import pytest
 
 from benchmarks.pictures import face
 from kernels.crop import UPRIGHT_SHARE, crop_transform, upright_region
+from kernels.face_layout import _OUTLINES as OUTLINES
+from kernels.face_layout import FACE_CLASSES, face_layout
 from kernels.lines import line_drawing
+from kernels.yuv import Region
 
 pytestmark = pytest.mark.unit
 
@@ -49,3 +52,28 @@ def test_any_size_is_drawn_within_its_range(shape: tuple[int, int]) -> None:
     assert drawn.shape == shape
     assert drawn.min() >= 0.0
     assert drawn.max() <= 1.0
+
+
+def test_a_layout_has_one_class_in_every_pixel_and_each_where_its_landmarks_are() -> None:
+    landmarks = face(320.0, 240.0, 60.0)
+    centres = {"lips": (320.0, 290.0), "eyes": (290.0, 200.0), "left eye": (350.0, 200.0), "brows": (320.0, 170.0)}
+    for name, (x, y) in centres.items():
+        angles = np.linspace(0, 2 * np.pi, len(OUTLINES[name]), endpoint=False)
+        landmarks[list(OUTLINES[name])] = np.stack([x + 20 * np.cos(angles), y + 8 * np.sin(angles)], 1)
+    for name, (x, y) in {"irises": (290.0, 200.0), "left iris": (350.0, 200.0), "left brow": (320.0, 170.0)}.items():
+        landmarks[list(OUTLINES[name])] = (x, y)
+    centres["eyes"] = (320.0, centres.pop("left eye")[1])
+    region = upright_region(landmarks)
+    layout = face_layout(landmarks, region, (128, 128))
+    assert (layout.shape, layout.dtype) == ((len(FACE_CLASSES), 128, 128), np.float32)
+    assert (layout.sum(axis=0) == 1.0).all()
+    for name, (x, y) in centres.items():
+        drawn = np.argwhere(layout[FACE_CLASSES.index(name)])
+        place = (np.array([y - region.top, x - region.left]) + 0.5) * 128 / region.width - 0.5
+        assert np.abs(drawn.mean(axis=0) - place).max() < 3.0, name
+
+
+def test_without_a_face_all_is_background() -> None:
+    layout = face_layout(None, Region(0, 0, 100, 100), (20, 30))
+    assert (layout[0] == 1.0).all()
+    assert not layout[1:].any()

@@ -24,6 +24,7 @@ class FakeFilter:
         level: What every pixel becomes, in [-1, 1]; None negates the picture.
         region: What it is for.
         source: What it is shown.
+        classes: Of a layout.
         remembers: It has a state, which counts pictures and brightens them.
         noisy: It takes noise, and shows its mean.
         fails: It raises.
@@ -35,6 +36,7 @@ class FakeFilter:
     level: float | None = 0.0
     region: str = "frame"
     source: str = "picture"
+    classes: tuple[str, ...] = ()
     remembers: bool = False
     noisy: bool = False
     fails: bool = False
@@ -49,10 +51,11 @@ class FakeFilter:
 
     def __post_init__(self) -> None:
         self.manifest = SimpleNamespace(
-            name=self.name, title=f"All {self.name}", region=self.region, source=self.source, classes=()
+            name=self.name, title=f"All {self.name}", region=self.region, source=self.source, classes=self.classes
         )
         for specs in (self.inputs, self.outputs):
-            specs["frame"] = TensorSpec("frame", (1, 3, *self.size))
+            channels = len(self.classes) or 3 if specs is self.inputs else 3
+            specs["frame"] = TensorSpec("frame", (1, channels, *self.size))
             if self.remembers:
                 specs["state"] = TensorSpec("state", (1, 1, 2, 2))
         if self.noisy:
@@ -78,7 +81,8 @@ class FakeFilter:
         self.act()
         if self.fails:
             raise EngineError("the fake was told to fail")
-        frame = -feed["frame"] if self.level is None else np.full_like(feed["frame"], self.level)
+        shown = feed["frame"][:, :3]
+        frame = -shown if self.level is None else np.full_like(shown, self.level)
         if self.noisy:
             frame = frame + 0.01 * feed["z"].mean()
         if not self.remembers:

@@ -326,7 +326,11 @@ def test_a_filter_whose_engine_is_missing_is_left_out_with_its_remedy_or_stops_a
 
 @pytest.mark.parametrize(
     ("made", "words"),
-    [(FakeFilter(region="sky"), "region 'sky'"), (FakeFilter(source="smell"), "source 'smell'")],
+    [
+        (FakeFilter(region="sky"), "region 'sky'"),
+        (FakeFilter(source="smell"), "source 'smell'"),
+        (FakeFilter(source="layout", classes=("sky", "sea")), "sky, sea"),
+    ],
 )
 def test_a_filter_for_what_this_version_does_not_have_is_closed_and_refused(made: FakeFilter, words: str) -> None:
     shelf = FilterShelf([made.name], Fakes(made).open, VirtualClock())
