@@ -45,6 +45,8 @@ class Load:
         seconds: Measured time, after the warm-up.
         mode: The server's mode.
         by: "chromium" or "synthetic".
+        filter: What pictures are filtered with; empty for nothing.
+        order: Before or after the lips are made.
     """
 
     clip: Path
@@ -54,11 +56,14 @@ class Load:
     seconds: float
     mode: str
     by: str
+    filter: str = ""
+    order: str = "after"
 
     @property
     def query(self) -> str:
         """What POST /sessions is asked for."""
-        return f"?mode={self.mode}"
+        filtered = f"&filter={self.filter}&filter_order={self.order}" if self.filter else ""
+        return f"?mode={self.mode}{filtered}"
 
 
 class Events(threading.Thread):
@@ -145,6 +150,7 @@ def run(load: Load, folder: Path, config: Path | None = None) -> dict[str, Any]:
         "seconds": round(wall_s, 1),
         **account(measured),
         **({"dub": dub_account(measured, spent_s / wall_s)} if load.mode == "dub" else {}),
+        **({"filter": filter_account(measured)} if load.filter else {}),
         "scheduling": scheduling(),
         "cpu_percent_of_one_core": used,
         "server_rss_mb": round(rss_mb, 1),
@@ -194,6 +200,22 @@ def dub_account(events: list[tuple[float, dict[str, Any]]], back_end_cores: floa
         "back_ends_cores": round(back_end_cores, 3),
         "counts": last["counts"],
         "state": last["state"],
+    }
+
+
+def filter_account(events: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
+    """How many pictures of the measured time were filtered, and how many were not, by reason."""
+    first, last = events[0][1]["filter"], events[-1][1]["filter"]
+    before = first["passed"]
+    passed = {reason: count - before.get(reason, 0) for reason, count in last["passed"].items()}
+    filtered = last["filtered"] - first["filtered"]
+    all_of_them = max(filtered + sum(passed.values()), 1)
+    return {
+        "chosen": last["chosen"],
+        "filtered": filtered,
+        "passed": {reason: count for reason, count in passed.items() if count},
+        "no_time_share": round(passed.get("no_time", 0) / all_of_them, 6),
+        "latency_ms": last["latency_ms"].get((last["chosen"] or {}).get("name"), {}),
     }
 
 
@@ -249,6 +271,14 @@ def report(body: dict[str, Any]) -> str:
         f"  {name:12} {s['count']:6d} {s['p50_ms']:8.2f} {s['p95_ms']:8.2f} {s['p99_ms']:8.2f}"
         for name, s in body["stages"].items()
     ]
+    if filtered := body.get("filter"):
+        chosen, cost = filtered["chosen"], filtered["latency_ms"]
+        lines += [
+            f"  filter                {chosen['name']} {chosen['order']} the lips, on the {chosen['region']}",
+            f"  a picture of it       p50 {cost.get('p50', 0):.1f}  p95 {cost.get('p95', 0):.1f} ms",
+            f"  filtered {filtered['filtered']}, left as they were {filtered['passed']}",
+            f"  without time for it   {filtered['no_time_share']:8.3%}   (target < 0.5 %)",
+        ]
     if dub := body.get("dub"):
         evs, steps = dub["evs_ms"] or {"mean": float("nan"), "p95": float("nan")}, dub["steps_ms"] or {}
         lines += [
@@ -270,14 +300,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--clip", type=Path, default=_CLIP)
     parser.add_argument("--mode", choices=["re-voice", "pass-through", "dub"], default="re-voice")
     parser.add_argument("--load", choices=["chromium", "synthetic"], default="chromium")
+    parser.add_argument("--filter", default="", metavar="NAME", help="filter the pictures too")
+    parser.add_argument("--filter-order", choices=["before", "after"], default="after")
     parser.add_argument("--config", type=Path, help="the server's TOML")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
     asked = parser.parse_args(argv)
     width, height = asked.size
-    load = Load(asked.clip, width, height, asked.fps, asked.seconds, asked.mode, asked.load)
+    load = Load(
+        asked.clip, width, height, asked.fps, asked.seconds, asked.mode, asked.load, asked.filter, asked.filter_order
+    )
     with tempfile.TemporaryDirectory(prefix="visavis-bench-") as folder:
         body = run(load, Path(folder), asked.config)
-    name = f"pipeline-{asked.size[0]}x{asked.size[1]}-{asked.mode}-{asked.load}"
+    named = f"-{asked.filter}-{asked.filter_order}" if asked.filter else ""
+    name = f"pipeline-{asked.size[0]}x{asked.size[1]}-{asked.mode}{named}-{asked.load}"
     path = write_result(name, body, asked.results)
     print(f"{report(body)}\n{path}")
     return 0

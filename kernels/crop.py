@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.warp import Map, halved, invert, merged, reached, rescaled, shifted, shrink_factors, warp, warp_definition
-from kernels.yuv import BT601_LIMITED, Colour, Planes, Rgb, check_planes, yuv_to_rgb, yuv_to_rgb_matrix
+from kernels.yuv import BT601_LIMITED, Colour, Planes, Region, Rgb, check_planes, yuv_to_rgb, yuv_to_rgb_matrix
 
 Landmarks = NDArray[np.float32]
 
@@ -40,6 +40,9 @@ _INDICES = np.array([row[0] for row in _STABLE])
 _WEIGHTS = np.array([row[3] for row in _STABLE]) / sum(row[3] for row in _STABLE)
 # Points as complex numbers x + iy: a similarity is then z -> a z + b.
 _TEMPLATE = np.array([complex(row[1], row[2]) for row in _STABLE])
+UPRIGHT_SHARE = 1.3
+"""Side of the upright square around a face, of its crop's side: forehead, chin and ears, of a tilted head too."""
+
 # Square pixels; eyes a twentieth of a pixel apart.
 _SMALLEST_SPREAD = 1e-3
 _TEMPLATE_MEAN = complex(_WEIGHTS @ _TEMPLATE)
@@ -74,6 +77,28 @@ def crop_transform(landmarks: Landmarks, size: int) -> NDArray[np.float32]:
     a = complex(np.conj(centred) @ _WEIGHTED_TEMPLATE) / spread * size
     b = _TEMPLATE_MEAN * size - 0.5 * (1 + 1j) - a * mean
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], np.float32)
+
+
+def upright_region(landmarks: Landmarks, share: float = UPRIGHT_SHARE) -> Region:
+    """Lay an upright square around a face, for what takes rectangles of the frame: the crop's centre, and of its side.
+
+    Args:
+        landmarks: float32 [478, 2], as `crop_transform` takes them.
+        share: Of the crop's side.
+
+    Returns:
+        Luma pixels with even corners, so that chroma has no fringe; it may leave the frame.
+
+    Raises:
+        ValueError: See `crop_transform`.
+    """
+    # In a crop of one pixel, its centre is the origin.
+    to_centre = crop_transform(landmarks, 1).astype(np.float64)
+    turned = complex(to_centre[0, 0], to_centre[1, 0])
+    centre = -complex(to_centre[0, 2], to_centre[1, 2]) / turned
+    half = share / abs(turned) / 2.0
+    edges = (centre.imag - half, centre.real - half, centre.imag + half, centre.real + half)
+    return Region(*(2 * round(edge / 2.0) for edge in edges))
 
 
 def in_crop(landmarks: Landmarks, to_crop: NDArray[np.float32]) -> Landmarks:

@@ -277,13 +277,16 @@ def to_openvino(served: FilterNetwork, size_px: Size) -> Graph:
 def quantise(graph: Graph, feeds: list[dict[str, Array]], served: FilterNetwork) -> Graph:
     """Post-training quantisation of weights and activations to int8 by NNCF.
 
-    The sum of a picture and what is added to it stays as it is: in 256 steps the picture itself would suffer.
+    The sum of a picture and what is added to it stays as it is: in 256 steps the picture itself would suffer. A tiny
+    network's first convolution does too, for what it passes on may be enlarged: of a trained one that lightens dark
+    pictures, int8 was 31.5 dB (worst picture 21.5) from torch with it and 45.0 dB (37.8) without, for 11 % of the work.
     """
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    residual = isinstance(served, TinyFilter) and served.config.residual
-    whole = [_last_sum(graph)] if residual else []
+    whole = []
+    if isinstance(served, TinyFilter):
+        whole = [_first_convolution(graph), *([_last_sum(graph)] if served.config.residual else [])]
     return nncf.quantize(
         graph,
         nncf.Dataset(feeds),
@@ -292,6 +295,11 @@ def quantise(graph: Graph, feeds: list[dict[str, Array]], served: FilterNetwork)
         fast_bias_correction=False,
         ignored_scope=nncf.IgnoredScope(names=whole),
     )
+
+
+def _first_convolution(graph: Graph) -> str:
+    operations = graph.get_ordered_ops()
+    return str(next(each for each in operations if each.get_type_name() == "Convolution").get_friendly_name())
 
 
 def _last_sum(graph: Graph) -> str:

@@ -47,7 +47,7 @@ class Guest:
 
 def why_no_room(load: LoadFigures, config: ServerConfig) -> str | None:
     """Why the engine has no time for one more session of the average cost; None where it has."""
-    if not load.sessions or load.pictures + load.late < _ENOUGH_PICTURES:
+    if not load.sessions or load.pictures + load.filtered + load.late < _ENOUGH_PICTURES:
         return None
     if load.needed_share * (load.sessions + 1) / load.sessions > config.engine_busy_max:
         return f"the engine needs {load.needed_share:.0%} of its time, one more session would be too many"

@@ -1,7 +1,8 @@
-"""The visible mark on every picture whose lips were made: a short text in a corner, in luma and chroma."""
+"""The visible mark on every picture that was changed: a short text in a corner, in luma and chroma."""
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -35,14 +36,16 @@ class _Stamp:
 
 
 class Badge:
-    """Draws the mark into the lower right corner.
+    """Draws the mark into a lower corner.
 
     Args:
         text: What it says; drawn in ASCII, other characters become question marks.
+        side: Which of the two corners.
     """
 
-    def __init__(self, text: str = DEFAULT_TEXT) -> None:
+    def __init__(self, text: str = DEFAULT_TEXT, side: Literal["left", "right"] = "right") -> None:
         self.text = text
+        self._side = side
         self._glyphs = _draw(text)
         self._stamp = lru_cache(maxsize=4)(self._make_stamp)
 
@@ -55,7 +58,7 @@ class Badge:
         return stamp.region
 
     def _make_stamp(self, height: int, width: int, colour: Colour) -> _Stamp:
-        region = _place(height, width, self._glyphs.shape[1] / self._glyphs.shape[0])
+        region = _place(height, width, self._glyphs.shape[1] / self._glyphs.shape[0], self._side)
         rows, columns = region.height, region.width
         ink = cv2.resize(self._glyphs, (columns, rows), interpolation=cv2.INTER_AREA)
         white, black = (255.0, 0.0) if colour.full_range else (235.0, 16.0)
@@ -76,14 +79,14 @@ def _draw(text: str) -> Alpha:
     return canvas.astype(np.float32) / 255.0
 
 
-def _place(height: int, width: int, aspect: float) -> Region:
+def _place(height: int, width: int, aspect: float, side: Literal["left", "right"]) -> Region:
     """Choose the rectangle: even corners, inside the picture, at most half of it."""
-    side = min(height, width)
-    rows = min(max(_SMALLEST_PX, round(side * _SHARE)), max(1, height // 2), max(1, round(width / aspect)))
+    shorter = min(height, width)
+    rows = min(max(_SMALLEST_PX, round(shorter * _SHARE)), max(1, height // 2), max(1, round(width / aspect)))
     columns = min(width, max(1, round(rows * aspect)))
-    margin = round(side * _MARGIN_SHARE)
+    margin = round(shorter * _MARGIN_SHARE)
     top = max(0, height - margin - rows) & ~1
-    left = max(0, width - margin - columns) & ~1
+    left = max(0, min(margin, width - columns) if side == "left" else width - margin - columns) & ~1
     return Region(top, left, min(height, top + rows), min(width, left + columns))
 
 

@@ -10,7 +10,7 @@ import heapq
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,21 +52,37 @@ class Drawing(Stage[SyncedFrame, VideoFrame], Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Request:
-    """A picture that waits for its turn, and who waits for it."""
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """Who waits for a picture, and how long it may take."""
 
-    stage: Drawing
-    item: SyncedFrame
+    session: int
     deadline_ns: int | None
     asked_ns: int
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Outcome[VideoFrame]]
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    """A picture that waits to be painted."""
+
+    stage: Drawing
+    item: SyncedFrame
+    wait: _Wait
+
     @property
     def faces(self) -> int:
         """How many shots it may become at most."""
         return len(self.item.faces)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Alone:
+    """Work on a picture that needs no painter, such as a filter's; others gain nothing from being there."""
+
+    work: Callable[[], VideoFrame]
+    wait: _Wait
 
 
 class Batcher:
@@ -92,7 +108,7 @@ class Batcher:
         self._clock = clock
         self._gather_ns = gather_ns
         self._changed = threading.Condition()
-        self._waiting: list[tuple[int, int, _Request]] = []
+        self._waiting: list[tuple[int, int, _Request | _Alone]] = []
         self._asked = 0
         self._longest_ns = self._quickest_ns = 0
 
@@ -107,15 +123,33 @@ class Batcher:
         Returns:
             What became of it; late where it could not be made before the deadline.
         """
-        loop, now_ns = asyncio.get_running_loop(), self._clock.now_ns()
-        request = _Request(stage, item, deadline_ns, now_ns, loop, loop.create_future())
+        return await self._ask(_Request(stage, item, self._wait(id(stage), deadline_ns)))
+
+    async def alone(
+        self, work: Callable[[], VideoFrame], deadline_ns: int | None, *, session: Drawing
+    ) -> Outcome[VideoFrame]:
+        """Have something else done to a picture, in its turn among the paintings.
+
+        Args:
+            work: What to do; what it raises is an outcome.
+            deadline_ns: See `submit`.
+            session: The stage of the same session that submits pictures to be painted.
+        """
+        return await self._ask(_Alone(work, self._wait(id(session), deadline_ns)))
+
+    def _wait(self, session: int, deadline_ns: int | None) -> _Wait:
+        loop = asyncio.get_running_loop()
+        return _Wait(session, deadline_ns, self._clock.now_ns(), loop, loop.create_future())
+
+    async def _ask(self, request: _Request | _Alone) -> Outcome[VideoFrame]:
+        wait = request.wait
         with self._changed:
             self._asked += 1
-            due_ns = now_ns + _WHENEVER_NS if deadline_ns is None else deadline_ns
+            due_ns = wait.asked_ns + _WHENEVER_NS if wait.deadline_ns is None else wait.deadline_ns
             heapq.heappush(self._waiting, (due_ns, self._asked, request))
             self._changed.notify()
         self._lane.post(self._turn)
-        return await request.answer
+        return await wait.answer
 
     def leave(self, stage: Drawing) -> None:
         """Have a stage forget its faces where they are painted; after its last picture."""
@@ -129,6 +163,9 @@ class Batcher:
         with self._changed:
             self._gather()
             requests = self._take()
+        if isinstance(requests, _Alone):
+            self._do(requests)
+            return
         if not requests:
             return
         # Whatever goes wrong here, nobody is left waiting.
@@ -145,29 +182,48 @@ class Batcher:
     def _may_wait_ns(self) -> int:
         """Time until the batch has to go: the longest waiter has waited enough, or the most urgent one must not."""
         most = self.painter.max_batch
-        if most < 2 or sum(request.faces for _, _, request in self._waiting) >= most:
+        paintings = [request for _, _, request in self._waiting if isinstance(request, _Request)]
+        if most < 2 or len(paintings) < len(self._waiting) or sum(request.faces for request in paintings) >= most:
             return 0
         # With every session here there is nobody to wait for.
         if len(self._waiting) >= self.load.figures().sessions:
             return 0
-        asked_ns = min(request.asked_ns for _, _, request in self._waiting)
+        asked_ns = min(request.wait.asked_ns for request in paintings)
         go_ns = min(asked_ns + self._gather_ns, self._waiting[0][0] - self._longest_ns)
         return go_ns - self._clock.now_ns()
 
-    def _take(self) -> list[_Request]:
-        """The requests of the next batch, the most urgent first; at least one where there are any."""
+    def _take(self) -> list[_Request] | _Alone:
+        """The requests of the next batch, the most urgent first, at least one where there are any; or one alone."""
         taken: list[_Request] = []
         faces = 0
         while self._waiting:
             request = self._waiting[0][2]
+            if isinstance(request, _Alone):
+                # Done among a batch, it would hold up the paintings before it.
+                if taken:
+                    break
+                heapq.heappop(self._waiting)
+                if not request.wait.answer.cancelled():
+                    return request
+                continue
             if faces and faces + request.faces > self.painter.max_batch:
                 break
             heapq.heappop(self._waiting)
             # Its session may have ended meanwhile.
-            if not request.answer.cancelled():
+            if not request.wait.answer.cancelled():
                 taken.append(request)
                 faces += request.faces
         return taken
+
+    def _do(self, request: _Alone) -> None:
+        begun_ns, due_ns = self._clock.now_ns(), request.wait.deadline_ns
+        if due_ns is not None and due_ns < begun_ns:
+            self._answer([(request, Outcome(None, late=True))])
+            return
+        done = attempt(request.work)
+        took_ns = self._clock.now_ns() - begun_ns
+        self.load.filtered(took_ns)
+        self._answer([(request, Outcome(done, took_ns))])
 
     def _work(self, requests: Sequence[_Request]) -> None:
         begun_ns = self._clock.now_ns()
@@ -194,7 +250,8 @@ class Batcher:
         Nothing is learned from a picture that is not painted, so with each of them a shorter time is thought possible.
         """
         needed_ns = self._quickest_ns if request.faces else 0
-        too_late = request.deadline_ns is not None and request.deadline_ns < now_ns + needed_ns
+        due_ns = request.wait.deadline_ns
+        too_late = due_ns is not None and due_ns < now_ns + needed_ns
         if too_late:
             self._quickest_ns -= self._quickest_ns // _FORGET
         return too_late
@@ -219,21 +276,22 @@ class Batcher:
         self.load.worked(took_ns, len(every_shot), self.painter.max_batch)
         self._answer([(request, Outcome(each, took_ns)) for (request, _), each in zip(to_paint, done, strict=True)])
 
-    def _answer(self, outcomes: Sequence[tuple[_Request, Outcome[VideoFrame]]]) -> None:
+    def _answer(self, outcomes: Sequence[tuple[_Request | _Alone, Outcome[VideoFrame]]]) -> None:
         """Wake those who wait, all of one event loop together."""
         now_ns = self._clock.now_ns()
-        by_loop: defaultdict[asyncio.AbstractEventLoop, list[tuple[_Request, Outcome[VideoFrame]]]] = defaultdict(list)
+        by_loop: defaultdict[asyncio.AbstractEventLoop, list[tuple[_Wait, Outcome[VideoFrame]]]] = defaultdict(list)
         for request, outcome in outcomes:
-            slack_ns = None if request.deadline_ns is None else request.deadline_ns - now_ns
-            self.load.done(id(request.stage), slack_ns, late=outcome.late)
-            by_loop[request.loop].append((request, outcome))
+            wait = request.wait
+            slack_ns = None if wait.deadline_ns is None else wait.deadline_ns - now_ns
+            self.load.done(wait.session, slack_ns, late=outcome.late, painted=isinstance(request, _Request))
+            by_loop[wait.loop].append((wait, outcome))
         for loop, answers in by_loop.items():
             # A loop that has ended has nobody waiting.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, answers)
 
 
-def _settle(answers: Sequence[tuple[_Request, Outcome[VideoFrame]]]) -> None:
-    for request, outcome in answers:
-        if not request.answer.done():
-            request.answer.set_result(outcome)
+def _settle(answers: Sequence[tuple[_Wait, Outcome[VideoFrame]]]) -> None:
+    for wait, outcome in answers:
+        if not wait.answer.done():
+            wait.answer.set_result(outcome)

@@ -21,6 +21,9 @@ from stream.errors import ConfigError, MediaError
 
 EXIT_DONE, EXIT_OURS, EXIT_YOURS, EXIT_INTERRUPTED = 0, 1, 2, 130
 
+_FILTERED = ("strength", "wipe", "region", "order")
+"""What of a filter can be said beside its name."""
+
 _NESTED = ("engines", "models")
 """Commands that have commands below them."""
 
@@ -45,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = " ".join([arguments.command, *([arguments.action] if arguments.command in _NESTED else [])])
         return _complain(_about_unknown(parser, command, unknown))
     _log_as_wanted(arguments)
-    if arguments.command == "dub" and (wrong := _about_dub(arguments)):
-        _parsers_below(parser)["dub"].error(wrong)
+    checks = {"dub": _about_dub, "filter": _about_filter}
+    if arguments.command in checks and (wrong := checks[arguments.command](arguments)):
+        _parsers_below(parser)[arguments.command].error(wrong)
     try:
         return _run(arguments)
     except (ConfigError, MediaError, EngineError) as error:
@@ -77,9 +81,11 @@ def _run(arguments: argparse.Namespace) -> int:
         return _engines(arguments)
     if arguments.command == "models":
         return _models(arguments)
+    if arguments.command == "filter":
+        return _filter(arguments)
     from stream import dub_commands
 
-    return dub_commands.run(arguments, _cache_folder(), _imported_folder(), _models_folder())
+    return dub_commands.run(arguments, _cache_folder(), _imported_folder(), _models_folder(), _own_filters())
 
 
 def _engines(arguments: argparse.Namespace) -> int:
@@ -97,6 +103,12 @@ def _models(arguments: argparse.Namespace) -> int:
     return model_commands.run(arguments, _models_folder())
 
 
+def _filter(arguments: argparse.Namespace) -> int:
+    from stream import filter_commands
+
+    return filter_commands.run(arguments, _cache_folder(), _own_filters())
+
+
 def _serve(arguments: argparse.Namespace) -> int:
     import dataclasses
 
@@ -109,7 +121,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     config = dataclasses.replace(config, server=dataclasses.replace(config.server, **given))
     if arguments.backend:
         config = dataclasses.replace(config, engine=dataclasses.replace(config.engine, backend=arguments.backend))
-    serve(config, _models_folder(), cache_folder=_cache_folder())
+    serve(config, _models_folder(), cache_folder=_cache_folder(), own_filters=_own_filters())
     return EXIT_DONE
 
 
@@ -123,6 +135,12 @@ def _models_folder() -> Path:
     from stream.speech.store import models_folder
 
     return models_folder(os.environ)
+
+
+def _own_filters() -> Path:
+    from models.filter_catalogue import user_filters_folder
+
+    return user_filters_folder(os.environ)
 
 
 def _imported_folder() -> Path:
@@ -149,10 +167,21 @@ def _about_unknown(parser: argparse.ArgumentParser, command: str, unknown: list[
     return f"{command} has no argument {first!r}: {advice}"
 
 
+def _about_filter(arguments: argparse.Namespace) -> str | None:
+    """What is wrong with the arguments of `filter` together."""
+    if arguments.list:
+        return None
+    needed = {"IN": arguments.source, "-o/--output": arguments.output, "--filter": arguments.filter}
+    missing = [name for name, given in needed.items() if given is None]
+    return f"the following arguments are required: {', '.join(missing)} (or --list)" if missing else None
+
+
 def _about_dub(arguments: argparse.Namespace) -> str | None:
     """What is wrong with the arguments of `dub` together."""
     if arguments.voice is None and arguments.to is None:
         return "the following arguments are required: --voice or --to"
+    if arguments.filter is None and (given := [name for name in _FILTERED if getattr(arguments, name) is not None]):
+        return f"--filter-{given[0]} goes with --filter"
     if arguments.to is not None:
         return "--mix-original goes with --voice; with --to give --duck" if arguments.mix_original is not None else None
     for name in ("source_language", "captions", "source_captions", "speaker_voice", "duck"):
@@ -174,6 +203,7 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
     _add_dub(commands)
+    _add_filter(commands)
     _add_demo(commands)
     _add_engines(commands)
     _add_models(commands)
@@ -226,6 +256,48 @@ def _add_dub(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "--keep-going", action="store_true", help="dub what is there of a clip cut short; write one without a face"
     )
     _add_making(parser)
+    parser.add_argument("--filter", metavar="NAME", help="filter the pictures too; see visavis filter --list")
+    _add_laying(parser, "--filter-")
+    parser.add_argument(
+        "--filter-order", dest="order", choices=("before", "after"), help="the lips are made (default after)"
+    )
+
+
+def _add_filter(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _command(commands, "filter", "lay a filter on a clip, which keeps its sound, or list the filters")
+    parser.add_argument("source", type=Path, nargs="?", metavar="IN", help="the clip")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help=".mp4, .m4v, .mov or .mkv")
+    parser.add_argument("--filter", metavar="NAME", help="the filter")
+    parser.add_argument("--list", action="store_true", help="list the filters that are here, one line each")
+    _add_laying(parser, "--")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write figures as JSON")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    parser.add_argument(
+        "--keep-going", action="store_true", help="filter what is there of a clip cut short; write one without a face"
+    )
+    mark = parser.add_mutually_exclusive_group()
+    mark.add_argument("--badge", metavar="TEXT", help='text of the visible mark (default "AI filter")')
+    mark.add_argument("--no-badge", action="store_true", help="no visible mark; the file's metadata still says it")
+    parser.add_argument("--quality", type=_quality, default=20.0, metavar="0-51", help="lower is better (default 20)")
+    _add_codecs(parser)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file: codecs, filters, faces")
+
+
+def _add_laying(parser: argparse.ArgumentParser, prefix: str) -> None:
+    """Add how a filter is laid on."""
+    parser.add_argument(
+        f"{prefix}strength", dest="strength", type=_share, metavar="0-1", help="how much of it there is (default 1)"
+    )
+    parser.add_argument(
+        f"{prefix}wipe",
+        dest="wipe",
+        type=_share,
+        metavar="0-1",
+        help="share of the width that stays as it was, from the left (default 0)",
+    )
+    parser.add_argument(
+        f"{prefix}region", dest="region", choices=("frame", "face"), help="where (default: what the filter is for)"
+    )
 
 
 def _add_translating(parser: argparse.ArgumentParser) -> None:
@@ -253,7 +325,7 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     mark.add_argument("--no-badge", action="store_true", help="no visible mark; the file's metadata still says it")
     parser.add_argument("--faces", choices=("all", "largest"), help="who speaks when there are several (default all)")
     parser.add_argument("--quality", type=_quality, default=20.0, metavar="0-51", help="lower is better (default 20)")
-    parser.add_argument("--codecs", choices=("auto", "cpu", "nvidia"), help="who decodes and encodes (default cpu)")
+    _add_codecs(parser)
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file: codecs, engine, faces, render")
     _add_engine(parser)
     _add_backend(parser)
@@ -323,6 +395,10 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", metavar="NAME", help="the network; see visavis engines list (default lipgan_lite)")
 
 
+def _add_codecs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--codecs", choices=("auto", "cpu", "nvidia"), help="who decodes and encodes (default cpu)")
+
+
 def _add_backend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", help="openvino, torch or tensorrt; see visavis engines list")
 
@@ -340,6 +416,10 @@ def _languages(text: str) -> tuple[str, ...]:
     if len(set(languages)) < len(languages):
         raise argparse.ArgumentTypeError(f"{text!r} names a language twice")
     return languages
+
+
+def _share(text: str) -> float:
+    return _number(text, 0.0, 1.0, "a share")
 
 
 def _gain(text: str) -> float:

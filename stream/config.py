@@ -82,6 +82,7 @@ class SessionConfig:
         re_voice_delay_ms: Delay of both tracks while the lips are re-made; long
             enough for network jitter and the slowest frame.
         dub_delay_ms: The same while a live dub is made: longer, as a recogniser works beside the lips.
+        filter_delay_ms: The same while pictures are filtered and otherwise pass through.
         late_tolerance_ms: A picture ready this long after its deadline counts as late.
         catch_up_ms_per_s: How fast a longer delay shrinks to a shorter one after a
             switch; slow enough that no picture is dropped and no sound is cut.
@@ -91,6 +92,7 @@ class SessionConfig:
     pass_through_delay_ms: Annotated[float, Within(0, 2000)] = 0.0
     re_voice_delay_ms: Annotated[float, Within(0, 2000)] = 80.0
     dub_delay_ms: Annotated[float, Within(40, 2000)] = 120.0
+    filter_delay_ms: Annotated[float, Within(0, 2000)] = 60.0
     late_tolerance_ms: Annotated[float, Within(0, 1000)] = 5.0
     catch_up_ms_per_s: Annotated[float, Within(1, 500)] = 40.0
     voice_pause_ms: Annotated[float, Within(400, 60_000)] = 1000.0
@@ -125,6 +127,29 @@ class FacesConfig:
 
     backend: Literal["openvino", "mediapipe"] = "openvino"
     max_faces: Annotated[int, Within(1, 8)] = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiltersConfig:
+    """Which filters sessions may choose, and how they are laid on where a session does not say.
+
+    Attributes:
+        offered: Their names; without any, all that are here.
+        off: No filter is opened.
+        folder: Where filters lie, one folder each; "" takes those that came with the product.
+        precision: See `EngineConfig`, like `threads`.
+        threads: Per picture; 0 takes what helps.
+        order: "before" or "after" the lips are made.
+        badge: Text of the visible mark; empty for none.
+    """
+
+    offered: tuple[str, ...] = ()
+    off: bool = False
+    folder: str = ""
+    precision: str = "auto"
+    threads: Annotated[int, Within(0, 256)] = 0
+    order: Literal["before", "after"] = "after"
+    badge: str = "AI filter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +190,7 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     faces: FacesConfig = field(default_factory=FacesConfig)
     render: RenderOptions = field(default_factory=RenderOptions)
+    filters: FiltersConfig = field(default_factory=FiltersConfig)
     dubbing: DubbingConfig = field(default_factory=DubbingConfig)
 
 

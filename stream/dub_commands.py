@@ -36,9 +36,11 @@ from stream.engine_commands import take_engine
 from stream.engines import open_generator
 from stream.errors import BackEndError, ConfigError
 from stream.faces import FaceFinder, open_face_finder
+from stream.filter_commands import chosen_codecs, chosen_filter, mark_of
+from stream.filters import Chosen
 from stream.frames import NS_PER_S
 from stream.media import Encoding
-from stream.media.codec_device import Codecs, choose
+from stream.media.codec_device import Codecs
 from stream.offset import file_offset_ms
 from stream.progress import ProgressLine
 from stream.side_by_side import write_side_by_side
@@ -49,30 +51,34 @@ from stream.speech.offline import WholeDub
 ASSETS = Path(__file__).parent / "assets"
 
 
-def run(arguments: argparse.Namespace, cache_folder: Path | None, imported_folder: Path, models: Path) -> int:
+def run(
+    arguments: argparse.Namespace, cache_folder: Path | None, imported_folder: Path, models: Path, own_filters: Path
+) -> int:
     """Run one of the two commands; 0 when everything was written.
+
+    Args:
+        arguments: What was asked for.
+        cache_folder: Where compiled networks are kept between starts; None keeps none.
+        imported_folder: Where this user's engines lie.
+        models: Where `visavis models` keeps models of speech.
+        own_filters: Where this user's filters lie.
 
     Raises:
         ConfigError, EngineError, MediaError: What the user must change; nothing was written.
     """
     config = take_engine(_config(arguments), arguments.engine, imported_folder)
-    codecs = _codecs(config)
+    codecs = chosen_codecs(arguments, config)
     if arguments.command == "demo":
         return _demo(arguments, config, codecs, cache_folder)
-    if arguments.to is None:
-        return _dub(arguments, config, codecs, cache_folder)
-    return _translate(arguments, config, codecs, cache_folder, models)
+    with chosen_filter(arguments, config, cache_folder, own_filters) as chosen:
+        if arguments.to is None:
+            return _dub(arguments, config, codecs, cache_folder, chosen)
+        return _translate(arguments, config, codecs, cache_folder, models, chosen)
 
 
-def _codecs(config: Config) -> Codecs:
-    """Who decodes and encodes; said unless it was to be the processor."""
-    codecs = choose(config.codecs)
-    if config.codecs.device != "cpu":
-        print(f"visavis: {codecs}", file=sys.stderr)
-    return codecs
-
-
-def _dub(arguments: argparse.Namespace, config: Config, codecs: Codecs, cache_folder: Path | None) -> int:
+def _dub(
+    arguments: argparse.Namespace, config: Config, codecs: Codecs, cache_folder: Path | None, chosen: Chosen | None
+) -> int:
     job = DubJob(
         source=arguments.source,
         voice=arguments.voice,
@@ -83,13 +89,20 @@ def _dub(arguments: argparse.Namespace, config: Config, codecs: Codecs, cache_fo
         render=config.render,
         encoding=Encoding(quality=arguments.quality),
         codecs=codecs,
+        filter=chosen,
+        filter_mark=mark_of(arguments, config),
     )
     _dub_and_report(job, config, arguments.report, cache_folder)
     return 0
 
 
 def _translate(
-    arguments: argparse.Namespace, config: Config, codecs: Codecs, cache_folder: Path | None, models: Path
+    arguments: argparse.Namespace,
+    config: Config,
+    codecs: Codecs,
+    cache_folder: Path | None,
+    models: Path,
+    chosen: Chosen | None,
 ) -> int:
     wanted = Translation(
         source=arguments.source,
@@ -117,7 +130,7 @@ def _translate(
             print(f"visavis: {note}", file=sys.stderr)
         with contextlib.ExitStack() as stack:
             engine = None if wanted.sound_only else stack.enter_context(_engine(config, cache_folder))
-            _translate_heard(arguments, config, codecs, wanted, chain, engine)
+            _translate_heard(arguments, config, codecs, wanted, chain, engine, chosen)
     finally:
         chain.close()
     return 0
@@ -130,6 +143,7 @@ def _translate_heard(
     wanted: Translation,
     chain: Chain,
     engine: LoadedEngine | None,
+    chosen: Chosen | None,
 ) -> None:
     """Hear the clip once, then dub it into one language after the other."""
     clock = MonotonicClock()
@@ -150,7 +164,7 @@ def _translate_heard(
                 report.write_text(json.dumps({"output": str(output), "dub": extra}, indent=1) + "\n")
             print(f"{output}: {source.length_ns / NS_PER_S:.1f} s of sound")
         else:
-            job = _translated_job(arguments, config, codecs, wanted, spoken, output)
+            job = _translated_job(arguments, config, codecs, wanted, spoken, output, chosen)
             _make(job, config, engine, report, warnings=warnings_of(source, spoken), dub=extra)
         if wanted.captions is not None:
             write_captions(captions_of(spoken, target), wanted.named(wanted.captions, target))
@@ -164,6 +178,7 @@ def _translated_job(
     wanted: Translation,
     spoken: WholeDub,
     output: Path,
+    chosen: Chosen | None,
 ) -> DubJob:
     voice = TranslatedVoice(spoken)
     return DubJob(
@@ -176,6 +191,8 @@ def _translated_job(
         render=config.render,
         encoding=Encoding(quality=arguments.quality),
         codecs=codecs,
+        filter=chosen,
+        filter_mark=mark_of(arguments, config),
     )
 
 
@@ -209,8 +226,6 @@ def _config(arguments: argparse.Namespace) -> Config:
         render = dataclasses.replace(render, badge="" if arguments.no_badge else arguments.badge)
     if arguments.faces:
         render = dataclasses.replace(render, faces=arguments.faces)
-    if arguments.codecs:
-        config = dataclasses.replace(config, codecs=dataclasses.replace(config.codecs, device=arguments.codecs))
     named = {key: getattr(arguments, key) for key in ("backend", "precision") if getattr(arguments, key)}
     return dataclasses.replace(config, render=render, engine=dataclasses.replace(config.engine, **named))
 
@@ -292,8 +307,9 @@ async def _run(job: DubJob, config: Config, engine: LoadedEngine) -> DubFigures:
 def _summary(job: DubJob, figures: DubFigures) -> str:
     passed = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(figures.passed.items()))
     unchanged = f" ({passed})" if passed else ""
+    filtered = "" if job.filter is None else f"{figures.filtered} filtered by {job.filter.name}, "
     return (
-        f"{job.output}: {figures.made} of {figures.pictures} pictures re-voiced{unchanged}, "
+        f"{job.output}: {figures.made} of {figures.pictures} pictures re-voiced{unchanged}, {filtered}"
         f"{figures.media_s:.1f} s in {figures.wall_s:.1f} s, {figures.times_real_time:.1f} times real time"
     )
 
@@ -316,7 +332,9 @@ def _report(job: DubJob, figures: DubFigures, engine: LoadedEngine) -> dict[str,
             "re_voiced": figures.made,
             "passed": figures.passed,
             "damaged_packets": figures.damaged,
+            **({} if job.filter is None else {"filtered": figures.filtered, "unfiltered": figures.unfiltered}),
         },
+        **({} if job.filter is None else {"filter": {**job.filter.public(), "network": str(job.filter.filter)}}),
         "stages": {name: dataclasses.asdict(stage) for name, stage in figures.stages.items()},
         "media_s": figures.media_s,
         "wall_s": figures.wall_s,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kernels.mel import MelWindow
 from stream.errors import ConfigError, MediaError
+from stream.filters import Chosen
 from stream.frames import NS_PER_S
 from stream.media import Encoding, SoundReader, Survey, survey
 from stream.media.codec_device import CPU, Codecs
@@ -34,6 +35,8 @@ class DubJob:
         render: How lips are made and marked.
         encoding: How the output is encoded.
         codecs: Who decodes the source and encodes the output.
+        filter: What the pictures are filtered with, before the lips are made or after; None for nothing.
+        filter_mark: Text of the mark for filtered pictures; empty for none.
     """
 
     source: Path
@@ -46,6 +49,8 @@ class DubJob:
     render: RenderOptions = field(default_factory=RenderOptions)
     encoding: Encoding = field(default_factory=Encoding)
     codecs: Codecs = CPU
+    filter: Chosen | None = None
+    filter_mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class DubFigures:
         warnings: One line each.
         on_card: Pictures of the source that a card decoded.
         encoder: FFmpeg's name of the encoder that wrote the output.
+        filtered: Pictures that were filtered.
+        unfiltered: Pictures that were to be filtered and were not, by reason.
     """
 
     pictures: int
@@ -75,6 +82,8 @@ class DubFigures:
     warnings: tuple[str, ...]
     on_card: int = 0
     encoder: str = ""
+    filtered: int = 0
+    unfiltered: dict[str, int] = field(default_factory=dict)
 
     @property
     def times_real_time(self) -> float:

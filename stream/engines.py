@@ -8,13 +8,16 @@ from typing import Protocol
 
 from kernels.mel import MelWindow
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine, mel_window, terms_of
-from models.engine import Engine
+from models.engine import Engine, EngineError
 from stream.batcher import GATHER_NS, Batcher, Drawing
 from stream.card_painter import CardPainter, painter_for
 from stream.clock import Clock, MonotonicClock
 from stream.config import Config, EngineConfig
 from stream.errors import ConfigError
 from stream.faces import FaceFinder, LoadedNetworks, load_networks, open_face_finder
+from stream.filter_opening import shelf_opener
+from stream.filter_stage import FilterStage
+from stream.filters import Filter, FilterShelf
 from stream.frames import NS_PER_MS, FaceCrop, VideoFrame
 from stream.painter import Painter
 from stream.pipeline import Lane, attempt
@@ -32,6 +35,11 @@ class RenderStageLike(Drawing, Protocol):
     @property
     def passed(self) -> dict[str, int]:
         """Pictures returned unchanged, by reason."""
+        ...
+
+    @property
+    def made(self) -> int:
+        """Pictures with at least one mouth made."""
         ...
 
 
@@ -121,11 +129,15 @@ class Engines:
         open_painter: Makes the painter around the generator.
         clock: The clock of the sessions' deadlines.
         gather_ns: See `Batcher`.
+        open_filters: Opens the filters that sessions can choose; None where there are none.
+        filter_mark: `FilterStage`'s `mark`.
+        lips_mark: The same's.
 
     Attributes:
         lane: The engine's thread.
         batcher: What shares it among the sessions.
         engine: The generator that runs.
+        filters: What sessions can choose.
     """
 
     def __init__(
@@ -137,6 +149,9 @@ class Engines:
         open_painter: Callable[[Engine], Painter] = painter_for,
         clock: Clock | None = None,
         gather_ns: int = GATHER_NS,
+        open_filters: Callable[[Clock], FilterShelf] | None = None,
+        filter_mark: str = "",
+        lips_mark: str = "",
     ) -> None:
         self._open_engine = open_engine
         self._open_painter = open_painter
@@ -146,11 +161,23 @@ class Engines:
         # What belongs to a device is opened, used and closed on one thread.
         self.lane = Lane("engine")
         self.engine, painter = self.lane.do(self._open)
-        self.batcher = Batcher(self.lane, painter, clock or MonotonicClock(), gather_ns=gather_ns)
+        self._clock = clock or MonotonicClock()
+        self.batcher = Batcher(self.lane, painter, self._clock, gather_ns=gather_ns)
+        self.filters = self._opened(open_filters or _no_filters)
+        self._marks = {"mark": filter_mark, "lips_mark": lips_mark}
 
     def _open(self) -> tuple[Engine, Painter]:
         engine = self._open_engine()
         return engine, self._open_painter(engine)
+
+    def _opened(self, open_filters: Callable[[Clock], FilterShelf]) -> FilterShelf:
+        """The shelf, opened on the engine's thread; where that fails, nothing else stays open."""
+        try:
+            return self.lane.do(lambda: open_filters(self._clock))
+        except EngineError:
+            self.filters = _no_filters(self._clock)
+            self.close()
+            raise
 
     @property
     def crop_size(self) -> int:
@@ -181,6 +208,10 @@ class Engines:
         """A render stage for one session, to be submitted to the batcher."""
         return self._open_renderer(self.painter)
 
+    def filter_stage(self) -> FilterStage:
+        """A filter stage for one session, to be run on the engine's lane."""
+        return FilterStage(self._clock, self.filters.meters, **self._marks)
+
     def rebuild(self, broken: Painter) -> None:
         """Replace the generator behind `broken` after it has failed for good; called on the engine's thread.
 
@@ -207,8 +238,17 @@ class Engines:
         self.lane.close()
 
     def _release(self) -> None:
+        self.filters.close()
         self.painter.close()
         self.engine.close()
+
+
+def _no_filters(clock: Clock) -> FilterShelf:
+    return FilterShelf((), _none, clock)
+
+
+def _none(name: str) -> Filter:
+    raise EngineError(f"there is no filter {name!r}")
 
 
 def open_generator(wanted: EngineConfig, cache_folder: Path | None) -> LoadedEngine:
@@ -227,12 +267,13 @@ def open_generator(wanted: EngineConfig, cache_folder: Path | None) -> LoadedEng
     )
 
 
-def open_engines(config: Config, *, cache_folder: Path | None = None) -> Engines:
+def open_engines(config: Config, *, cache_folder: Path | None = None, own_filters: Path | None = None) -> Engines:
     """Load what the configuration names, and try a face finder, so that what is missing shows at start.
 
     Args:
-        config: Names the generator and the face finder.
+        config: Names the generator, the filters and the face finder.
         cache_folder: Where compiled networks are kept between starts; None keeps none.
+        own_filters: Where this user's filters lie.
 
     Raises:
         ConfigError, EngineError: Something is missing or stale; the message ends with the remedy.
@@ -251,6 +292,9 @@ def open_engines(config: Config, *, cache_folder: Path | None = None) -> Engines
         lambda painter: RenderStage(painter, config.render),
         open_painter=lambda engine: painter_for(engine, config.engine.card_pictures_mb),
         gather_ns=round(config.engine.gather_ms * NS_PER_MS),
+        open_filters=shelf_opener(config.filters, own_filters, cache_folder),
+        filter_mark=config.filters.badge,
+        lips_mark=config.render.badge,
     )
     open_finder = _finder_opener(config)
     if terms := terms_of(engines.engine):

@@ -21,6 +21,9 @@ def session_figures(session: Session, lag: LoopLagMonitor) -> dict[str, Any]:
     """
     peer = session.peer.stats()
     stages = {**peer.stages, "faces": session.faces.meter.figures(), "render": session.render.meter.figures()}
+    filtered = session.filtering.runner.meter.figures()
+    if filtered.count:
+        stages["filter"] = filtered
     offset = peer.av_offset
     return {
         "mode": session.mode.value,
@@ -42,7 +45,10 @@ def session_figures(session: Session, lag: LoopLagMonitor) -> dict[str, Any]:
         "latency_ms": _percentiles(session.playout.latency.figures()),
         "loop_lag_ms": _percentiles(lag.figures()),
         "dub": session.dubbing.public() if session.dubbing is not None else None,
-        "switched_off": [runner.name for runner in (session.faces, session.render) if runner.off],
+        "filter": session.filtering.public(),
+        "switched_off": [
+            runner.name for runner in (session.faces, session.render, session.filtering.runner) if runner.off
+        ],
         "peer": {
             "video_codec": peer.video_codec,
             "decoder": peer.decoder,
@@ -73,6 +79,7 @@ def engine_figures(load: LoadFigures, card_memory: Mapping[str, int] | None = No
         "pictures": load.pictures,
         "faces": load.faces,
         "batches": load.batches,
+        "filtered": load.filtered,
         "late": load.late,
         "slack_ms": {"p5": _ms(load.slack_p5_ms), "p50": _ms(load.slack_p50_ms)},
     }

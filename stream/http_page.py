@@ -15,6 +15,7 @@ from stream.config import ServerConfig
 from stream.dub_offer import NO_DUB, DubOffer
 from stream.errors import MediaError
 from stream.figures import engine_figures
+from stream.filters import FilterShelf, Order
 from stream.health import Health
 from stream.http_errors import Refusal, read_body
 from stream.load import EngineLoad
@@ -36,6 +37,8 @@ class PageApi:
         admission: Counted by /health.
         health: Reported by /health.
         load: Reported by /health.
+        filters: What pictures may be filtered with.
+        filter_order: When they are, where a session does not say.
         dub: What may be dubbed.
         card_memory: Reported by /health: bytes of a card, by use.
     """
@@ -45,6 +48,8 @@ class PageApi:
     admission: Admission
     health: Health
     load: EngineLoad
+    filters: FilterShelf
+    filter_order: Order = "after"
     dub: DubOffer = NO_DUB
     card_memory: Callable[[], Mapping[str, int]] = dict
 
@@ -75,6 +80,8 @@ class PageApi:
                 "voices": self.voices.public(),
                 "max_upload_bytes": self.config.max_upload_bytes,
                 "dubbing": self.dub.public(),
+                "filters": self.filters.public(),
+                "filter_order": self.filter_order,
             }
         )
 

@@ -18,6 +18,8 @@ from stream.config import ServerConfig
 from stream.dub_offer import DUB_FIELDS, NO_DUB, DubOffer, read_dub_wish
 from stream.dubbing import Dubbing
 from stream.figures import session_figures
+from stream.filter_offer import FILTER_FIELDS, read_filter_wish
+from stream.filters import Chosen, FilterShelf, Order
 from stream.frames import NS_PER_S
 from stream.health import LoopLagMonitor
 from stream.http_errors import Refusal, read_body
@@ -31,7 +33,8 @@ from stream.voices import VoiceShelf
 _LARGEST_PATCH_BYTES = 16 * 1024
 _EVENT_PERIOD_NS = NS_PER_S // 2
 _SDP = "application/sdp"
-_FIELDS = ("mode", "voice", *DUB_FIELDS)
+_MODE_FIELDS = ("mode", "voice", *DUB_FIELDS)
+_FIELDS = (*_MODE_FIELDS, *FILTER_FIELDS)
 _CAPTION_FILES = {"vtt": (web_vtt, "text/vtt"), "srt": (sub_rip, "application/x-subrip")}
 _FRAGMENT = "application/trickle-ice-sdpfrag"
 
@@ -55,6 +58,8 @@ class SessionsApi:
         lag: Loop lag, shown beside a session's own figures.
         make_peer: Opens one end of a connection.
         make_session: Makes a session for a peer, under a name.
+        filters: What pictures may be filtered with.
+        filter_order: When they are, where a wish does not say.
         dub: What may be dubbed.
     """
 
@@ -65,6 +70,8 @@ class SessionsApi:
     lag: LoopLagMonitor
     make_peer: Callable[[], Caller]
     make_session: Callable[[Caller, str], Session]
+    filters: FilterShelf
+    filter_order: Order = "after"
     dub: DubOffer = NO_DUB
 
     def routes(self) -> list[web.RouteDef]:
@@ -81,11 +88,12 @@ class SessionsApi:
     async def open(self, request: web.Request) -> web.Response:
         """POST an SDP offer, get the answer: 201 with Location."""
         _check_type(request, _SDP)
-        wish = self._wish(dict(request.query), Mode.PASS_THROUGH)
+        fields = dict(request.query)
+        wish, chosen = self._wish(fields, Mode.PASS_THROUGH), self._filter_wish(fields, None)
         offer_sdp = _text(await read_body(request, self.config.max_offer_bytes, "an SDP offer"))
         try:
             guest, answer_sdp = await self.admission.admit(
-                self.make_peer, lambda peer, name: self._begin(peer, name, wish), offer_sdp
+                self.make_peer, lambda peer, name: self._begin(peer, name, wish, chosen), offer_sdp
             )
         except Full as full:
             wait = {"Retry-After": str(self.config.retry_after_s)}
@@ -95,14 +103,16 @@ class SessionsApi:
         location = {"Location": f"/sessions/{guest.name}"}
         return web.Response(status=201, text=answer_sdp, content_type=_SDP, headers=location)
 
-    def _begin(self, peer: Caller, name: str, wish: _Wish) -> Session:
+    def _begin(self, peer: Caller, name: str, wish: _Wish, chosen: Chosen | None) -> Session:
         session = self.make_session(peer, name)
+        if chosen is not None:
+            session.choose_filter(chosen)
         if wish.mode is not Mode.PASS_THROUGH:
             session.switch(wish.mode, wish.voice, wish.dub)
         return session
 
     async def change(self, request: web.Request) -> web.Response:
-        """PATCH with JSON switches mode, voice or dub, or interrupts the dub; with an SDP fragment adds candidates."""
+        """PATCH with JSON switches mode, voice, dub or filter, or interrupts the dub; a fragment adds candidates."""
         guest = self._guest(request)
         _check_type(request, "application/json", _FRAGMENT)
         if request.content_type == _FRAGMENT:
@@ -114,8 +124,14 @@ class SessionsApi:
             return web.json_response({"mode": session.mode.value})
         before = session.dubbing.wish if session.dubbing is not None else None
         wanted = self._wish(wish, session.mode, session.voice, before)
-        session.switch(wanted.mode, wanted.voice, wanted.dub)
-        return web.json_response({"mode": wanted.mode.value})
+        chosen = self._filter_wish(wish, session.filtering.chosen)
+        if any(field in FILTER_FIELDS for field in wish):
+            session.choose_filter(chosen)
+        # A voice would begin again with its mode: what is only filtered goes on.
+        if not wish or any(field in _MODE_FIELDS for field in wish):
+            session.switch(wanted.mode, wanted.voice, wanted.dub)
+        filtered = {} if chosen is None else {"filter": chosen.public()}
+        return web.json_response({"mode": wanted.mode.value, **filtered})
 
     async def _add_candidates(self, guest: Guest, request: web.Request) -> web.Response:
         fragment = _text(await read_body(request, _LARGEST_PATCH_BYTES, "an SDP fragment"))
@@ -200,6 +216,9 @@ class SessionsApi:
             raise Refusal(400, f'{extra[0]} belongs to mode "dub", the mode is "{mode.value}": send both')
         chosen = self._voice(wish["voice"]) if "voice" in wish else voice or self._default_voice(mode)
         return _Wish(mode, chosen, read_dub_wish(wish, dub, self.dub) if mode is Mode.DUB else None)
+
+    def _filter_wish(self, wish: dict[str, Any], before: Chosen | None) -> Chosen | None:
+        return read_filter_wish(wish, before, self.filters, self.filter_order)
 
     def _voice(self, voice_id: object) -> Voice:
         shelved = self.voices.find(voice_id) if isinstance(voice_id, str) else None

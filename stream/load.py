@@ -33,6 +33,7 @@ class LoadFigures:
         pictures: How many were done; each face of a picture is one of `faces`.
         faces: How many faces were painted.
         batches: In how many goes.
+        filtered: How many goes of filters there were, one picture at a time.
         late: Pictures whose turn came too late for their deadline; they passed unchanged.
         slack_p5_ms: 95 of 100 pictures were done at least this long before their deadline.
         slack_p50_ms: Half of them were.
@@ -44,6 +45,7 @@ class LoadFigures:
     pictures: int = 0
     faces: int = 0
     batches: int = 0
+    filtered: int = 0
     late: int = 0
     slack_p5_ms: float = 0.0
     slack_p50_ms: float = 0.0
@@ -55,11 +57,14 @@ class _Second:
 
     number: int
     busy_ns: int = 0
+    filtered_ns: int = 0
+    filtered: int = 0
     faces: int = 0
     faces_squared: int = 0
     faces_by_ns: int = 0
     batches: int = 0
     late: int = 0
+    late_filtered: int = 0
     slacks: int = 0
     pictures: int = 0
     sessions: set[int] = field(default_factory=set)
@@ -68,6 +73,11 @@ class _Second:
     def pace(self) -> float:
         """Pictures that each session asked for."""
         return (self.pictures + self.late) / max(len(self.sessions), 1)
+
+    @property
+    def filter_pace(self) -> float:
+        """Goes of a filter that each session asked for, those without one counted."""
+        return (self.filtered + self.late_filtered) / max(len(self.sessions), 1)
 
 
 class EngineLoad:
@@ -99,14 +109,29 @@ class EngineLoad:
             second.batches += 1
             self._most = most
 
-    def done(self, session: int, slack_ns: int | None, *, late: bool = False) -> None:
-        """Note a picture of a session, and what was left until its deadline where it had one."""
+    def filtered(self, took_ns: int) -> None:
+        """Note one go of a filter, which no batch makes quicker."""
+        with self._lock:
+            second = self._now()
+            second.filtered_ns += took_ns
+            second.filtered += 1
+
+    def done(self, session: int, slack_ns: int | None, *, late: bool = False, painted: bool = True) -> None:
+        """Note a picture of a session, and what was left until its deadline where it had one.
+
+        Args:
+            session: Whose it is.
+            slack_ns: Time left; negative where there was none.
+            late: It passed unchanged, for want of time.
+            painted: It is a picture of the painter's; one that was filtered alone is counted elsewhere.
+        """
         with self._lock:
             second = self._now()
             self._asked_ns[session] = self._clock.now_ns()
             second.sessions.add(session)
-            second.late += late
-            second.pictures += not late
+            second.late += painted and late
+            second.late_filtered += late and not painted
+            second.pictures += painted and not late
             if slack_ns is not None:
                 second.slacks += 1
                 self._slacks_ns.add(slack_ns)
@@ -140,17 +165,23 @@ class EngineLoad:
         begun_ns = max(self._since_ns, (now_ns // NS_PER_S - _SECONDS) * NS_PER_S)
         over_ns = max(now_ns - begun_ns, 1)
         pictures = sum(second.pictures for second in seconds)
+        filtered = sum(second.filtered for second in seconds)
+        filtered_ns = sum(second.filtered_ns for second in seconds)
         # The fastest second: in others some of the sessions began or ended.
         pace = max(second.pace for second in seconds)
+        filter_pace = max(second.filter_pace for second in seconds)
+        paced_ns = pace * _least_ns(seconds, self._most) / max(pictures, 1)
+        paced_ns += filter_pace * filtered_ns / max(filtered, 1)
         p5, p50 = self._slacks_ns.percentiles(5, 50, last=sum(second.slacks for second in seconds))
         return LoadFigures(
-            busy_share=sum(second.busy_ns for second in seconds) / over_ns,
-            needed_share=len(self._asked_ns) * pace * _least_ns(seconds, self._most) / max(pictures, 1) / NS_PER_S,
+            busy_share=(sum(second.busy_ns for second in seconds) + filtered_ns) / over_ns,
+            needed_share=len(self._asked_ns) * paced_ns / NS_PER_S,
             sessions=len(self._asked_ns),
             pictures=pictures,
             faces=sum(second.faces for second in seconds),
             batches=sum(second.batches for second in seconds),
-            late=sum(second.late for second in seconds),
+            filtered=filtered,
+            late=sum(second.late + second.late_filtered for second in seconds),
             slack_p5_ms=p5 / NS_PER_MS,
             slack_p50_ms=p50 / NS_PER_MS,
         )

@@ -194,6 +194,10 @@ class StageRunner(Generic[In, Out]):
         """Note that the stage was not asked to, for want of time: little by little it is trusted to be quicker."""
         self.expected_ns -= self.expected_ns // _FORGET
 
+    def relearn(self) -> None:
+        """Note that the stage does something else from now on: how long that takes is not known."""
+        self.expected_ns = 0
+
     def retry(self) -> None:
         """Trust the stage again."""
         self._off = False

@@ -91,7 +91,7 @@ class Server:
 
     def app(self) -> web.Application:
         """The HTTP application."""
-        limits = self.config.server
+        limits, filters, order = self.config.server, self.engines.filters, self.config.filters.order
         app = web.Application(
             middlewares=[explain, same_origin_only(limits.host, limits.allowed_hosts)],
             client_max_size=limits.max_upload_bytes,
@@ -103,6 +103,8 @@ class Server:
             self.admission,
             self.health,
             engines.batcher.load,
+            filters,
+            order,
             self.dub,
             card_memory=lambda: engines.card_memory,
         )
@@ -116,6 +118,8 @@ class Server:
                 self.lag,
                 self.make_peer,
                 self.make_session,
+                filters,
+                order,
                 self.dub,
             ).routes()
         )
@@ -209,13 +213,14 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
         ) from error
 
 
-def serve(config: Config, models: Path, *, cache_folder: Path | None = None) -> None:
+def serve(config: Config, models: Path, *, cache_folder: Path | None = None, own_filters: Path | None = None) -> None:
     """Serve until SIGINT or SIGTERM; this owns the process.
 
     Args:
         config: Everything the operator set.
         models: Where `visavis models` keeps models of speech.
         cache_folder: Where compiled networks are kept between starts; None keeps none.
+        own_filters: Where this user's filters lie.
 
     Raises:
         ConfigError, EngineError: It cannot start; the message ends with the remedy.
@@ -223,7 +228,7 @@ def serve(config: Config, models: Path, *, cache_folder: Path | None = None) -> 
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     _use_few_arenas()
     codecs = open_codecs(config)
-    engines = open_engines(config, cache_folder=cache_folder)
+    engines = open_engines(config, cache_folder=cache_folder, own_filters=own_filters)
     # What the imports made lives as long as the process: left out of every collection, the longest of which
     # would otherwise hold up the loop for a tenth of a second.
     gc.collect()

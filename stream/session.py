@@ -10,6 +10,7 @@ import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from stream.align import meet
 from stream.clock import Clock
@@ -17,6 +18,8 @@ from stream.config import SessionConfig
 from stream.dubbing import SEND_AHEAD_NS, Dubbing
 from stream.engines import Engines, RenderStageLike
 from stream.errors import SessionClosed
+from stream.filtering import Filtering
+from stream.filters import Chosen
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk, FaceCrop, SyncedFrame, VideoFrame
 from stream.health import Health
 from stream.passage import LoopedVoice, Mode, Passage, Spoken, Voice
@@ -45,6 +48,19 @@ _PASSAGES_KEPT = 4
 
 OpenDubbing = Callable[[DubWish, Callable[[], int], int, Callable[[str], None]], Dubbing]
 """Makes a live dub from a wish, the session's time, the exit's delay and whom to tell that it was given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """A picture that met its voice.
+
+    Attributes:
+        synced: What lips are made of; without faces it passes.
+        faces: Those of the picture, for a filter that works around them.
+    """
+
+    synced: SyncedFrame
+    faces: tuple[FaceCrop, ...] = ()
 
 
 class Session:
@@ -85,7 +101,7 @@ class Session:
         self._opening: asyncio.Task[object] | None = None
         self._begun, self._changed = asyncio.Event(), asyncio.Event()
         self._held: BoundedQueue[VideoFrame] = BoundedQueue(1)
-        self._to_render: BoundedQueue[SyncedFrame] = BoundedQueue(2, Leaky.DOWNSTREAM)
+        self._to_render: BoundedQueue[_Met] = BoundedQueue(2, Leaky.DOWNSTREAM)
         self._passed: Counter[str] = Counter()
         self.face_lane = Lane(f"faces-{name}")
         self._face_stage = engines.face_stage()
@@ -102,6 +118,15 @@ class Session:
             rebuild=self._with_new_engine,
             on_off=self._tell("render"),
             on_again=lambda: self._health.recover(name, "render"),
+        )
+        self.filtering = Filtering(
+            engines.filter_stage(),
+            engines.lane,
+            engines.batcher,
+            self._renderer,
+            clock,
+            on_off=self._tell("filter"),
+            on_again=lambda: self._health.recover(name, "filter"),
         )
         peer.delay_ns = self._delay_ns(Mode.PASS_THROUGH)
         self.playout = Playout(peer, config, clock)
@@ -128,9 +153,22 @@ class Session:
         self._held.resize(_HELD if passage.hold_ns else 1)
         self.faces.retry()
         self.render.retry()
+        self.filtering.runner.retry()
         self._health.recover(self.name)
         self.playout.aim(self._delay_ns(mode) + passage.hold_ns)
         self._changed.set()
+        self._prepare()
+
+    def choose_filter(self, chosen: Chosen | None) -> None:
+        """Filter pictures from the next one on that is drawn, or leave them; the mode and the voice go on."""
+        before = self.filtering.chosen
+        self.filtering.choose(chosen)
+        self._health.recover(self.name, "filter")
+        self.playout.aim(self._delay_ns(self.mode) + self._passages[-1].hold_ns)
+        if (before and before.seen_by_lips) != (chosen and chosen.seen_by_lips):
+            # Faces that were kept as another filter had them would be drawn into this one's.
+            renderer = self._renderer
+            self._engines.lane.post(lambda: renderer.move_to(renderer.painter))
         self._prepare()
 
     def _passage(self, mode: Mode, start_ns: int, dub: DubWish | None) -> Passage:
@@ -170,10 +208,12 @@ class Session:
         return round(self._config.voice_pause_ms * NS_PER_MS)
 
     def _delay_ns(self, mode: Mode) -> int:
+        config = self._config
+        filtered_ms = config.filter_delay_ms if self.filtering.chosen is not None else 0.0
         delays_ms = {
-            Mode.PASS_THROUGH: self._config.pass_through_delay_ms,
-            Mode.RE_VOICE: self._config.re_voice_delay_ms,
-            Mode.DUB: self._config.dub_delay_ms,
+            Mode.PASS_THROUGH: max(config.pass_through_delay_ms, filtered_ms),
+            Mode.RE_VOICE: config.re_voice_delay_ms,
+            Mode.DUB: config.dub_delay_ms,
         }
         return round(delays_ms[mode] * NS_PER_MS)
 
@@ -258,54 +298,82 @@ class Session:
         # Its time in the engine begins now.
         return dataclasses.replace(frame, arrival_ns=max(frame.arrival_ns, due_ns))
 
-    async def _met(self, frame: VideoFrame) -> SyncedFrame:
+    async def _met(self, frame: VideoFrame) -> _Met:
         """The picture with what is needed to re-voice it, or with no mel when it is to pass."""
         passage = self._passage_at(frame.pts_ns)
         if passage.voice is None:
-            return self._passes(frame, "pass_through")
+            return await self._passes(frame, "pass_through")
         if self.render.off:
-            return self._passes(frame, "render_off")
-        # What could not be opened is left to the stage, which tries again and is counted.
-        if self._opening is None or not self._opening.done():
-            return self._passes(frame, "faces_opening")
-        if not self.playout.has_time(frame, self.faces.expected_ns + self.render.expected_ns):
+            return await self._passes(frame, "render_off")
+        faces, why_not = await self._faces_of(frame, self.render.expected_ns)
+        if why_not == "no_time":
             # Overload: an original picture in time is better than a made one too late, which is no picture.
-            self.faces.spare()
             self.render.spare()
-            return self._passes(frame, "no_time")
-        faces = await self.faces.apply(frame)
-        if faces is None:
-            return self._passes(frame, "faces_off" if self.faces.off else "faces_failed")
+        if why_not is not None:
+            self._passed[why_not] += 1
+            return _Met(SyncedFrame(frame, (), None))
         synced = meet(frame, faces, passage.voice)
         if synced.mel is None:
             self._passed["not_dubbed"] += 1
-        return synced
+        return _Met(synced, faces)
+
+    async def _passes(self, frame: VideoFrame, reason: str) -> _Met:
+        """The picture without lips; with its faces where a filter needs them."""
+        self._passed[reason] += 1
+        faces: tuple[FaceCrop, ...] = ()
+        if self.filtering.seeks_faces:
+            faces, _ = await self._faces_of(frame, self.filtering.runner.expected_ns)
+        return _Met(SyncedFrame(frame, (), None), faces)
+
+    async def _faces_of(self, frame: VideoFrame, then_ns: int) -> tuple[tuple[FaceCrop, ...], str | None]:
+        """The faces of a picture that takes so long after they are found; or none, and why."""
+        # What could not be opened is left to the stage, which tries again and is counted.
+        if self._opening is None or not self._opening.done():
+            return (), "faces_opening"
+        if not self.playout.has_time(frame, self.faces.expected_ns + then_ns):
+            self.faces.spare()
+            return (), "no_time"
+        faces = await self.faces.apply(frame)
+        if faces is None:
+            return (), "faces_off" if self.faces.off else "faces_failed"
+        return faces, None
 
     def _prepare(self) -> None:
         """Open the face finder when it will be needed; until it is there, pictures pass."""
-        if self._running and self._opening is None and self.mode is not Mode.PASS_THROUGH:
+        needed = self.mode is not Mode.PASS_THROUGH or self.filtering.seeks_faces
+        if self._running and self._opening is None and needed:
             opener = StageRunner(Call("opening the face finder", self._face_stage.open), self.face_lane, self._clock)
             self._opening = self._tasks.create_task(opener.apply(None))
 
-    def _passes(self, frame: VideoFrame, reason: str) -> SyncedFrame:
-        self._passed[reason] += 1
-        return SyncedFrame(frame, (), None)
-
     async def _draw(self) -> None:
-        """Pictures through the render stage and out; those without faces only pass, in their order."""
+        """Pictures through the filter and the render stage and out; those that need neither only pass, in order."""
         try:
             while True:
-                synced = await self._to_render.get()
-                await self.playout.picture(await self._drawn(synced))
+                met = await self._to_render.get()
+                await self.playout.picture(await self._drawn(met))
         except SessionClosed:
             return
 
-    async def _drawn(self, synced: SyncedFrame) -> VideoFrame:
+    async def _drawn(self, met: _Met) -> VideoFrame:
+        # Read once: a picture is filtered as was chosen when its turn began.
+        frame, chosen = met.synced.frame, self.filtering.chosen
+        deadline_ns = self.playout.deadline_ns(frame)
+        if chosen is not None and chosen.order == "before":
+            lips_ns = self.render.expected_ns if met.synced.faces else 0
+            by_ns = None if deadline_ns is None else deadline_ns - lips_ns
+            await self.filtering.apply(frame, met.faces, chosen, by_ns)
+        made = self._renderer.made
+        frame = await self._with_lips(met.synced, deadline_ns)
+        if chosen is not None and chosen.order == "after":
+            await self.filtering.apply(frame, met.faces, chosen, deadline_ns, lips=self._renderer.made > made)
+        return frame
+
+    async def _with_lips(self, synced: SyncedFrame, deadline_ns: int | None) -> VideoFrame:
         # Without mel a mouth that was drawn until now is faded back, which needs its face.
         if synced.mel is None and not synced.faces:
             return synced.frame
         late = self.render.late
-        drawn = await self.render.apply(synced, self.playout.deadline_ns(synced.frame))
+        drawn = await self.render.apply(synced, deadline_ns)
         if drawn is None:
             self._passed["no_time" if self.render.late > late else "render_failed"] += 1
             return synced.frame
@@ -370,7 +438,8 @@ class Session:
         """Whether the pictures of the last seconds took so much of the delay that it may not last."""
         figures = self.playout.latency.figures()
         delay_ms = self._delay_ns(self.mode) / NS_PER_MS
-        enough = self.mode is not Mode.PASS_THROUGH and figures.count >= _STRAIN_AFTER
+        works = self.mode is not Mode.PASS_THROUGH or self.filtering.chosen is not None
+        enough = works and figures.count >= _STRAIN_AFTER
         return enough and figures.p95_ms > _STRAIN_SHARE * delay_ms
 
     @property

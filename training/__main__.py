@@ -8,9 +8,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from training.config import ConfigError
 from training.data.clips import MaterialError
+
+if TYPE_CHECKING:
+    from training.data.pair_makers import PairMaker
+    from training.data.photo_pairs import PairSet
+    from training.pix2pix import Pix2PixConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_lipgan(commands.add_parser("lipgan", help="train a generator from a cache"))
     _add_ear(commands.add_parser("ear", help="teach a recogniser's first layers to hear for a generator"))
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
+    _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
+    _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
+    _add_evaluate_filter(commands.add_parser("evaluate-filter", help="measure a filter on persons it never saw"))
     _add_lookahead(
         commands.add_parser("lookahead", help="measure what sound after the picture is worth to drawn mouths")
     )
@@ -165,6 +174,119 @@ def _distil(parsed: argparse.Namespace) -> None:
 
     config = read_config(DistilConfig, parsed.config)
     _say(f"wrote {distil(config, parsed.teacher, parsed.cache, parsed.run, resume=parsed.resume)}")
+
+
+def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
+    from training.data.pair_makers import PAIR_MAKERS
+
+    makers = "; ".join(f"{name}: {maker.about}" for name, maker in PAIR_MAKERS.items())
+    parser.add_argument("--config", default="pix2pix", help="name in training/configs or path of a .toml")
+    parser.add_argument("--pairs", type=Path, help="folder with A/ and B/, or of pictures side by side")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders of photos and clips instead")
+    parser.add_argument("--maker", help=f"what makes a pair of a photo; default: the config's. {makers}")
+    parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoint and contact sheets")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--steps", type=int, help="default: the config's")
+    parser.add_argument("--start", type=Path, help="checkpoint.pt of a run whose generator a new run begins with")
+    parser.add_argument("--export", metavar="NAME", help="write engines too, to models/filters/NAME")
+    parser.add_argument("--filters", type=Path, help="folder for --export; default: models/filters")
+    parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU; they share each batch")
+    parser.add_argument("--accelerator", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.set_defaults(command=_pix2pix)
+
+
+def _pix2pix(parsed: argparse.Namespace) -> None:
+    from training.config import read_config
+    from training.loop import launched
+    from training.pix2pix import Pix2PixConfig, pairs_of, train_filter
+
+    config = read_config(Pix2PixConfig, parsed.config)
+    config = replace(
+        config,
+        pairs=replace(config.pairs, maker=parsed.maker or config.pairs.maker),
+        run=replace(config.run, steps=parsed.steps or config.run.steps),
+    )
+    config.check()
+    pairs, maker = pairs_of(config.pairs, parsed.pairs, parsed.photos)
+    fabric = launched(bf16=config.run.bf16, devices=parsed.devices, accelerator=parsed.accelerator)
+    say = _say if fabric.is_global_zero else lambda _: None
+    checkpoint = train_filter(
+        config, pairs, maker, parsed.run, resume=parsed.resume, start=parsed.start, fabric=fabric, say=say
+    )
+    say(f"wrote {checkpoint}")
+    if parsed.export and fabric.is_global_zero:
+        _export_filter_of(checkpoint, config, pairs, maker, parsed)
+
+
+def _export_filter_of(
+    checkpoint: Path, config: Pix2PixConfig, pairs: PairSet, maker: PairMaker, parsed: argparse.Namespace
+) -> None:
+    from models.filter_catalogue import FILTERS
+    from training.export_filter import export_run
+    from training.pix2pix import filter_of_run
+
+    network, _, step = filter_of_run(checkpoint)
+    filters: Path = parsed.filters or FILTERS
+    export_run(network, config, pairs, maker, parsed.export, _say, filters=filters)
+    _say(f"wrote {filters / parsed.export}, trained for {step} steps")
+
+
+def _add_export_filter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.pt of a run of pix2pix")
+    parser.add_argument("--config", help="name or path of a .toml whose [served] counts; default: the run's")
+    parser.add_argument("--pairs", type=Path, help="folder that the run learnt from")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders that the run learnt from instead")
+    parser.add_argument("--export", metavar="NAME", required=True, help="name of the filter")
+    parser.add_argument("--filters", type=Path, help="default: models/filters")
+    parser.set_defaults(command=_export_filter)
+
+
+def _export_filter(parsed: argparse.Namespace) -> None:
+    from training.config import read_config
+    from training.pix2pix import Pix2PixConfig, filter_of_run, pairs_of
+
+    _, config, _ = filter_of_run(parsed.checkpoint)
+    if parsed.config is not None:
+        config = replace(config, served=read_config(Pix2PixConfig, parsed.config).served)
+    pairs, maker = pairs_of(config.pairs, parsed.pairs, parsed.photos)
+    _export_filter_of(parsed.checkpoint, config, pairs, maker, parsed)
+
+
+def _add_evaluate_filter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run, whose held-back persons are measured")
+    parser.add_argument("--name", help="a filter as it is shipped instead; --config says what it was trained on")
+    parser.add_argument("--precision", help="fp32, bf16 or int8; default: the filter's own")
+    parser.add_argument("--config", help="name in training/configs or path of a .toml; default: the run's")
+    parser.add_argument("--pairs", type=Path, help="folder with A/ and B/, or of pictures side by side")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders of photos instead")
+    parser.add_argument("--all", action="store_true", help="measure all pictures: they are not those of the training")
+    parser.add_argument("--clips", type=Path, nargs="+", default=[], help="films on which flicker is measured too")
+    parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json and evaluation.jpg")
+    parser.set_defaults(command=_evaluate_filter)
+
+
+def _evaluate_filter(parsed: argparse.Namespace) -> None:
+    from training.config import read_config
+    from training.evaluate_filter import evaluate_filter
+    from training.filter_subject import run_subject, shipped_subject
+    from training.pix2pix import Pix2PixConfig, pairs_of
+
+    if (parsed.checkpoint is None) == (parsed.name is None):
+        raise ConfigError("pass either --checkpoint RUN/checkpoint.pt or --name FILTER")
+    if parsed.checkpoint is not None:
+        subject, config = run_subject(parsed.checkpoint)
+    else:
+        subject = shipped_subject(parsed.name, parsed.precision)
+        config = read_config(Pix2PixConfig, parsed.config or f"filter_{parsed.name}").pairs
+    if parsed.config is not None:
+        config = read_config(Pix2PixConfig, parsed.config).pairs
+    pairs, maker = pairs_of(config, parsed.pairs, parsed.photos)
+    held = pairs if parsed.all else pairs.split(config.held_every)[1]
+    if not held.pairs:
+        raise ConfigError("nobody was held back; pass --all with pictures that the filter was not trained on")
+    for each in held.left_out:
+        _say(f"left out: {each.name} {each.reason}")
+    evaluate_filter(subject, held, maker, config, parsed.out, _say, clips=parsed.clips)
 
 
 def _add_lookahead(parser: argparse.ArgumentParser) -> None:

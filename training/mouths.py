@@ -137,7 +137,7 @@ def lower_ssim(drawn: Pictures, truth: Pictures) -> Track:
         Wang et al., "Image quality assessment", IEEE TIP 2004: Gaussian window 11 x 11, deviation 1.5.
     """
     half = drawn.shape[1] // 2
-    return np.array([_ssim(_luma(a[half:]), _luma(b[half:])) for a, b in zip(drawn, truth, strict=True)])
+    return np.array([ssim(_luma(a[half:]), _luma(b[half:])) for a, b in zip(drawn, truth, strict=True)])
 
 
 def sharpness(pictures: Pictures, landmarks: Points) -> Track:
@@ -159,7 +159,8 @@ def _luma(picture: Pictures) -> NDArray[np.float64]:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY), np.float64)
 
 
-def _ssim(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+def ssim(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Of planes [H, W] in 0..255, see `lower_ssim`."""
     mean_a, mean_b = _window(a), _window(b)
     var_a, var_b = _window(a * a) - mean_a**2, _window(b * b) - mean_b**2
     covariance = _window(a * b) - mean_a * mean_b

@@ -73,7 +73,7 @@ class ClipWriter:
     Args:
         path: Final name; `check_destination` has passed it.
         clip: Size, pts and colour of the pictures.
-        channels: Channels of the sound, 1 or 2.
+        channels: Channels of the sound, 1 or 2; 0 for none.
         tags: Tags of the source file; those that name its author are kept.
         label: The sentence that says that the clip is synthetic, stored as its comment.
         encoding: How it is encoded.
@@ -121,8 +121,12 @@ class ClipWriter:
         except CARD_FAULTS as error:
             self.abort()
             raise self._failed(error) from error
-        self._audio = self._container.add_stream("aac", rate=SOUND_RATE_HZ, layout=self._layout)
-        self._audio.bit_rate = encoding.sound_bitrate_bps * channels // 2
+        self._audio = self._add_audio(encoding, channels) if channels else None
+
+    def _add_audio(self, encoding: Encoding, channels: int) -> av.AudioStream:
+        stream = self._container.add_stream("aac", rate=SOUND_RATE_HZ, layout=self._layout)
+        stream.bit_rate = encoding.sound_bitrate_bps * channels // 2
+        return stream
 
     def _choose(self, codecs: Codecs, encoding: Encoding) -> str:
         """H.264, or VP9 where a side is odd, which H.264 4:2:0 cannot hold at its exact size.
@@ -193,12 +197,16 @@ class ClipWriter:
         Raises:
             MediaError: It cannot be written, most often because the disk is full.
         """
+        if self._audio is None:
+            return
         self._pending = np.concatenate([self._pending, samples], axis=1)
         whole = self._pending.shape[1] // _SOUND_BLOCK * _SOUND_BLOCK
         self._encode_sound(self._pending[:, :whole])
         self._pending = self._pending[:, whole:]
 
     def _encode_sound(self, samples: Samples) -> None:
+        if self._audio is None:
+            return
         for start in range(0, samples.shape[1], _SOUND_BLOCK):
             block = np.ascontiguousarray(samples[:, start : start + _SOUND_BLOCK])
             frame = av.AudioFrame.from_ndarray(block, "fltp", self._layout)
@@ -222,7 +230,8 @@ class ClipWriter:
         """
         self._encode_sound(self._pending)
         self._encode(self._video, None)
-        self._encode(self._audio, None)
+        if self._audio is not None:
+            self._encode(self._audio, None)
         try:
             self._container.close()
             _sync(self._partial)

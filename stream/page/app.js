@@ -3,6 +3,7 @@
 import { BrowserMeter } from "./browser.js";
 import { Call, addVoice, fetchOptions } from "./call.js";
 import { dubChoice, offerDub, onDubChange, showDub } from "./dub.js";
+import { filterChoice, filtered, offerFilters, onFilterChange, showFilter } from "./filter.js";
 import { clearMeters, showFrames, showGlass, showLag, showOffset, showStages } from "./meters.js";
 import { openCamera, openSample } from "./source.js";
 
@@ -13,6 +14,7 @@ const HINTS = {
   "re-voice": "The lips follow the chosen voice, and that voice is what you hear.",
   dub: "You speak one language, they hear another; the lips follow the dub.",
 };
+const FILTERED = "Only the filter changes the picture; the sound comes back as it went.";
 
 const now = { stream: null, call: null, figures: null, meter: null, attempt: 0, timers: [], since: 0, turn: 0, limit: Infinity };
 
@@ -46,9 +48,10 @@ function showMode(mode) {
   const dubs = choice().mode === "dub";
   $("dub-set").hidden = !dubs;
   $("voice-set").hidden = dubs;
-  $("mode-hint").textContent = HINTS[mode] ?? "";
-  $("tag").textContent = mode === "pass-through" ? "Pass-through" : "Synthetic";
-  $("tag").classList.toggle("made", mode !== "pass-through");
+  const passes = mode === "pass-through", changed = !passes || filtered();
+  $("mode-hint").textContent = passes && filtered() ? FILTERED : HINTS[mode] ?? "";
+  $("tag").textContent = !passes ? "Synthetic" : filtered() ? "Filtered" : "Pass-through";
+  $("tag").classList.toggle("made", changed);
   $("tag").hidden = !now.stream;
 }
 
@@ -90,7 +93,7 @@ async function connect() {
   call.addEventListener("figures", ({ detail }) => showFigures(detail));
   call.addEventListener("lost", ({ detail }) => now.call === call && recover(detail));
   try {
-    await call.open(now.stream, choice());
+    await call.open(now.stream, { ...choice(), ...(filtered() ? filterChoice() : {}) });
   } catch (error) {
     call.close();
     if (now.call === call) recover(error);
@@ -162,6 +165,7 @@ function stop() {
   say("");
   clearMeters();
   showDub(null);
+  showFilter(null);
   setState("idle", "Ready");
 }
 
@@ -174,6 +178,7 @@ function showFigures(figures) {
   showOffset("engine", figures.av_offset_ms?.p50 ?? NaN);
   showLag(figures.loop_lag_ms);
   showDub(figures.dub, now.call?.location);
+  showFilter(figures.filter);
   if (figures.mode) showMode(figures.mode);
 }
 
@@ -214,6 +219,23 @@ async function change() {
   }
 }
 
+// One wish is on its way at a time; of those that come meanwhile the last one counts.
+async function changeFilter() {
+  showMode(choice().mode);
+  if (now.filtering) return (now.filterAgain = true);
+  now.filtering = true;
+  try {
+    do {
+      now.filterAgain = false;
+      await now.call?.change(filterChoice());
+    } while (now.filterAgain);
+  } catch (error) {
+    say(error.message);
+  } finally {
+    now.filtering = false;
+  }
+}
+
 function addOption(voice) {
   const option = new Option(`${voice.name}, ${voice.duration_s.toFixed(1)} s`, voice.id);
   $("voice").append(option);
@@ -248,6 +270,7 @@ async function loadOptions() {
     $("voice").replaceChildren();
     options.voices.forEach(addOption);
     offerDub(options.dubbing);
+    offerFilters(options.filters, options.filter_order);
     for (const input of document.querySelectorAll("input[name=mode]")) {
       input.disabled = !options.modes.includes(input.value);
       if (input.disabled && input.checked) document.querySelector(`input[value="${options.modes[0]}"]`).checked = true;
@@ -271,6 +294,7 @@ $("controls").onsubmit = (event) => event.preventDefault();
 $("modes").onchange = change;
 $("voice").onchange = change;
 onDubChange(change);
+onFilterChange(changeFilter);
 $("interrupt").onclick = () => now.call?.change({ interrupt: true }).catch((error) => say(error.message));
 $("camera-format").onchange = () => $("use-camera").classList.contains("on") && $("use-camera").click();
 $("voice-file").onchange = ({ target }) => target.files[0] && upload(target.files[0]);

@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 // In the order of a frame's journey; what is not listed comes last, under its own name.
 const NAMES = {
-  decode_wait: "Wait for the decoder", decode: "Decode", faces: "Find the face", render: "Draw the mouth",
+  decode_wait: "Wait for the decoder", decode: "Decode", faces: "Find the face", render: "Draw the mouth", filter: "Filter",
   encode: "Encode", send: "Send",
   audio_decode: "Decode sound", audio_encode: "Encode sound",
 };

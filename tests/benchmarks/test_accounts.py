@@ -1,9 +1,11 @@
 """How measured events become a result: differences, windows, losses."""
 
+import dataclasses
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from aiortc.rtcdtlstransport import RtpRouter
 
 from benchmarks import clips
-from benchmarks.pipeline import account, dub_account, report
+from benchmarks.pipeline import Load, account, dub_account, filter_account, report
 from benchmarks.processor import descendants, usage
 from benchmarks.serve import command, drop_audio
 from benchmarks.transport import Case, Seen, add, cases, offset_table, summarise, summarise_offsets
@@ -34,6 +36,29 @@ def _event(at_s: float, latency_p95: float) -> tuple[float, dict[str, Any]]:
 
 
 EVENTS = [_event(10 + 0.5 * i, 90.0 if i == 40 else 20.0) for i in range(121)]  # 60 s, one bad window at 30 s
+
+
+def _filtered(at_s: float, filtered: int, no_time: int) -> tuple[float, dict[str, Any]]:
+    chosen = {"name": "sketch", "strength": 1.0, "wipe": 0.0, "order": "after", "region": "frame"}
+    latency_ms = {"sketch": {"p50": 5.0, "p95": 7.0}, "paint": {"p50": 1.0, "p95": 2.0}}
+    account = {"chosen": chosen, "filtered": filtered, "passed": {"no_time": no_time, "no_face": 3}, "off": False}
+    return at_s, {"filter": account | {"latency_ms": latency_ms}}
+
+
+def test_of_a_filter_only_the_measured_time_counts() -> None:
+    body = filter_account([_filtered(10.0, 100, 40), _filtered(20.0, 300, 45), _filtered(30.0, 595, 45)])
+    assert body["filtered"] == 495
+    assert body["passed"] == {"no_time": 5}
+    assert body["no_time_share"] == 0.01
+    assert body["latency_ms"] == {"p50": 5.0, "p95": 7.0}
+
+
+def test_a_load_asks_for_its_filter_when_its_session_opens() -> None:
+    plain = Load(Path("clip.mp4"), 640, 480, 25, 10.0, "re-voice", "chromium")
+    assert plain.query == "?mode=re-voice"
+    assert dataclasses.replace(plain, filter="sketch", order="before").query == (
+        "?mode=re-voice&filter=sketch&filter_order=before"
+    )
 
 
 def test_counters_are_those_of_the_measured_time_only() -> None:

@@ -8,9 +8,10 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from stream.admission import Caller, Guest
-from stream.clock import MonotonicClock, VirtualClock
+from stream.clock import Clock, MonotonicClock, VirtualClock
 from stream.config import Config, ServerConfig
 from stream.engines import Engines
+from stream.filters import FilterShelf
 from stream.server import Server, make_server
 from tests.stream.session_fakes import OFFER, FakeEngine, FakeFinder, FakePeer, FakeRender, a_face
 from tests.stream.tagged import HandClock
@@ -21,10 +22,12 @@ SDP = {"Content-Type": "application/sdp"}
 class Desk:
     """A server over HTTP whose peers are fakes."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, open_filters: Callable[[Clock], FilterShelf] | None = None) -> None:
         self.peers: list[FakePeer] = []
         self.clock = HandClock()
-        self.engines = Engines(FakeEngine, lambda _: FakeFinder(a_face), FakeRender, clock=self.clock)
+        self.engines = Engines(
+            FakeEngine, lambda _: FakeFinder(a_face), FakeRender, clock=self.clock, open_filters=open_filters
+        )
         self.server: Server = make_server(
             Config(server=config), self.engines, MonotonicClock(), make_peer=self._make_peer
         )
@@ -49,11 +52,16 @@ class Desk:
         return found
 
 
-def visit(act: Callable[[Desk], Awaitable[None]], **limits: Any) -> Desk:
-    """Run `act` against a server with these limits; every session ends with it."""
+def visit(
+    act: Callable[[Desk], Awaitable[None]],
+    *,
+    open_filters: Callable[[Clock], FilterShelf] | None = None,
+    **limits: Any,
+) -> Desk:
+    """Run `act` against a server with these limits and filters; every session ends with it."""
 
     async def scenario() -> Desk:
-        desk = Desk(ServerConfig(capacity=limits.pop("capacity", 3), **limits))
+        desk = Desk(ServerConfig(capacity=limits.pop("capacity", 3), **limits), open_filters)
         async with desk.client:
             try:
                 await act(desk)

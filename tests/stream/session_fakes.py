@@ -147,6 +147,7 @@ class FakeRender:
         self.painter = painter
         self._act = act
         self.passed: Counter[str] = Counter()
+        self.made = 0
 
     def begin(self, item: SyncedFrame) -> list[Shot]:
         self._act(item)
@@ -169,6 +170,7 @@ class FakeRender:
             self.passed["no_voice"] += 1
             return item.frame
         item.frame.planes[0][0, 0] = int(item.mel[0, 0]) % 256
+        self.made += 1
         return item.frame
 
 

@@ -61,3 +61,10 @@ def test_a_longer_text_takes_a_wider_mark() -> None:
     short, long = (Badge(text).draw(grey(480, 720)) for text in ("AI", "lips made by a machine"))
     assert long.width > 3 * short.width
     assert long.height == short.height
+
+
+def test_a_mark_on_the_left_lies_as_far_from_its_border_as_one_on_the_right() -> None:
+    left, right = (Badge("AI", side).draw(grey(480, 640)) for side in ("left", "right"))  # type: ignore[arg-type]
+    assert (left.top, left.bottom, left.width) == (right.top, right.bottom, right.width)
+    # Corners are even.
+    assert abs(left.left - (640 - right.right)) <= 2

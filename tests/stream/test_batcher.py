@@ -385,3 +385,112 @@ def test_whatever_goes_wrong_in_the_batcher_itself_nobody_is_left_waiting() -> N
         assert isinstance((await rig.ask(1, 10)).result, Raised)
 
     play(Rig(TagPainter()), act)
+
+
+# -- work that needs no painter ----------------------------------------------------------------------
+
+
+def alone(
+    rig: Rig, session: int, due_ms: int | None, work: Callable[[], None] = lambda: None
+) -> asyncio.Future[Outcome[VideoFrame]]:
+    """Ask for work on a picture of a session; it is noted as minus the session."""
+    stage, item = rig.stages.setdefault(session, RenderStage(rig.painter, PLAIN)), tagged(session, 0)
+    deadline_ns = None if due_ms is None else rig.clock.now_ns() + due_ms * MS
+
+    def noted() -> VideoFrame:
+        rig.order.append([-session])
+        work()
+        return item.frame
+
+    return asyncio.ensure_future(rig.batcher.alone(noted, deadline_ns, session=stage))
+
+
+def test_work_alone_has_its_turn_by_its_deadline_and_never_among_a_batch() -> None:
+    async def act(rig: Rig) -> None:
+        await rig.asked_at_once(
+            lambda: rig.ask(1, 10), lambda: alone(rig, 2, 20), lambda: rig.ask(3, 30), lambda: rig.ask(4, 25)
+        )
+
+    assert play(Rig(TagPainter(max_batch=8)), act).order == [[1], [-2], [4, 3]]
+
+
+def test_while_there_is_work_alone_no_batch_waits_to_be_fuller() -> None:
+    async def act(rig: Rig) -> None:
+        await two_sessions_known(rig)
+        await rig.asked_at_once(lambda: rig.ask(1, 40_000), lambda: alone(rig, 2, 50_000))
+
+    rig = play(Rig(TagPainter(max_batch=8), gather_ns=10 * NS_PER_S), act)
+    assert rig.order == [[1], [-2]]
+
+
+def test_work_alone_that_comes_too_late_or_raises_or_is_given_up_costs_nobody_else() -> None:
+    def wrong() -> None:
+        raise EngineError("no")
+
+    async def act(rig: Rig) -> None:
+        def given_up() -> asyncio.Future[Outcome[VideoFrame]]:
+            asked = alone(rig, 3, 10)
+            asyncio.get_running_loop().call_soon(asked.cancel)
+            return asked
+
+        late, raised, cancelled, painted = await rig.queued(
+            lambda: alone(rig, 1, -1), lambda: alone(rig, 2, 20, wrong), given_up, lambda: rig.ask(4, 30)
+        )
+        assert (await late).late
+        assert isinstance((await raised).result, Raised)
+        assert isinstance((await painted).result, VideoFrame)
+        assert cancelled.cancelled()
+
+    assert play(Rig(TagPainter()), act).order == [[-2], [4]]
+
+
+def test_work_alone_is_a_part_of_the_load_that_no_batch_makes_smaller() -> None:
+    async def act(rig: Rig) -> None:
+        def takes_twenty_ms() -> None:
+            rig.clock.time_ns += 20 * MS
+
+        for _ in range(10):
+            await alone(rig, 1, 100, takes_twenty_ms)
+        rig.clock.time_ns += NS_PER_S - 200 * MS
+        figures = rig.batcher.load.figures()
+        assert (figures.filtered, figures.pictures, figures.sessions) == (10, 0, 1)
+        assert figures.busy_share == figures.needed_share
+        assert abs(figures.busy_share - 0.2) < 0.01
+        assert figures.slack_p5_ms == 80.0
+
+    play(Rig(TagPainter()), act)
+
+
+def test_what_filters_need_is_what_the_sessions_need_that_still_run() -> None:
+    clock = HandClock()
+    load = EngineLoad(clock)
+    for _ in range(100):
+        # One session has pictures painted and filtered, the other filtered only.
+        load.worked(2 * MS, 1)
+        load.done(0, 0)
+        for session in (0, 1):
+            load.filtered(1 * MS)
+            load.done(session, 0, painted=False)
+        clock.time_ns += 10 * MS
+    found = load.figures()
+    assert found.busy_share == pytest.approx(found.needed_share) == pytest.approx(0.4)
+    load.left(0)
+    clock.time_ns += NS_PER_S
+    found = load.figures()
+    # The average of the two.
+    assert (found.sessions, found.needed_share) == (1, pytest.approx(0.2))
+
+
+def test_a_filter_that_came_too_late_is_needed_as_much_as_one_that_did_not() -> None:
+    clock = HandClock()
+    load = EngineLoad(clock)
+    for number in range(100):
+        late = number % 2 == 0
+        if not late:
+            load.filtered(4 * MS)
+        load.done(0, -1 if late else 0, late=late, painted=False)
+        clock.time_ns += 10 * MS
+    found = load.figures()
+    assert (found.filtered, found.late, found.pictures) == (50, 50, 0)
+    assert found.busy_share == pytest.approx(0.2)
+    assert found.needed_share == pytest.approx(0.4)

@@ -90,6 +90,7 @@ def test_health_names_status_sessions_and_capacity() -> None:
             "pictures": 0,
             "faces": 0,
             "batches": 0,
+            "filtered": 0,
             "late": 0,
             "slack_ms": {"p5": 0.0, "p50": 0.0},
         }

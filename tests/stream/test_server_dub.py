@@ -55,12 +55,28 @@ def _dub(act: Callable[[_Studio], Awaitable[None]], offer: DubOffer = _OFFER) ->
 
         limits = server.config.server
         sessions = SessionsApi(
-            limits, server.clock, server.admission, server.voices, server.lag, server.make_peer, make_session, offer
+            limits,
+            server.clock,
+            server.admission,
+            server.voices,
+            server.lag,
+            server.make_peer,
+            make_session,
+            server.engines.filters,
+            dub=offer,
         )
         app = web.Application(middlewares=[explain])
         app.add_routes(sessions.routes())
         app.add_routes(
-            PageApi(limits, server.voices, server.admission, server.health, server.engines.batcher.load, offer).routes()
+            PageApi(
+                limits,
+                server.voices,
+                server.admission,
+                server.health,
+                server.engines.batcher.load,
+                server.engines.filters,
+                dub=offer,
+            ).routes()
         )
         async with TestClient(TestServer(app)) as client:
             await act(_Studio(desk, client, dubs))

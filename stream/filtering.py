@@ -1,0 +1,108 @@
+"""A session's filter: what is chosen now, its turns on the engine's thread, and the account of what came of them."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stream.batcher import Batcher, Drawing
+from stream.clock import Clock
+from stream.filter_stage import FilterStage, FilterTask
+from stream.filters import Chosen
+from stream.frames import FaceCrop, VideoFrame
+from stream.pipeline import Lane, Outcome, StageRunner
+
+
+class Filtering:
+    """Has the pictures of one session filtered in their turn, each within its own deadline.
+
+    Args:
+        stage: The session's own.
+        lane: The engine's thread.
+        batcher: Whose turn it is on that thread.
+        session: The same session's render stage.
+        clock: The clock of the deadlines.
+        on_off: Told the reason when filtering is switched off or rests.
+        on_again: Told when it works again after a rest.
+
+    Attributes:
+        chosen: What the next picture gets; None for no filter.
+        runner: Meters the stage, and decides when to stop trusting it.
+    """
+
+    def __init__(
+        self,
+        stage: FilterStage,
+        lane: Lane,
+        batcher: Batcher,
+        session: Drawing,
+        clock: Clock,
+        *,
+        on_off: Callable[[str], None],
+        on_again: Callable[[], None],
+    ) -> None:
+        async def through(task: FilterTask, deadline_ns: int | None) -> Outcome[VideoFrame]:
+            return await batcher.alone(lambda: stage.process(task), deadline_ns, session=session)
+
+        self.chosen: Chosen | None = None
+        self._stage = stage
+        self._clock = clock
+        self._passed: Counter[str] = Counter()
+        self.runner: StageRunner[FilterTask, VideoFrame] = StageRunner(
+            stage, lane, clock, through=through, on_off=on_off, on_again=on_again
+        )
+
+    def choose(self, chosen: Chosen | None) -> None:
+        """Take another filter, or the same one laid on differently, from the next picture on."""
+        before, self.chosen = self.chosen, chosen
+        if before is None or chosen is None or (before.filter, before.area) != (chosen.filter, chosen.area):
+            self.runner.relearn()
+        self.runner.retry()
+
+    @property
+    def seeks_faces(self) -> bool:
+        """Whether pictures are of no use to the filter without their faces."""
+        chosen = self.chosen
+        return chosen is not None and chosen.area == "face" and chosen.is_seen and not self.runner.off
+
+    async def apply(
+        self,
+        frame: VideoFrame,
+        faces: Sequence[FaceCrop],
+        chosen: Chosen,
+        deadline_ns: int | None,
+        *,
+        lips: bool = False,
+    ) -> None:
+        """Lay the filter on the picture, or leave it as it is and count why.
+
+        Args:
+            frame: Changed in place.
+            faces: Where its faces are.
+            chosen: What was chosen when the picture's turn began.
+            deadline_ns: Clock time by which it must be done; None for whenever.
+            lips: Its lips were made.
+        """
+        runner = self.runner
+        if runner.off:
+            self._passed["off"] += 1
+            return
+        if deadline_ns is not None and self._clock.now_ns() + runner.expected_ns > deadline_ns:
+            runner.spare()
+            self._passed["no_time"] += 1
+            return
+        late = runner.late
+        if await runner.apply(FilterTask(frame, faces, chosen, lips), deadline_ns) is None:
+            self._passed["no_time" if runner.late > late else "failed"] += 1
+
+    def public(self) -> dict[str, Any]:
+        """As the page takes it: what is chosen, how many pictures were filtered or passed, and what filters cost."""
+        return {
+            "chosen": None if self.chosen is None else self.chosen.public(),
+            "filtered": self._stage.made,
+            "passed": dict(self._passed + self._stage.passed),
+            "off": self.runner.off,
+            "latency_ms": {
+                name: {"p50": round(figures.p50_ms, 2), "p95": round(figures.p95_ms, 2)}
+                for name, figures in self._stage.latencies().items()
+            },
+        }

@@ -1,0 +1,260 @@
+"""The filters of a process: opened once, kept, and shared by all sessions.
+
+A session holds a `Chosen`, which is never changed, only replaced: what is chosen now is what the next picture gets,
+and nothing is opened, built or emptied for it.
+"""
+
+import difflib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+
+from kernels.face_layout import FACE_CLASSES
+from models.engine import Array, EngineError, TensorSpec
+from stream.clock import Clock
+from stream.errors import ConfigError
+from stream.filter_sources import SOURCES
+from stream.stages import StageMeter
+
+log = logging.getLogger(__name__)
+
+Order = Literal["before", "after"]
+Area = Literal["frame", "face"]
+
+ORDERS: tuple[Order, ...] = get_args(Order)
+"""A filter works before the lips are made, which then look like it, or after, and changes them too."""
+
+AREAS: tuple[Area, ...] = get_args(Area)
+"""A filter works on the whole frame, or in a square around each face."""
+
+# A network's first pictures take longer than all others.
+_WARM_UP = 2
+
+
+class About(Protocol):
+    """What a session has to know of a filter beside its network."""
+
+    @property
+    def name(self) -> str:
+        """What it is asked for by."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """One line for people."""
+        ...
+
+    @property
+    def region(self) -> str:
+        """One of `AREAS`: what it was made for."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """What it is shown, one of `stream.filter_sources.SOURCES`."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of a layout that it is shown, by channel; empty where it is shown something else."""
+        ...
+
+
+class Filter(Protocol):
+    """A loaded filter; `models.filter_catalogue.LoadedFilter` is one. Used on one thread."""
+
+    @property
+    def manifest(self) -> About:
+        """What it is."""
+        ...
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of what it is shown and of what it draws."""
+        ...
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """What its network takes, "frame" among it."""
+        ...
+
+    def start(self) -> dict[str, Array]:
+        """What goes in beside the first picture of a stream; the same for every stream."""
+        ...
+
+    def draw(self, frame: Array, beside: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+        """Draw one picture.
+
+        Args:
+            frame: What it is shown, float32 [1, C, h, w].
+            beside: From `start`, or what came beside the last picture.
+
+        Returns:
+            float32 [1, 3, h, w] in [-1, 1], and what goes in beside the next picture.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the memory back; calling it twice is harmless."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A filter, and how it is laid on.
+
+    Attributes:
+        filter: Which one.
+        strength: How much of it there is, 0 to 1.
+        wipe: The share of the picture's width that stays as it was, from the left: a split screen.
+        order: See `ORDERS`.
+        area: See `AREAS`.
+    """
+
+    filter: Filter
+    strength: float = 1.0
+    wipe: float = 0.0
+    order: Order = "after"
+    area: Area = "frame"
+
+    def __post_init__(self) -> None:
+        for name, value in (("strength", self.strength), ("wipe", self.wipe)):
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} is {value:g}, it must be from 0 to 1")
+
+    @property
+    def name(self) -> str:
+        """The filter's name."""
+        return self.filter.manifest.name
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether any of it shows."""
+        return self.strength > 0.0 and self.wipe < 1.0
+
+    @property
+    def seen_by_lips(self) -> tuple[str, Area] | None:
+        """What of it is in the pictures that lips are made from; None where nothing is."""
+        return (self.name, self.area) if self.order == "before" and self.is_seen else None
+
+    def public(self) -> dict[str, Any]:
+        """As the page takes it."""
+        return {
+            "name": self.name,
+            "strength": self.strength,
+            "wipe": self.wipe,
+            "order": self.order,
+            "region": self.area,
+        }
+
+
+class FilterShelf:
+    """Loaded filters by name.
+
+    Args:
+        names: Which ones to open, now; the thread that does is the one that they are used on.
+        open_filter: Opens one.
+        clock: Times their networks.
+        required: One that cannot be opened is an error; otherwise it is left out, and said.
+
+    Attributes:
+        notes: Why which filters are not here.
+
+    Raises:
+        EngineError: A filter that is required cannot be opened; the message ends with the remedy.
+    """
+
+    def __init__(
+        self, names: Sequence[str], open_filter: Callable[[str], Filter], clock: Clock, *, required: bool = False
+    ) -> None:
+        self._filters: dict[str, Filter] = {}
+        self.meters: dict[str, StageMeter] = {}
+        self.notes: tuple[str, ...] = ()
+        for name in names:
+            try:
+                self._filters[name] = opened(name, open_filter, clock)
+            except EngineError as error:
+                if required:
+                    self.close()
+                    raise
+                log.warning("the filter %s is left out: %s", name, error)
+                self.notes += (f"{name}: {error}",)
+            else:
+                self.meters[name] = StageMeter()
+
+    @property
+    def names(self) -> list[str]:
+        """What can be chosen."""
+        return list(self._filters)
+
+    def find(self, name: str) -> Filter:
+        """The filter of that name.
+
+        Raises:
+            ConfigError: There is none; the message names the nearest.
+        """
+        if name not in self._filters:
+            raise ConfigError(unknown(name, self.names))
+        return self._filters[name]
+
+    def public(self) -> list[dict[str, Any]]:
+        """As the page takes it; milliseconds a picture where it has been used, all sessions together."""
+        return [
+            {
+                "name": name,
+                "title": each.manifest.title,
+                "region": each.manifest.region,
+                "p50_ms": round(self.meters[name].figures().p50_ms, 2) or None,
+            }
+            for name, each in self._filters.items()
+        ]
+
+    def close(self) -> None:
+        """Close every filter, on the thread that they were used on."""
+        while self._filters:
+            self._filters.popitem()[1].close()
+
+
+def opened(name: str, open_filter: Callable[[str], Filter], clock: Clock) -> Filter:
+    """Open a filter, check that it can be fed, and run it, so that its first picture is as quick as the others.
+
+    Raises:
+        EngineError: It is missing, damaged, or not made for this version.
+    """
+    made = open_filter(name)
+    try:
+        _check(made)
+        begun_ns = clock.now_ns()
+        shown, beside = np.zeros([size or 1 for size in made.inputs["frame"].shape], np.float32), made.start()
+        for _ in range(_WARM_UP):
+            _, beside = made.draw(shown, beside)
+        log.info("filter %s: warm after %.0f ms", made, (clock.now_ns() - begun_ns) / 1e6)
+    except EngineError:
+        made.close()
+        raise
+    return made
+
+
+def unknown(name: str, known: Sequence[str]) -> str:
+    """Say that there is no filter of that name, and which is near."""
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    advice = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"there is no filter {name!r}: {advice}there is {', '.join(known) or 'none'}"
+
+
+def _check(made: Filter) -> None:
+    """Hold a filter against what sessions can do with it."""
+    about = made.manifest
+    for what, found, known in (("region", about.region, AREAS), ("source", about.source, SOURCES)):
+        if found not in known:
+            raise EngineError(
+                f"the filter {about.name} has the {what} {found!r}, this version has {', '.join(known)}: take another"
+            )
+    if about.source == "layout" and (about.classes != FACE_CLASSES or about.region != "face"):
+        raise EngineError(
+            f"the filter {about.name} draws from a layout of {', '.join(about.classes)} for the {about.region}, this "
+            f"version draws {', '.join(FACE_CLASSES)} for the face: take another"
+        )

@@ -1,0 +1,56 @@
+"""A run becomes a filter that is served: one command, gated engines, a small preview."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from models.filter_catalogue import load_filter
+from tests.training.pictures import write_photos
+from training.__main__ import main
+from training.config import read_config
+from training.data.photo_pairs import read_photos
+from training.export_filter import PREVIEW, how_trained
+from training.filter_network import FilterNetworkConfig, new_filter
+from training.filter_subject import shipped_subject
+from training.pix2pix import FROM_A_FOLDER, Pix2PixConfig
+
+pytestmark = pytest.mark.unit
+
+UNET = FilterNetworkConfig(downs=5, channels=4)
+
+
+def test_one_command_leads_from_photos_to_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_photos(tmp_path / "photos", 12, 40, 40)
+    text = Path("training/configs/quick_pix2pix.toml").read_text()
+    config = tmp_path / "quick.toml"
+    config.write_text(text + '\n[served]\ntitle = "Try: nothing much"\nheight_px = 32\nwidth_px = 48\n')
+    filters = tmp_path / "filters"
+    asked = ["pix2pix", "--config", str(config), "--photos", str(photos), "--maker", "enhance"]
+    assert main([*asked, "--run", str(tmp_path / "run"), "--export", "try", "--filters", str(filters)]) == 0
+    assert re.search(r"int8: [\d.]+ dB against torch on 8 inputs", capsys.readouterr().out)
+    loaded = load_filter("try", folders=(filters,))
+    assert loaded.size_px == (32, 48)
+    assert loaded.manifest.title == "Try: nothing much"
+    loaded.close()
+    assert (filters / "try" / PREVIEW).stat().st_size < 150_000
+    assert cv2.imread(str(filters / "try" / PREVIEW)) is not None
+    frames = np.zeros((2, 3, 32, 32), np.float32)
+    assert shipped_subject("try", None, filters).draw(frames).shape == frames.shape
+
+
+def test_batch_norm_draws_as_it_learnt(tmp_path: Path) -> None:
+    pairs = read_photos([write_photos(tmp_path, 3, 40, 40)], FROM_A_FOLDER)
+    quick = read_config(Pix2PixConfig, "quick_pix2pix")
+    torch.manual_seed(0)
+    network = new_filter(UNET)
+    before = network.down_norm[1].running_mean.clone()
+    # As published: a batch of one.
+    one = Pix2PixConfig(network=UNET, pairs=quick.pairs)
+    assert how_trained(network, one, pairs, FROM_A_FOLDER).statistics == "picture"
+    assert torch.equal(network.down_norm[1].running_mean, before)
+    assert how_trained(network, quick, pairs, FROM_A_FOLDER).statistics == "running"
+    assert not torch.equal(network.down_norm[1].running_mean, before)

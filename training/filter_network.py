@@ -1,0 +1,147 @@
+"""The networks that a filter's config asks for, and how one draws a run of frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from models.pix2pix import Norm, PatchGan, PatchGanConfig, ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
+from models.tiny_filter import Memory, TinyFilter, TinyFilterConfig, TinySize
+from training.config import ConfigError
+
+Filter = UNetGenerator | ResNetGenerator | TinyFilter
+GENERATORS = ("unet", "resnet", "tiny")
+
+
+@dataclass(frozen=True, slots=True)
+class FilterNetworkConfig:
+    """The generator and its judge. The defaults are Pix2Pix's U-Net-256 and PatchGAN 70.
+
+    Attributes:
+        generator: "unet", "resnet" or "tiny".
+        downs: Of "unet": 8 is the U-Net-256, 7 the U-Net-128.
+        blocks: Of "resnet".
+        channels: Of the first layer of "unet" and "resnet" ("ngf").
+        norm: Of "unet" and "resnet": "batch", "instance" or "none".
+        dropout: Of "unet" and "resnet".
+        size: Of "tiny": "a" to "d".
+        residual: Of "tiny": draw the difference.
+        memory: Of "tiny": "none", "previous" or "recurrent".
+        state_channels: Of "tiny" with memory.
+        receptive_px: Of the judge: 1, 16, 34, 70, 142 or 286.
+        judge_channels: Of the judge's first layer ("ndf").
+        judge_norm: As `norm`.
+    """
+
+    generator: str = "unet"
+    downs: int = 8
+    blocks: int = 9
+    channels: int = 64
+    norm: str = "batch"
+    dropout: bool = True
+    size: str = "b"
+    residual: bool = False
+    memory: str = "none"
+    state_channels: int = 0
+    receptive_px: int = 70
+    judge_channels: int = 64
+    judge_norm: str = "batch"
+
+
+def new_filter(network: FilterNetworkConfig) -> Filter:
+    """A generator with fresh weights, drawn from torch's global random state.
+
+    Raises:
+        ConfigError: There is no such network.
+    """
+    norm = cast("Norm", network.norm)
+    try:
+        if network.generator == "unet":
+            return UNetGenerator(UNetConfig(network.downs, network.channels, norm, network.dropout))
+        if network.generator == "resnet":
+            return ResNetGenerator(ResNetConfig(network.blocks, network.channels, norm, network.dropout))
+        if network.generator == "tiny":
+            return TinyFilter(_tiny(network))
+    except ValueError as error:
+        raise ConfigError(f"[network]: {error}") from None
+    raise ConfigError(f"[network] generator is {network.generator!r}, expected one of {', '.join(GENERATORS)}")
+
+
+def new_judge(network: FilterNetworkConfig) -> PatchGan:
+    """The judge of patches, likewise.
+
+    Raises:
+        ConfigError: There is no such judge.
+    """
+    try:
+        return PatchGan(PatchGanConfig(network.receptive_px, network.judge_channels, cast("Norm", network.judge_norm)))
+    except ValueError as error:
+        raise ConfigError(f"[network]: {error}") from None
+
+
+def _tiny(network: FilterNetworkConfig) -> TinyFilterConfig:
+    return TinyFilterConfig(
+        size=cast("TinySize", network.size),
+        residual=network.residual,
+        memory=cast("Memory", network.memory),
+        state_channels=network.state_channels,
+    )
+
+
+def has_memory(network: nn.Module) -> bool:
+    """Whether frames must be drawn one after the other."""
+    return isinstance(network, TinyFilter) and network.config.state_channels > 0
+
+
+def drawn_run(generator: Any, frames: Tensor, *, memory: bool) -> Tensor:  # noqa: ANN401 - a filter, or Fabric's around it
+    """Draw runs of frames.
+
+    Args:
+        generator: The network.
+        frames: [N, F, 3, H, W].
+        memory: Each frame is drawn with the state that the one before left; otherwise all at once.
+
+    Returns:
+        [N, F, 3, H, W].
+    """
+    count, length = frames.shape[:2]
+    if not memory:
+        flat = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        drawn: Tensor = generator(flat)
+        return drawn.reshape(count, length, *drawn.shape[1:])
+    pictures, state = [], None
+    for frame in frames.unbind(1):
+        picture, state = generator(frame.contiguous(memory_format=torch.channels_last), state)
+        pictures.append(picture)
+    return torch.stack(pictures, 1)
+
+
+@torch.no_grad()
+def re_estimate_batch_norm(network: nn.Module, batches: list[Tensor]) -> int:
+    """Take batch norm's statistics anew, as means over some batches [N, 3, H, W], dropout off.
+
+    The averages that training leaves lag behind the weights; the published Pix2Pix draws with the statistics of the
+    picture itself, which no engine folds.
+
+    Returns:
+        How many layers have batch norm; without any, nothing is done.
+    """
+    layers = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+    if not layers:
+        return 0
+    network.eval()
+    before = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        # None: a mean in which every batch weighs the same.
+        layer.momentum = None
+        layer.train()
+    for batch in batches:
+        network(batch)
+    for layer, momentum in zip(layers, before, strict=True):
+        layer.momentum = momentum
+    network.eval()
+    return len(layers)

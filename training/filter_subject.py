@@ -1,0 +1,92 @@
+"""What `evaluate-filter` measures: a run's averaged network in torch, or a filter as it is shipped, by one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.config import ConfigError
+from training.data.pair_batches import PairDataConfig, as_levels, as_units
+from training.data.pair_makers import Rgb
+from training.filter_network import Filter, drawn_run, has_memory
+from training.pix2pix import filter_of_run
+
+Units = NDArray[np.float32]
+"""float32 [T, 3, H, W] in [-1, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSubject:
+    """A filter to measure.
+
+    Attributes:
+        name: For the report.
+        draw: The frames of one film, in order, to as many pictures; the film begins with an empty memory.
+        notes: For the report.
+    """
+
+    name: str
+    draw: Callable[[Units], Units]
+    notes: dict[str, Any]
+
+    def pictures(self, frames: list[Rgb]) -> list[Rgb]:
+        """The same in levels."""
+        return [as_levels(each) for each in self.draw(np.stack([as_units(each) for each in frames]))]
+
+
+def run_subject(checkpoint: Path) -> tuple[FilterSubject, PairDataConfig]:
+    """The averaged network of a run, and how its pairs were cut.
+
+    Raises:
+        ConfigError: Missing or broken file.
+    """
+    network, config, step = filter_of_run(checkpoint)
+    notes = {"step": step, "network": network.config.as_dict(), "seed": config.run.seed, "precision": "fp32 (torch)"}
+    return FilterSubject(checkpoint.parent.name, torch_drawer(network), notes), config.pairs
+
+
+def torch_drawer(network: Filter) -> Callable[[Units], Units]:
+    """A network in eval mode as a function of a film."""
+    network.eval()
+    device = next(network.parameters()).device
+
+    @torch.no_grad()
+    def draw(frames: Units) -> Units:
+        film = torch.from_numpy(frames)[None].to(device)
+        return np.asarray(drawn_run(network, film, memory=has_memory(network))[0].float().cpu().numpy())
+
+    return draw
+
+
+def shipped_subject(name: str, precision: str | None, folder: Path | None = None) -> FilterSubject:
+    """A filter as it is served, at its own size: smaller pictures are laid in its middle, their surroundings mirrored.
+
+    Raises:
+        EngineError: It is not there, or cannot be opened.
+    """
+    from models.filter_catalogue import FILTERS, load_filter
+
+    loaded = load_filter(name, precision, folders=(folder or FILTERS,))
+    height, width = loaded.size_px
+
+    def draw(frames: Units) -> Units:
+        tall, wide = frames.shape[2:]
+        if tall > height or wide > width:
+            raise ConfigError(f"{name} draws {width} x {height} px, a picture to measure has {wide} x {tall}")
+        top, left = (height - tall) // 2, (width - wide) // 2
+        around = ((0, 0), (top, height - tall - top), (left, width - wide - left))
+        beside, drawn = loaded.start(), []
+        for frame in frames:
+            picture, beside = loaded.draw(np.pad(frame, around, mode="symmetric")[None], beside)
+            drawn.append(np.array(picture[0, :, top : top + tall, left : left + wide]))
+        return np.stack(drawn)
+
+    manifest = loaded.manifest
+    notes = {"network": manifest.network, "precision": loaded.precision, "size_px": list(manifest.size_px)}
+    return FilterSubject(name, draw, notes)
