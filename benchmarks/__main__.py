@@ -6,6 +6,7 @@ import sys
 NAMES = {
     "kernels": "pixels and sound around the networks, per operation",
     "engines": "the generator on every runtime and precision",
+    "filters": "image filters: milliseconds per picture of every network, size and precision",
     "batcher": "many sessions on one engine thread: first come first served against the batcher",
     "gpu": "an NVIDIA card: kernels against their definitions, then kernels, networks and live sessions in time",
     "faces": "landmarks: MediaPipe's package against its networks on the CPU engine",

@@ -1,4 +1,4 @@
-"""Reads a published Wav2Lip checkpoint: `.pth` as torch writes it, TorchScript (`.pt`), or `.safetensors`.
+"""Reads a published checkpoint of torch: `.pth` as torch writes it, TorchScript (`.pt`), or `.safetensors`.
 
 A `.pth` is a pickle, and pickles can run code: it is read with `weights_only=True`, which builds tensors and plain
 containers and nothing else. TorchScript is a program in torch's own language; it is opened for its tensors and not run.
@@ -128,8 +128,19 @@ def _is_entry(name: Any, tensor: Any) -> bool:  # noqa: ANN401 - whatever the fi
     return isinstance(name, str) and isinstance(tensor, Tensor)
 
 
-def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def fill(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    expected: str = "Wav2Lip's 96-pixel generator",
+) -> None:
     """Put published tensors into the network that they belong to, in float32.
+
+    Args:
+        network: Whose names the tensors have.
+        tensors: From the file.
+        path: Of the file.
+        expected: What should have been given; ends the message.
 
     Raises:
         EngineError: They belong to another network; the message names the first tensors that do not fit.
@@ -153,7 +164,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
         ),
     ]
     if problems:
-        raise EngineError(f"{path} is not this network: it {'; '.join(problems)}. Give Wav2Lip's 96-pixel generator")
+        raise EngineError(f"{path} is not this network: it {'; '.join(problems)}. Give {expected}")
     network.load_state_dict(
         {name: tensors[name].to(tensor.dtype) for name, tensor in own.items() if name in tensors}, strict=False
     )
