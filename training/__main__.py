@@ -238,16 +238,20 @@ def _add_oasis(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoint and contact sheets")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--steps", type=int, help="default: the config's")
+    parser.add_argument("--export", metavar="NAME", help="write engines too, to models/filters/NAME")
+    parser.add_argument("--filters", type=Path, help="folder for --export; default: models/filters")
     parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU; they share each batch")
     parser.add_argument("--accelerator", choices=["auto", "cuda", "cpu"], default="auto")
     parser.set_defaults(command=_oasis)
 
 
 def _oasis(parsed: argparse.Namespace) -> None:
+    from models.filter_catalogue import FILTERS
     from training.config import read_config
     from training.data.layout_pairs import read_layouts
+    from training.export_oasis import export_oasis
     from training.loop import launched
-    from training.oasis import OasisTraining, train_oasis
+    from training.oasis import OasisTraining, oasis_of_run, train_oasis
 
     config = read_config(OasisTraining, parsed.config)
     config = replace(config, run=replace(config.run, steps=parsed.steps or config.run.steps))
@@ -255,7 +259,12 @@ def _oasis(parsed: argparse.Namespace) -> None:
     pairs = read_layouts(parsed.pairs, config.layouts.classes)
     fabric = launched(bf16=config.run.bf16, devices=parsed.devices, accelerator=parsed.accelerator)
     say = _say if fabric.is_global_zero else lambda _: None
-    say(f"wrote {train_oasis(config, pairs, parsed.run, resume=parsed.resume, fabric=fabric, say=say)}")
+    checkpoint = train_oasis(config, pairs, parsed.run, resume=parsed.resume, fabric=fabric, say=say)
+    say(f"wrote {checkpoint}")
+    if parsed.export and fabric.is_global_zero:
+        filters: Path = parsed.filters or FILTERS
+        export_oasis(oasis_of_run(checkpoint)[0], config, pairs, parsed.export, say, filters=filters)
+        say(f"wrote {filters / parsed.export}")
 
 
 def _add_export_filter(parser: argparse.ArgumentParser) -> None:

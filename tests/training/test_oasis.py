@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from models.filter_catalogue import load_filter
 from tests.training.pictures import made_picture, write_picture
 from training.__main__ import main
 from training.checkpoint import load_checkpoint
@@ -106,7 +107,12 @@ def test_the_judge_learns_to_tell_classes(tmp_path: Path) -> None:
 def test_the_command_trains_and_shows_held_back_layouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = _folder(tmp_path / "pairs")
     _ids(folder / "layouts" / "s5.png", np.full((64, 64), 3, np.uint8))
-    assert main(["oasis", "--config", "quick_oasis", "--pairs", str(folder), "--run", str(tmp_path / "run")]) == 0
+    command = ["oasis", "--config", "quick_oasis", "--pairs", str(folder), "--run", str(tmp_path / "run")]
+    assert main([*command, "--export", "try", "--filters", str(tmp_path / "filters")]) == 0
+    shipped = load_filter("try", folders=(tmp_path / "filters",))
+    assert (shipped.manifest.source, shipped.manifest.classes) == ("layout", ("class 0", "class 1", "class 2"))
+    assert shipped.start()["z"].shape == (1, 4)
+    shipped.close()
     said = capsys.readouterr().out
     assert "left out: layouts/s5.png has the id 3, expected 0 to 2" in said
     assert "4 pairs to learn from, 1 held back, 1 left out" in said
@@ -122,13 +128,14 @@ def test_the_command_trains_and_shows_held_back_layouts(tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"names": "sky, road"}, "names are 2, classes = 12"),
         ({"classes": 1}, "classes = 1, expected 2 to 256"),
         ({"dont_care": 12}, "dont_care = 12 is no class"),
         ({"crop_px": 96}, "expected a multiple of 64"),
         ({"load_px": 200}, "load_px = 200"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(change: dict[str, int], message: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(LayoutConfig(), **change).check()
 

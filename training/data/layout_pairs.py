@@ -63,6 +63,8 @@ class LayoutConfig:
         crop_px: Side of the crops.
         flip: Mirror half of the samples.
         held_every: Every so-manieth person or scene is held back.
+        names: Of the classes, separated by commas; empty: their numbers.
+        of_faces: Layouts are of crops around a face, not of whole frames.
     """
 
     classes: int = 12
@@ -71,6 +73,13 @@ class LayoutConfig:
     crop_px: int = 256
     flip: bool = True
     held_every: int = 0
+    names: str = ""
+    of_faces: bool = False
+
+    def class_names(self) -> tuple[str, ...]:
+        """One for each class."""
+        named = tuple(each.strip() for each in self.names.split(","))
+        return named if self.names else tuple(f"class {i}" for i in range(self.classes))
 
     def check(self) -> None:
         """Hold the numbers against each other.
@@ -80,6 +89,8 @@ class LayoutConfig:
         """
         if not 2 <= self.classes <= 256:
             raise ConfigError(f"[layouts] classes = {self.classes}, expected 2 to 256")
+        if self.names and len(self.class_names()) != self.classes:
+            raise ConfigError(f"[layouts] names are {len(self.class_names())}, classes = {self.classes}")
         if not NO_CLASS <= self.dont_care < self.classes:
             raise ConfigError(f"[layouts] dont_care = {self.dont_care} is no class and not -1")
         if self.crop_px % 64 or self.load_px < self.crop_px:
