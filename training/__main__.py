@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_lipgan(commands.add_parser("lipgan", help="train a generator from a cache"))
     _add_ear(commands.add_parser("ear", help="teach a recogniser's first layers to hear for a generator"))
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
+    _add_cuhk_pairs(commands.add_parser("cuhk-pairs", help="CUHK's sketches and photos as folders of pairs"))
     _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
     _add_oasis(commands.add_parser("oasis", help="train a filter from semantic layouts and photos"))
     _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
@@ -175,6 +176,19 @@ def _distil(parsed: argparse.Namespace) -> None:
 
     config = read_config(DistilConfig, parsed.config)
     _say(f"wrote {distil(config, parsed.teacher, parsed.cache, parsed.run, resume=parsed.resume)}")
+
+
+def _add_cuhk_pairs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cuhk", type=Path, required=True, help="folder with train/ and test/")
+    parser.add_argument("--out", type=Path, required=True, help="gets train/A, train/B, test/A and test/B")
+    parser.set_defaults(command=_cuhk_pairs)
+
+
+def _cuhk_pairs(parsed: argparse.Namespace) -> None:
+    from training.data.cuhk import write_cuhk_pairs
+
+    counts = write_cuhk_pairs(parsed.cuhk, parsed.out)
+    _say(", ".join(f"{count} pairs in {split}" for split, count in counts.items()))
 
 
 def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
