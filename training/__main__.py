@@ -46,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_lipgan(commands.add_parser("lipgan", help="train a generator from a cache"))
     _add_ear(commands.add_parser("ear", help="teach a recogniser's first layers to hear for a generator"))
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
+    _add_cuhk_pairs(commands.add_parser("cuhk-pairs", help="CUHK's sketches and photos as folders of pairs"))
     _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
+    _add_oasis(commands.add_parser("oasis", help="train a filter from semantic layouts and photos"))
     _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
     _add_evaluate_filter(commands.add_parser("evaluate-filter", help="measure a filter on persons it never saw"))
     _add_lookahead(
@@ -176,6 +178,19 @@ def _distil(parsed: argparse.Namespace) -> None:
     _say(f"wrote {distil(config, parsed.teacher, parsed.cache, parsed.run, resume=parsed.resume)}")
 
 
+def _add_cuhk_pairs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cuhk", type=Path, required=True, help="folder with train/ and test/")
+    parser.add_argument("--out", type=Path, required=True, help="gets train/A, train/B, test/A and test/B")
+    parser.set_defaults(command=_cuhk_pairs)
+
+
+def _cuhk_pairs(parsed: argparse.Namespace) -> None:
+    from training.data.cuhk import write_cuhk_pairs
+
+    counts = write_cuhk_pairs(parsed.cuhk, parsed.out)
+    _say(", ".join(f"{count} pairs in {split}" for split, count in counts.items()))
+
+
 def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
     from training.data.pair_makers import PAIR_MAKERS
 
@@ -229,6 +244,41 @@ def _export_filter_of(
     filters: Path = parsed.filters or FILTERS
     export_run(network, config, pairs, maker, parsed.export, _say, filters=filters)
     _say(f"wrote {filters / parsed.export}, trained for {step} steps")
+
+
+def _add_oasis(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", default="oasis", help="name in training/configs or path of a .toml")
+    parser.add_argument("--pairs", type=Path, required=True, help="folder with layouts/ (class ids) and photos/")
+    parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoint and contact sheets")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--steps", type=int, help="default: the config's")
+    parser.add_argument("--export", metavar="NAME", help="write engines too, to models/filters/NAME")
+    parser.add_argument("--filters", type=Path, help="folder for --export; default: models/filters")
+    parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU; they share each batch")
+    parser.add_argument("--accelerator", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.set_defaults(command=_oasis)
+
+
+def _oasis(parsed: argparse.Namespace) -> None:
+    from models.filter_catalogue import FILTERS
+    from training.config import read_config
+    from training.data.layout_pairs import read_layouts
+    from training.export_oasis import export_oasis
+    from training.loop import launched
+    from training.oasis import OasisTraining, oasis_of_run, train_oasis
+
+    config = read_config(OasisTraining, parsed.config)
+    config = replace(config, run=replace(config.run, steps=parsed.steps or config.run.steps))
+    config.layouts.check()
+    pairs = read_layouts(parsed.pairs, config.layouts.classes)
+    fabric = launched(bf16=config.run.bf16, devices=parsed.devices, accelerator=parsed.accelerator)
+    say = _say if fabric.is_global_zero else lambda _: None
+    checkpoint = train_oasis(config, pairs, parsed.run, resume=parsed.resume, fabric=fabric, say=say)
+    say(f"wrote {checkpoint}")
+    if parsed.export and fabric.is_global_zero:
+        filters: Path = parsed.filters or FILTERS
+        export_oasis(oasis_of_run(checkpoint)[0], config, pairs, parsed.export, say, filters=filters)
+        say(f"wrote {filters / parsed.export}")
 
 
 def _add_export_filter(parser: argparse.ArgumentParser) -> None:

@@ -25,8 +25,9 @@ from training.data.pair_batches import as_units
 from training.data.pair_makers import PAIR_MAKERS, PairMaker, Rgb
 from training.data.photo_pairs import PairSet
 from training.filter_glance import held_pair
-from training.filter_network import Filter, re_estimate_batch_norm
+from training.filter_network import Filter
 from training.filter_subject import Units, shipped_subject
+from training.oasis_losses import settle_statistics
 from training.pix2pix import Pix2PixConfig, ServedConfig
 
 CALIBRATION_SAMPLES, GATE_SAMPLES, FEWEST = 48, 24, 8
@@ -98,7 +99,7 @@ def how_trained(network: Filter, config: Pix2PixConfig, learnt: PairSet, maker: 
         return AsTrained(statistics="picture")
     chosen = _evenly(len(learnt.pairs), STATISTICS_BATCHES)
     pictures = [held_pair(learnt.pairs[i], maker, config.pairs, i).source for i in chosen]
-    re_estimate_batch_norm(network, [torch.from_numpy(as_units(each))[None] for each in pictures])
+    settle_statistics(network, [(torch.from_numpy(as_units(each))[None],) for each in pictures])
     return AsTrained()
 
 

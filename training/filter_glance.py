@@ -5,6 +5,7 @@ The numbers that are published come from `training.evaluate_filter`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -41,8 +42,11 @@ def glance(network: Filter, held: PairSet, maker: PairMaker, config: PairDataCon
 
 
 def held_pair(pair: Pair, maker: PairMaker, config: PairDataConfig, index: int) -> Pair:
-    """A whole held-back picture as training would load it, spoilt always in the same way, sides a multiple of 32."""
-    whole = loaded(pair, config)
+    """A whole held-back picture, spoilt always in the same way, sides a multiple of 32.
+
+    As training would load it; or, where that is a square, resized to the crop's side, as published for tests.
+    """
+    whole = loaded(pair, replace(config, load_px=config.crop_px) if config.square else config)
     height, width = (side // SIDE_MULTIPLE * SIDE_MULTIPLE for side in whole.source.shape[:2])
     source, target = (np.ascontiguousarray(each[:height, :width]) for each in whole)
     how, grain = np.random.default_rng([SEED, index]), np.random.default_rng([SEED, index, 0])

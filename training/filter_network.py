@@ -117,31 +117,3 @@ def drawn_run(generator: Any, frames: Tensor, *, memory: bool) -> Tensor:  # noq
         picture, state = generator(frame.contiguous(memory_format=torch.channels_last), state)
         pictures.append(picture)
     return torch.stack(pictures, 1)
-
-
-@torch.no_grad()
-def re_estimate_batch_norm(network: nn.Module, batches: list[Tensor]) -> int:
-    """Take batch norm's statistics anew, as means over some batches [N, 3, H, W], dropout off.
-
-    The averages that training leaves lag behind the weights; the published Pix2Pix draws with the statistics of the
-    picture itself, which no engine folds.
-
-    Returns:
-        How many layers have batch norm; without any, nothing is done.
-    """
-    layers = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
-    if not layers:
-        return 0
-    network.eval()
-    before = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        # None: a mean in which every batch weighs the same.
-        layer.momentum = None
-        layer.train()
-    for batch in batches:
-        network(batch)
-    for layer, momentum in zip(layers, before, strict=True):
-        layer.momentum = momentum
-    network.eval()
-    return len(layers)

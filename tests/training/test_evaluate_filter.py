@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tests.training.made import write_clip
-from tests.training.pictures import made_picture, write_photos
+from tests.training.pictures import made_picture, write_photos, write_picture
 from training.__main__ import main
 from training.classical import classical_filters
+from training.config import CONFIG_FOLDER
 from training.data.pair_batches import PairDataConfig
 from training.data.pair_makers import PAIR_MAKERS, Pair, Rgb
 from training.data.photo_pairs import PairSet
@@ -21,7 +22,7 @@ from training.picture_figures import luma_ssim, psnr_db
 pytestmark = pytest.mark.unit
 
 SIDE = 64
-CONFIG = PairDataConfig(maker="enhance", load_px=SIDE, square=True, crop_px=32)
+CONFIG = PairDataConfig(maker="enhance", load_px=SIDE, square=False, crop_px=32)
 STILL = np.eye(2, 3, dtype=np.float32)
 
 
@@ -132,3 +133,19 @@ def test_the_command_measures_the_held_back_of_a_run_and_a_clip(
     assert set(report["flicker"]) == {"moving_stills", "talk"}
     assert main(["evaluate-filter", *shown, "--out", str(out)]) == 2
     assert "pass either --checkpoint" in capsys.readouterr().err
+
+
+def test_the_command_measures_all_of_a_folder_of_pairs_at_the_side_of_the_crops(tmp_path: Path) -> None:
+    for i in range(8):
+        for side in "AB":
+            write_picture(tmp_path / "pairs" / side / f"{i}.png", made_picture(i, 50, 40))
+    text = (CONFIG_FOLDER / "quick_pix2pix.toml").read_text().replace("square = false", "square = true")
+    (tmp_path / "quick.toml").write_text(text)
+    shown = ["--pairs", str(tmp_path / "pairs")]
+    run = ["--run", str(tmp_path / "run")]
+    assert main(["pix2pix", "--config", str(tmp_path / "quick.toml"), *shown, *run]) == 0
+    asked = ["evaluate-filter", "--checkpoint", str(tmp_path / "run" / "checkpoint.pt"), *shown]
+    assert main([*asked, "--all", "--out", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert (report["pictures"], report["maker"], report["best_classical"]) == (8, "pairs from a folder", None)
+    assert report["picture_px"] == [32, 32]

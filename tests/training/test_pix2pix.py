@@ -13,7 +13,7 @@ from training.__main__ import main
 from training.checkpoint import load_checkpoint
 from training.config import CONFIG_FOLDER, ConfigError, read_config
 from training.data.clips import MaterialError
-from training.filter_network import FilterNetworkConfig, drawn_run, new_filter, new_judge, re_estimate_batch_norm
+from training.filter_network import FilterNetworkConfig, drawn_run, new_filter, new_judge
 from training.pix2pix import (
     PARTS,
     FilterRunConfig,
@@ -196,17 +196,3 @@ def test_a_run_that_would_hold_everybody_back_is_refused(tmp_path: Path) -> None
     photos = write_photos(tmp_path / "photos", 2)
     with pytest.raises(MaterialError, match="no pair is left to learn from"):
         _trained(_with(QUICK, pairs={"held_every": 1}), photos, tmp_path / "run")
-
-
-def test_re_estimated_statistics_are_those_of_the_batches() -> None:
-    torch.manual_seed(0)
-    network = new_filter(TINY_UNET)
-    batches = [torch.rand(2, 3, 32, 32) * 2 - 1 for _ in range(3)]
-    assert re_estimate_batch_norm(network, batches) == 7
-    with torch.no_grad():
-        first = [network.down[1](torch.nn.functional.leaky_relu(network.down[0](each), 0.2)) for each in batches]
-    mean = torch.stack([each.mean((0, 2, 3)) for each in first]).mean(0)
-    # Sums in another order.
-    assert torch.allclose(network.down_norm[1].running_mean, mean, atol=1e-6)
-    assert not network.training
-    assert re_estimate_batch_norm(new_filter(QUICK.network), batches) == 0

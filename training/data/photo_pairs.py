@@ -53,13 +53,18 @@ class PairSet:
 
     def split(self, held_every: int) -> tuple[PairSet, PairSet]:
         """What is learnt from and what is held back: every so-manieth person, whole; 0 holds back nobody."""
-        persons = sorted({person_of(name) for name in self.names})
-        held = {each for i, each in enumerate(persons) if held_every and i % held_every == held_every // 2}
+        held = held_persons(self.names, held_every)
         return self._where(held, inside=False), self._where(held, inside=True)
 
     def _where(self, persons: set[str], *, inside: bool) -> PairSet:
         kept = [i for i, name in enumerate(self.names) if (person_of(name) in persons) == inside]
         return replace(self, names=tuple(self.names[i] for i in kept), pairs=tuple(self.pairs[i] for i in kept))
+
+
+def held_persons(names: Iterable[str], held_every: int) -> set[str]:
+    """Every so-manieth person of some pictures; 0: nobody."""
+    persons = sorted({person_of(name) for name in names})
+    return {each for i, each in enumerate(persons) if held_every and i % held_every == held_every // 2}
 
 
 def person_of(name: str) -> str:

@@ -1,0 +1,145 @@
+"""The OASIS recipe: published defaults, layouts read strictly, a run that learns and resumes to the same bits."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.filter_catalogue import load_filter
+from tests.training.pictures import made_picture, write_picture
+from training.__main__ import main
+from training.checkpoint import load_checkpoint
+from training.config import ConfigError, read_config
+from training.data.clips import MaterialError
+from training.data.layout_pairs import LayoutConfig, LayoutSampler, one_hot, read_layouts
+from training.oasis import PARTS, OasisTraining, in_colours, oasis_of_run, train_oasis
+
+pytestmark = pytest.mark.unit
+
+QUICK = read_config(OasisTraining, "quick_oasis")
+
+
+def _folder(path: Path, count: int = 6, size: tuple[int, int] = (64, 64)) -> Path:
+    (path / "layouts").mkdir(parents=True)
+    for i in range(count):
+        photo = made_picture(i, *size)
+        ids = (photo[..., 0] // 86).astype(np.uint8)
+        write_picture(path / "photos" / f"s{i}.png", photo)
+        assert cv2.imwrite(str(path / "layouts" / f"s{i}.png"), ids)
+    return path
+
+
+def _ids(path: Path, ids: NDArray[np.uint8]) -> None:
+    assert cv2.imwrite(str(path), ids)
+
+
+def test_defaults_are_the_published_numbers() -> None:
+    config = read_config(OasisTraining, "oasis")
+    run, layouts = config.run, config.layouts
+    assert (run.generator_rate, run.judge_rate, run.beta1, run.beta2) == (1e-4, 4e-4, 0.0, 0.999)
+    assert (run.label_mix, run.ema_decay, run.batch, run.epochs) == (10.0, 0.9999, 32, 200)
+    assert (layouts.load_px, layouts.crop_px, config.network.channels, config.network.noise) == (286, 256, 64, 64)
+
+
+def test_layouts_that_do_not_fit_are_named_and_left_out(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "pairs")
+    layouts = folder / "layouts"
+    _ids(layouts / "s1.png", np.full((64, 64), 7, np.uint8))
+    _ids(layouts / "s2.png", np.zeros((64, 60), np.uint8))
+    _ids(layouts / "s3.png", np.zeros((64, 64, 3), np.uint8))
+    (layouts / "s4.png").write_bytes(b"nothing")
+    _ids(layouts / "s9.png", np.zeros((64, 64), np.uint8))
+    pairs = read_layouts(folder, 3)
+    assert pairs.names == ("s0", "s5")
+    assert {each.name: each.reason for each in pairs.left_out} == {
+        "layouts/s1.png": "has the id 7, expected 0 to 2",
+        "s2": "is 60 x 64 px in layouts/ and 64 x 64 px in photos/",
+        "layouts/s3.png": "has colours, or more than 8 bits: expected one channel of class ids",
+        "layouts/s4.png": "is no picture that can be decoded",
+        "s9": "has no picture in photos/",
+    }
+
+
+def test_a_folder_without_layouts_is_an_error_with_a_name(tmp_path: Path) -> None:
+    with pytest.raises(MaterialError, match=r"no folder .*layouts; .* should hold layouts/ and photos/"):
+        read_layouts(tmp_path, 3)
+
+
+def test_layouts_and_photos_are_cropped_and_mirrored_alike_and_ids_are_never_mixed(tmp_path: Path) -> None:
+    pairs = read_layouts(_folder(tmp_path / "pairs", size=(80, 96)), 3)
+    sampler = LayoutSampler(pairs.pairs, LayoutConfig(classes=3, load_px=80, crop_px=64), seed=3)
+    batch = sampler.batch(2, 4)
+    assert set(np.unique(batch.layout)) <= {0.0, 1.0}
+    assert np.all(batch.layout.sum(1) == 1)
+    red = (batch.photo[:, 0] + 1) * 127.5
+    same = np.argmax(batch.layout, 1) == np.minimum(red // 86, 2)
+    # Photos are resized smoothly, ids are not: edges differ.
+    assert same.mean() > 0.9
+    assert np.array_equal(batch.photo, LayoutSampler(pairs.pairs, sampler._config, seed=3).batch(2, 4).photo)
+
+
+@pytest.mark.parametrize("style", [False, True])
+def test_a_run_goes_on_bit_for_bit(style: bool, tmp_path: Path) -> None:
+    pairs = read_layouts(_folder(tmp_path / "pairs"), 3)
+    config = replace(QUICK, network=replace(QUICK.network, style=style), layouts=replace(QUICK.layouts, dont_care=2))
+    whole = load_checkpoint(train_oasis(config, pairs, tmp_path / "whole", say=lambda _: None))
+    train_oasis(config, pairs, tmp_path / "parts", stop_after=2, say=lambda _: None)
+    parts = load_checkpoint(train_oasis(config, pairs, tmp_path / "parts", resume=True, say=lambda _: None))
+    for part in PARTS[:3]:
+        assert all(torch.equal(value, parts[part][name]) for name, value in whole[part].items()), part
+    assert torch.equal(whole["torch_rng"], parts["torch_rng"])
+
+
+def test_the_judge_learns_to_tell_classes(tmp_path: Path) -> None:
+    pairs = read_layouts(_folder(tmp_path / "pairs", 4), 3)
+    config = replace(QUICK, run=replace(QUICK.run, steps=25, look_every=1000, judge_rate=5e-3, generator_rate=0.0))
+    train_oasis(config, pairs, tmp_path / "run", say=lambda _: None)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert rows[0]["real"] == pytest.approx(np.log(4), rel=0.1)  # three classes and "drawn", all alike at first
+    assert rows[-1]["real"] + rows[-1]["drawn"] < 0.9 * (rows[0]["real"] + rows[0]["drawn"])
+
+
+def test_the_command_trains_and_shows_held_back_layouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _folder(tmp_path / "pairs")
+    _ids(folder / "layouts" / "s5.png", np.full((64, 64), 3, np.uint8))
+    command = ["oasis", "--config", "quick_oasis", "--pairs", str(folder), "--run", str(tmp_path / "run")]
+    assert main([*command, "--export", "try", "--filters", str(tmp_path / "filters")]) == 0
+    shipped = load_filter("try", folders=(tmp_path / "filters",))
+    assert (shipped.manifest.source, shipped.manifest.classes) == ("layout", ("class 0", "class 1", "class 2"))
+    assert shipped.start()["z"].shape == (1, 4)
+    shipped.close()
+    said = capsys.readouterr().out
+    assert "left out: layouts/s5.png has the id 3, expected 0 to 2" in said
+    assert "4 pairs to learn from, 1 held back, 1 left out" in said
+    assert (tmp_path / "run" / "look_000002.jpg").is_file()
+    generator, config, step = oasis_of_run(tmp_path / "run" / "checkpoint.pt")
+    assert (step, config.layouts.classes) == (4, 3)
+    layout = torch.from_numpy(one_hot(np.zeros((64, 64), np.uint8), 3))[None]
+    z = torch.zeros(1, 4)
+    # Pinned noise: the same layout is the same picture.
+    assert torch.equal(generator(layout, z), generator(layout, z))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"names": "sky, road"}, "names are 2, classes = 12"),
+        ({"classes": 1}, "classes = 1, expected 2 to 256"),
+        ({"dont_care": 12}, "dont_care = 12 is no class"),
+        ({"crop_px": 96}, "expected a multiple of 64"),
+        ({"load_px": 200}, "load_px = 200"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(LayoutConfig(), **change).check()
+
+
+def test_neighbouring_ids_look_different() -> None:
+    shown = in_colours(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) == 12

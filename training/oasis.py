@@ -1,0 +1,301 @@
+"""The OASIS recipe, top to bottom: layouts and photos, networks, one step, the loop.
+
+As published, and the default of every number but the classes: a step of the generator, which wants every pixel taken
+for its class, then one of the discriminator, which tells the classes of real pixels and drawn ones, balanced by how
+rare a class is, with LabelMix at weight 10; Adam at 1e-4 and 4e-4 with betas 0 and 0.999, batches of 32, averaged
+weights at 0.9999. The published run keeps weights alone; here a resumed run goes on bit for bit.
+
+Source: V. Sushko et al., "You Only Need Adversarial Supervision for Semantic Image Synthesis", ICLR 2021
+(arXiv:2012.04781); `train.py` and `config.py` of boschresearch/OASIS.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from models.oasis import JUDGE_WIDTHS, FreeNorm, OasisConfig, OasisDiscriminator, OasisGenerator
+from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
+from training.config import ConfigError, build
+from training.data.clips import MaterialError
+from training.data.layout_pairs import (
+    NO_CLASS,
+    Ids,
+    LayoutBatch,
+    LayoutConfig,
+    LayoutSampler,
+    LayoutSet,
+    held_layout,
+    one_hot,
+)
+from training.data.pair_batches import as_levels
+from training.data.pair_makers import Rgb
+from training.filter_glance import write_sheet
+from training.loop import RunLog, begun, launched, onto
+from training.oasis_losses import average_into, drawn_loss, label_mask, label_mix_loss, mixed, real_loss
+
+PARTS = ("generator", "averaged", "judge", "generator_adam", "judge_adam")
+PROCESS_SEED_OFFSET = 15_485_863
+SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class OasisNetworkConfig:
+    """The two networks; see `models.oasis.OasisConfig`.
+
+    Attributes:
+        noise: Channels of the noise.
+        channels: Of the generator's finest grid.
+        hidden: Between layout and scales.
+        norm: "batch" or "instance".
+        fold: 1 as published; 4 for live use.
+        style: The style branch, which is ours.
+        judge_share: Channels of the discriminator, as a share of the published ones.
+    """
+
+    noise: int = 64
+    channels: int = 64
+    hidden: int = 128
+    norm: str = "batch"
+    fold: int = 1
+    style: bool = False
+    judge_share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class OasisRunConfig:
+    """How long and how fast.
+
+    Attributes:
+        seed: Decides weights, noise and batches.
+        epochs: Over all pairs, when `steps` is 0.
+        steps: Whatever they are in epochs.
+        batch: Pairs a step.
+        generator_rate: Adam's.
+        judge_rate: Adam's.
+        beta1: Of both.
+        beta2: Of both.
+        label_mix: Weight of LabelMix.
+        ema_decay: Of the averaged weights, which are the ones that ship.
+        checkpoint_every: Steps between checkpoints.
+        log_every: Steps between log lines.
+        look_every: Steps between sheets of held-back layouts.
+        threads: Torch threads.
+        bf16: Autocast the convolutions to bfloat16.
+    """
+
+    seed: int = 2021
+    epochs: int = 200
+    steps: int = 0
+    batch: int = 32
+    generator_rate: float = 1e-4
+    judge_rate: float = 4e-4
+    beta1: float = 0.0
+    beta2: float = 0.999
+    label_mix: float = 10.0
+    ema_decay: float = 0.9999
+    checkpoint_every: int = 500
+    log_every: int = 50
+    look_every: int = 1000
+    threads: int = 2
+    bf16: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OasisTraining:
+    """One run."""
+
+    network: OasisNetworkConfig = field(default_factory=OasisNetworkConfig)
+    layouts: LayoutConfig = field(default_factory=LayoutConfig)
+    run: OasisRunConfig = field(default_factory=OasisRunConfig)
+
+
+@dataclass(slots=True)
+class OasisTrainer:
+    """Everything that changes while training."""
+
+    config: OasisTraining
+    fabric: Fabric
+    shared: dict[str, Any]
+    generator: OasisGenerator
+    averaged: OasisGenerator
+    judge: OasisDiscriminator
+    generator_adam: torch.optim.Adam
+    judge_adam: torch.optim.Adam
+    step: int = 0
+
+    def state(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        tensors = {name: getattr(self, name).state_dict() for name in PARTS}
+        return {**tensors, "step": self.step, "config": dataclasses.asdict(self.config)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint stopped.
+
+        Raises:
+            ConfigError: The checkpoint belongs to another network or to other classes.
+        """
+        check_network(state, self.config.network)
+        if state["config"]["layouts"]["classes"] != self.config.layouts.classes:
+            raise ConfigError("the checkpoint has another number of classes; start a new run folder")
+        restore_parts(self, PARTS, state)
+
+
+def new_oasis(network: OasisNetworkConfig, classes: int) -> OasisGenerator:
+    """A generator with fresh weights.
+
+    Raises:
+        ConfigError: There is no such network.
+    """
+    try:
+        return OasisGenerator(
+            OasisConfig(
+                classes,
+                network.noise,
+                network.channels,
+                network.hidden,
+                cast("FreeNorm", network.norm),
+                network.fold,
+                network.style,
+            )
+        )
+    except ValueError as error:
+        raise ConfigError(f"[network]: {error}") from None
+
+
+def new_oasis_trainer(config: OasisTraining, fabric: Fabric | None = None) -> OasisTrainer:
+    """Fresh networks, drawn from the run's seed, on the device of this process."""
+    fabric = fabric or launched(bf16=config.run.bf16)
+    torch.manual_seed(config.run.seed)
+    classes, share = config.layouts.classes, config.network.judge_share
+    generator = new_oasis(config.network, classes)
+    widths = tuple(max(round(each * share), 4) for each in JUDGE_WIDTHS[1:])
+    judge = OasisDiscriminator(classes, (JUDGE_WIDTHS[0], *widths))
+    averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
+    betas = (config.run.beta1, config.run.beta2)
+    generator_adam = torch.optim.Adam(generator.parameters(), config.run.generator_rate, betas)
+    judge_adam = torch.optim.Adam(judge.parameters(), config.run.judge_rate, betas)
+    shared = {"generator": fabric.setup_module(generator), "judge": fabric.setup_module(judge)}
+    averaged.to(fabric.device)
+    return OasisTrainer(config, fabric, shared, generator, averaged, judge, generator_adam, judge_adam)
+
+
+def train_oasis(
+    config: OasisTraining,
+    pairs: LayoutSet,
+    run: Path,
+    *,
+    resume: bool = False,
+    stop_after: int | None = None,
+    fabric: Fabric | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train from layouts and photos in memory; see `training.pix2pix.train_filter`.
+
+    Raises:
+        ConfigError: The config does not fit itself, the run's folder or the checkpoint.
+        MaterialError: Everything would be held back.
+    """
+    config.layouts.check()
+    for each in pairs.left_out:
+        say(f"left out: {each.name} {each.reason}")
+    learnt, held = pairs.split(config.layouts.held_every)
+    if not learnt.pairs:
+        raise MaterialError("no pair is left to learn from; lower [layouts] held_every, or add pictures")
+    say(f"{len(learnt.pairs)} pairs to learn from, {len(held.pairs)} held back, {len(pairs.left_out)} left out")
+    checkpoint = begun(run, config.run.threads, resume=resume)
+    trainer = new_oasis_trainer(config, fabric)
+    fabric = trainer.fabric
+    sampler = LayoutSampler(learnt.pairs, config.layouts, config.run.seed + fabric.global_rank * PROCESS_SEED_OFFSET)
+    if resume and checkpoint.exists():
+        trainer.restore(load_checkpoint(checkpoint))
+    steps = config.run.steps or max(config.run.epochs * len(learnt.pairs) // config.run.batch, 1)
+    last = min(steps, stop_after or steps)
+    began_s = time.perf_counter()
+    with RunLog(run, silent=not fabric.is_global_zero) as log:
+        while trainer.step < last:
+            batch = sampler.batch(trainer.step, max(config.run.batch // fabric.world_size, 1))
+            losses = oasis_step(trainer, batch)
+            trainer.step += 1
+            if not fabric.is_global_zero:
+                continue
+            if trainer.step % config.run.log_every == 0:
+                log.write({"step": trainer.step, "elapsed_s": time.perf_counter() - began_s, **losses})
+            if held.pairs and trainer.step % config.run.look_every == 0:
+                show_held(trainer, held, run / f"look_{trainer.step:06d}.jpg")
+            if trainer.step % config.run.checkpoint_every == 0 or trainer.step == last:
+                save_checkpoint(checkpoint, trainer.state())
+    fabric.barrier()
+    return checkpoint
+
+
+def oasis_step(trainer: OasisTrainer, batch: LayoutBatch) -> dict[str, float]:
+    """One step of the generator, then one of the discriminator, each with noise of its own; returns the losses."""
+    layout, photo = onto(trainer.fabric, *batch)
+    dont_care = None if trainer.config.layouts.dont_care == NO_CLASS else trainer.config.layouts.dont_care
+    generator, judge = trainer.shared["generator"], trainer.shared["judge"]
+    trainer.judge.requires_grad_(requires_grad=False)
+    fooled = real_loss(judge(generator(layout)).float(), layout, dont_care)
+    trainer.generator_adam.zero_grad()
+    trainer.fabric.backward(fooled)
+    trainer.generator_adam.step()
+    trainer.judge.requires_grad_(requires_grad=True)
+    with torch.no_grad():
+        drawn = generator(layout)
+    mask = label_mask(layout)
+    of_drawn, of_real = judge(drawn).float(), judge(photo).float()
+    losses = {
+        "drawn": drawn_loss(of_drawn),
+        "real": real_loss(of_real, layout, dont_care),
+        "label_mix": label_mix_loss(judge(mixed(mask, photo, drawn)).float(), mask, of_real, of_drawn),
+    }
+    total = losses["drawn"] + losses["real"] + trainer.config.run.label_mix * losses["label_mix"]
+    trainer.judge_adam.zero_grad()
+    trainer.fabric.backward(total)
+    trainer.judge_adam.step()
+    average_into(trainer.averaged, trainer.generator, trainer.config.run.ema_decay)
+    return {"generator": fooled.item(), **{name: value.item() for name, value in losses.items()}}
+
+
+@torch.no_grad()
+def show_held(trainer: OasisTrainer, held: LayoutSet, sheet: Path) -> None:
+    """Held-back layouts in colours, what is drawn from them with one noise for all, and the photos."""
+    config = trainer.config
+    source = torch.Generator().manual_seed(config.run.seed)
+    z = torch.randn(1, config.network.noise, generator=source).to(trainer.fabric.device)
+    rows: list[list[Rgb]] = []
+    for i in np.linspace(0, len(held.pairs) - 1, min(SHOWN, len(held.pairs))).astype(int):
+        ids, photo = held_layout(held.pairs[i], config.layouts)
+        layout = torch.from_numpy(one_hot(ids, config.layouts.classes))[None].to(trainer.fabric.device)
+        rows.append([in_colours(ids), as_levels(trainer.averaged(layout, z)[0].float().cpu().numpy()), photo])
+    write_sheet(sheet, rows)
+
+
+def in_colours(ids: Ids) -> Rgb:
+    """A layout to look at: neighbouring ids have colours far apart."""
+    hue = (ids.astype(np.uint16) * 47 % 180).astype(np.uint8)
+    hsv = np.stack([hue, np.full_like(ids, 150), np.where(ids % 2, 220, 160).astype(np.uint8)], -1)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
+
+
+def oasis_of_run(checkpoint: Path) -> tuple[OasisGenerator, OasisTraining, int]:
+    """The averaged generator of a run, its config and its step.
+
+    Raises:
+        ConfigError: Missing or broken file.
+    """
+    state = load_checkpoint(checkpoint)
+    config = build(OasisTraining, state["config"], str(checkpoint))
+    generator = new_oasis(config.network, config.layouts.classes)
+    generator.load_state_dict(state["averaged"])
+    return generator.eval(), config, state["step"]
