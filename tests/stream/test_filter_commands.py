@@ -11,6 +11,7 @@ import pytest
 from stream import dub_commands, filter_commands
 from stream.cli import main
 from stream.media import ClipReader, decode_sound
+from stream.media.codec_device import CPU
 from tests.filter_folder import make_filters
 from tests.stream.card_stand_in import Card
 from tests.stream.clip_maker import SAMPLE, VOICE, make_clip, pts_of
@@ -115,6 +116,22 @@ def test_the_report_counts_what_the_card_decoded_and_the_command_says_who_encode
     told = capsys.readouterr().err
     assert "visavis: pictures are decoded by card 0" in told
     assert "warning: NVENC cannot encode out.mp4" in told
+
+
+def test_pictures_that_a_card_decoded_are_filtered_as_all_others(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card's planes are NV12: the two of chroma lie in one another."""
+    source = make_clip(tmp_path / "in.mp4", width=128, height=96)
+    codecs = {"cpu": CPU, "card": Card(refuses=("h264_nvenc",)).codecs()}
+    for name, chosen in codecs.items():
+        monkeypatch.setattr(filter_commands, "choose", lambda _, chosen=chosen: chosen)
+        line = ("filter", source, "-o", tmp_path / f"{name}.mkv", "--filter", "negative", "--config", config)
+        assert run(*line, "--wipe", 0.5) == 0
+    by_processor, by_card = (list(ClipReader(tmp_path / f"{name}.mkv").frames()) for name in codecs)
+    assert len(by_processor) == len(by_card) == 10
+    for a, b in zip(by_processor, by_card, strict=True):
+        assert all(np.array_equal(plane, other) for plane, other in zip(a.planes, b.planes, strict=True))
 
 
 def test_a_card_that_is_not_there_is_refused_before_any_work(
