@@ -266,6 +266,8 @@ def test_vp8_alone_and_the_card_alone_do_not_go_together() -> None:
 
 
 def test_a_server_that_was_to_find_out_says_what_it_found(caplog: pytest.LogCaptureFixture) -> None:
+    # Whatever a command has set for the process's log.
+    caplog.set_level("INFO", logger="stream")
     codecs = open_codecs(Config(codecs=AUTO))
     assert caplog.messages == [str(codecs)]
     caplog.clear()

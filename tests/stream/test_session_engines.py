@@ -142,7 +142,7 @@ class Tagged(Ramp):
     ("engine", "found"),
     [
         (EngineConfig(name="nobody"), "nobody"),
-        (EngineConfig(backend="tensorrt"), "tensorrt"),
+        (EngineConfig(backend="tensorflow"), "tensorflow"),
         (EngineConfig(folder="nowhere"), "nowhere"),
     ],
 )

@@ -95,6 +95,8 @@ def test_no_card_is_asked_to_encode_vp8() -> None:
 def test_an_encoder_that_fails_loses_no_picture_and_goes_on_with_a_keyframe(
     fails_at: int, fault: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # Whatever a command has set for the process's log.
+    caplog.set_level("WARNING", logger="stream")
     card = Card(fails_at={"w": fails_at}, fault=fault)
     encoder, decoder = VideoEncoder("H264", codecs=card.codecs()), VideoDecoder("H264")
     keys = []
