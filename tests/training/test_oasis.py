@@ -95,6 +95,7 @@ def test_a_run_goes_on_bit_for_bit(style: bool, tmp_path: Path) -> None:
     assert torch.equal(whole["torch_rng"], parts["torch_rng"])
 
 
+@pytest.mark.slow
 def test_the_judge_learns_to_tell_classes(tmp_path: Path) -> None:
     pairs = read_layouts(_folder(tmp_path / "pairs", 4), 3)
     config = replace(QUICK, run=replace(QUICK.run, steps=25, look_every=1000, judge_rate=5e-3, generator_rate=0.0))
@@ -104,6 +105,7 @@ def test_the_judge_learns_to_tell_classes(tmp_path: Path) -> None:
     assert rows[-1]["real"] + rows[-1]["drawn"] < 0.9 * (rows[0]["real"] + rows[0]["drawn"])
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_shows_held_back_layouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = _folder(tmp_path / "pairs")
     _ids(folder / "layouts" / "s5.png", np.full((64, 64), 3, np.uint8))
