@@ -74,6 +74,15 @@ class Region(NamedTuple):
         top, left = min(max(self.top, 0), height), min(max(self.left, 0), width)
         return Region(top, left, max(top, min(self.bottom, height)), max(left, min(self.right, width)))
 
+    def common(self, other: "Region") -> "Region":
+        """Return what both have inside; empty where they do not meet."""
+        return Region(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
     def on_even_grid(self, height: int, width: int) -> "Region":
         """Grow to whole 2 x 2 blocks, as far as a picture of that size goes; nothing stays nothing."""
         if self.is_empty:

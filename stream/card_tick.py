@@ -389,7 +389,9 @@ def _groups(faces: Sequence[Cut], size: int) -> list[tuple[list[Cut], Region]]:
     groups: list[tuple[list[Cut], Region]] = []
     for cut in faces:
         together, box = [cut], _box_of([cut], size)
-        for group in [each for each in groups if each[0][0].shot.frame is cut.shot.frame and _meet(box, each[1])]:
+        for group in [
+            each for each in groups if each[0][0].shot.frame is cut.shot.frame and not box.common(each[1]).is_empty
+        ]:
             groups.remove(group)
             together = [*group[0], *together]
             box = _box_of(together, size)
@@ -400,12 +402,6 @@ def _groups(faces: Sequence[Cut], size: int) -> list[tuple[list[Cut], Region]]:
 def _box_of(cuts: Sequence[Cut], size: int) -> Region:
     height, width = cuts[0].shot.frame.planes[0].shape
     return boxes.face_box([cut.shot.face.to_crop for cut in cuts], size, height, width)
-
-
-def _meet(one: Region, other: Region) -> bool:
-    return not Region(
-        max(one.top, other.top), max(one.left, other.left), min(one.bottom, other.bottom), min(one.right, other.right)
-    ).is_empty
 
 
 def _end(faces: Sequence[Face]) -> int:

@@ -119,13 +119,7 @@ def unpack(packed: NDArray[np.uint8], box: Region, planes: Planes, region: Regio
         planes: As for `pack`, writable.
         region: What was changed, in pixels of the picture, on an even grid.
     """
-    wanted = region.clipped(*planes[0].shape)
-    wanted = Region(
-        max(wanted.top, box.top),
-        max(wanted.left, box.left),
-        min(wanted.bottom, box.bottom),
-        min(wanted.right, box.right),
-    )
+    wanted = region.clipped(*planes[0].shape).common(box)
     if wanted.is_empty:
         return
     own = Region(wanted.top - box.top, wanted.left - box.left, wanted.bottom - box.top, wanted.right - box.left)
