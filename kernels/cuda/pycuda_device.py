@@ -147,18 +147,20 @@ class PyCudaDevice:
         mode = graphs.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         with self._current():
             _checked(graphs, graphs.cuStreamBeginCapture(self.stream, mode))
-            try:
+            with contextlib.ExitStack() as after_a_failure:
+                after_a_failure.callback(self._abandon_capture)
                 work()
-            except BaseException:
-                # A stream that stays in capture takes no work.
-                _, abandoned = graphs.cuStreamEndCapture(self.stream)
-                if abandoned is not None:
-                    graphs.cuGraphDestroy(abandoned)
-                raise
+                after_a_failure.pop_all()
             (recorded,) = _checked(graphs, graphs.cuStreamEndCapture(self.stream))
             (launchable,) = _checked(graphs, graphs.cuGraphInstantiate(recorded, 0))
             _checked(graphs, graphs.cuGraphDestroy(recorded))
         return _CudaGraph(graphs, launchable, self.stream, self._current)
+
+    def _abandon_capture(self) -> None:
+        """End a capture that is of no use: a stream that stays in one takes no work."""
+        _, recorded = self._graphs.cuStreamEndCapture(self.stream)
+        if recorded is not None:
+            self._graphs.cuGraphDestroy(recorded)
 
     def synchronise(self) -> None:
         """See `Device`."""
