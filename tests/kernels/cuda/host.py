@@ -67,6 +67,24 @@ def launch(
     getattr(library(stem), f"launch_{kernel}")(Dim3(*grid), Dim3(*block), pointers)
 
 
+class HostLauncher:
+    """Runs one source's kernels on the host, in blocks of a shape of its own where one is given."""
+
+    def __init__(self, stem: str, block: tuple[int, int] | None = None) -> None:
+        self.kernels: list[str] = []
+        self._stem, self._block = stem, block
+
+    def launch(
+        self, kernel: str, grid: tuple[int, int, int], block: tuple[int, int, int], *arguments: ctypes._SimpleCData
+    ) -> None:
+        self.kernels.append(kernel)
+        if self._block is not None and block[1] > 1:
+            threads = [blocks * threads for blocks, threads in zip(grid, block, strict=True)]
+            grid = (-(-threads[0] // self._block[0]), -(-threads[1] // self._block[1]), grid[2])
+            block = (*self._block, 1)
+        launch(self._stem, kernel, grid, block, *arguments)
+
+
 def pointer(array: NDArray[np.generic] | ctypes.Array) -> ctypes.c_void_p:
     """Where an array lies, as an argument of a launch."""
     return ctypes.c_void_p(array.ctypes.data if isinstance(array, np.ndarray) else ctypes.addressof(array))

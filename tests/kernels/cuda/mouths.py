@@ -1,7 +1,5 @@
 """Faces with lips for the kernels that close mouths and draw masks, and what runs their launches on the host."""
 
-import ctypes
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,27 +9,8 @@ from kernels.cuda.mouth_jobs import MouthTable, mouth_table, write_mouth_job
 from kernels.paste import OUTER_LIPS
 from stream.faces import open_face_finder
 from tests.faces import clip, frame_of
-from tests.kernels.cuda import host
 
 Landmarks = NDArray[np.float32]
-
-
-class HostLauncher:
-    """Runs one source's kernels on the host, in blocks of a shape of its own where one is given."""
-
-    def __init__(self, stem: str, block: tuple[int, int] | None = None) -> None:
-        self.kernels: list[str] = []
-        self._stem, self._block = stem, block
-
-    def launch(
-        self, kernel: str, grid: tuple[int, int, int], block: tuple[int, int, int], *arguments: ctypes._SimpleCData
-    ) -> None:
-        self.kernels.append(kernel)
-        if self._block is not None and block[1] > 1:
-            threads = [blocks * threads for blocks, threads in zip(grid, block, strict=True)]
-            grid = (-(-threads[0] // self._block[0]), -(-threads[1] // self._block[1]), grid[2])
-            block = (*self._block, 1)
-        host.launch(self._stem, kernel, grid, block, *arguments)
 
 
 def mouth_face(

@@ -8,8 +8,8 @@ import pytest
 from kernels.cuda.mouth_jobs import MOUTH_POINTS, MouthJob, close_mouths, closing_bytes, mouth_table
 from kernels.mouth import JAW, LOWER_INNER, UPPER_INNER, close_mouth, close_mouth_definition
 from kernels.paste import NOSE, OUTER_LIPS, OUTLINE
-from tests.kernels.cuda.host import addresses, check_guards, guarded, library
-from tests.kernels.cuda.mouths import HostLauncher, Landmarks, faces_of, mouth_face, real_faces, table_of
+from tests.kernels.cuda.host import HostLauncher, addresses, check_guards, guarded, library
+from tests.kernels.cuda.mouths import Landmarks, faces_of, mouth_face, real_faces, table_of
 
 pytestmark = pytest.mark.unit
 

@@ -14,8 +14,8 @@ from kernels.paste import (
     resting_mask,
     resting_mask_definition,
 )
-from tests.kernels.cuda.host import check_guards, guarded
-from tests.kernels.cuda.mouths import HostLauncher, Landmarks, faces_of, mouth_face, real_faces, table_of
+from tests.kernels.cuda.host import HostLauncher, check_guards, guarded
+from tests.kernels.cuda.mouths import Landmarks, faces_of, mouth_face, real_faces, table_of
 
 pytestmark = pytest.mark.unit
 

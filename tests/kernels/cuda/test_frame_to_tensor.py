@@ -10,7 +10,7 @@ from kernels.cuda.frame_jobs import FrameToTensorJob, frame_to_tensor_job, launc
 from kernels.cuda.jobs import PlaneAt
 from kernels.frame_tensor import Size, frame_to_tensor_definition
 from kernels.yuv import BT601_LIMITED, Colour, Region
-from tests.kernels.cuda.host import addresses, launch, library, planes_at, pointer
+from tests.kernels.cuda.host import HostLauncher, addresses, library, planes_at, pointer
 
 pytestmark = pytest.mark.unit
 
@@ -18,20 +18,6 @@ pytestmark = pytest.mark.unit
 # the matrix's gain of 2.
 _ATOL = 0.15 / 127.5
 COLOURS = [BT601_LIMITED, Colour("bt709"), Colour("bt601", full_range=True), Colour("bt709", full_range=True)]
-
-
-class OnHost:
-    """Runs launches on the host, with blocks of a shape of its own where one is given."""
-
-    def __init__(self, stem: str, block: tuple[int, int] | None = None) -> None:
-        self.stem, self.block = stem, block
-
-    def launch(self, kernel: str, grid: tuple[int, int, int], block: tuple[int, int, int], *arguments: object) -> None:
-        if self.block:
-            threads = grid[0] * block[0], grid[1] * block[1]
-            grid = -(-threads[0] // self.block[0]), -(-threads[1] // self.block[1]), grid[2]
-            block = (*self.block, 1)
-        launch(self.stem, kernel, grid, block, *arguments)
 
 
 def run(
@@ -43,7 +29,7 @@ def run(
     """[n, 3, h, w] between guards that must stay; what is not written stays NaN."""
     made = np.full((len(jobs) + 2, 3, *size), np.nan, dtype)
     tables = (FrameToTensorJob * len(jobs))(*jobs), addresses(list(made[1:-1]))
-    device = OnHost("frame_to_tensor", block)
+    device = HostLauncher("frame_to_tensor", block)
     at = [pointer(table).value or 0 for table in tables]
     launch_frames_to_tensors(device, at[0], at[1], len(jobs), size, half=dtype is np.float16)
     assert np.isnan(made[[0, -1]]).all(), "it writes beside the tensors"

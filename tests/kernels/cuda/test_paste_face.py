@@ -14,7 +14,7 @@ from kernels.cuda.jobs import PlaneAt
 from kernels.cuda.paste_jobs import DrawnFace, PasteJob, in_waves, paste_faces, paste_job, paste_table, scratch_bytes
 from kernels.paste import mouth_mask, paste_face, paste_face_definition, resting_mask
 from kernels.yuv import BT601_LIMITED, Colour, Planes
-from tests.kernels.cuda.host import kernel_names, launch, library, planes_at, pointer
+from tests.kernels.cuda.host import HostLauncher, kernel_names, library, planes_at, pointer
 
 pytestmark = pytest.mark.unit
 
@@ -22,41 +22,6 @@ pytestmark = pytest.mark.unit
 # again in the sheet.
 _ATOL = 0.5 + 0.2
 _GUARD = 4096
-
-
-class HostDevice:
-    """Runs each launch at once."""
-
-    def launch(
-        self,
-        kernel: str,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        *arguments: "ctypes._SimpleCData[Any]",
-    ) -> None:
-        launch("paste_face", kernel, grid, block, *arguments)
-
-
-class ShapedDevice(HostDevice):
-    """Runs each launch of a picture in blocks of another shape."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.shape = shape
-
-    def launch(
-        self,
-        kernel: str,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        *arguments: "ctypes._SimpleCData[Any]",
-    ) -> None:
-        if block[1] > 1:
-            grid = (
-                *(-(-blocks * old // new) for blocks, old, new in zip(grid, block, self.shape, strict=False)),
-                grid[2],
-            )
-            block = (*self.shape, 1)
-        super().launch(kernel, grid, block, *arguments)
 
 
 @dataclass
@@ -144,14 +109,14 @@ def smooth_rgb(size: int, seed: int) -> list[np.ndarray]:
     return [smooth_planes(size, size, seed + index)[0].astype(np.float64) for index in range(3)]
 
 
-def run(faces: Sequence[Pasted], device: HostDevice | None = None, planes: Sequence[PlaneAt] | None = None) -> int:
+def run(faces: Sequence[Pasted], device: HostLauncher | None = None, planes: Sequence[PlaneAt] | None = None) -> int:
     """Paste in place, all faces in each launch; return the number of waves."""
     jobs = [each.job(planes) for each in faces]
     waves = in_waves(jobs)
     table, weights = (PasteJob * len(jobs))(*jobs), paste_table(faces[0].size)
     at = [pointer(each).value or 0 for each in (table, weights)]
     half = faces[0].generated.dtype == np.float16
-    paste_faces(device or HostDevice(), *at, len(jobs), faces[0].size, half=half, waves=waves)
+    paste_faces(device or HostLauncher("paste_face"), *at, len(jobs), faces[0].size, half=half, waves=waves)
     for each in faces:
         assert (each.scratch[:_GUARD] == 0xFF).all(), "it writes before its scratch"
         assert (each.scratch[-_GUARD:] == 0xFF).all(), "it writes behind its scratch"
@@ -271,7 +236,7 @@ def test_every_block_shape_writes_the_same(shape: tuple[int, int]) -> None:
     one, other = (pasted(noise_planes(120, 160), face(80.0, 50.0, 30.0), 48) for _ in range(2))
 
     run([one])
-    run([other], ShapedDevice(shape))
+    run([other], HostLauncher("paste_face", shape))
 
     assert_same(one.planes, other.planes)
 
@@ -295,7 +260,9 @@ def test_nothing_is_touched_without_a_mask_a_share_or_a_face_in_the_picture() ->
 
 
 def test_a_job_of_zeros_does_nothing() -> None:
-    paste_faces(HostDevice(), pointer((PasteJob * 2)()).value or 0, pointer(paste_table(96)).value or 0, 2, 96)
+    paste_faces(
+        HostLauncher("paste_face"), pointer((PasteJob * 2)()).value or 0, pointer(paste_table(96)).value or 0, 2, 96
+    )
 
 
 def test_a_mask_without_a_rim_leaves_the_light() -> None:
@@ -348,7 +315,7 @@ def test_a_chain_of_faces_keeps_its_order_and_another_picture_is_not_waited_for(
 
 
 def test_the_launches_depend_on_the_size_and_on_counts_only_and_use_every_kernel() -> None:
-    class Recorder(HostDevice):
+    class Recorder:
         def __init__(self) -> None:
             self.seen: list[tuple[object, ...]] = []
 

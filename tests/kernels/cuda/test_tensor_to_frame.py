@@ -11,8 +11,8 @@ from kernels.cuda.frame_jobs import TensorToFrameJob, launch_tensors_to_frames, 
 from kernels.cuda.jobs import PlaneAt
 from kernels.frame_tensor import Size, tensor_to_frame_definition
 from kernels.yuv import BT601_LIMITED, Colour, Planes, Region
-from tests.kernels.cuda.host import addresses, library, planes_at, pointer
-from tests.kernels.cuda.test_frame_to_tensor import COLOURS, OnHost
+from tests.kernels.cuda.host import HostLauncher, addresses, library, planes_at, pointer
+from tests.kernels.cuda.test_frame_to_tensor import COLOURS
 
 pytestmark = pytest.mark.unit
 
@@ -55,7 +55,9 @@ def run(blends: list[Blend], block: tuple[int, int] | None = None) -> None:
     half = blends[0].tensor.dtype == np.float16
     largest = tuple(max(each.planes[0].shape[axis] for each in blends) for axis in (0, 1))
     at = [pointer(table).value or 0 for table in (jobs, tensors)]
-    launch_tensors_to_frames(OnHost("tensor_to_frame", block), at[0], at[1], len(blends), size, largest, half=half)
+    launch_tensors_to_frames(
+        HostLauncher("tensor_to_frame", block), at[0], at[1], len(blends), size, largest, half=half
+    )
 
 
 def noise_tensor(size: Size, seed: int = 5, dtype: type[np.floating] = np.float32) -> np.ndarray:
