@@ -262,7 +262,10 @@ class LipGanLite(nn.Module):
         )
 
     def halved(self) -> Self:
-        """Give the convolutions and the ear half precision, in place; where pixels come from keeps its own."""
+        """Give the convolutions and the ear half precision, in place; where pixels come from keeps its own.
+
+        Half of a coordinate in [-1, 1] is off by a tenth of a pixel.
+        """
         exact = {name: getattr(self, name) for name in ("drawn_share", "still", "first_shares", "finer")}
         self.half()
         for name, buffer in exact.items():

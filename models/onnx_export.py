@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.generators import OUTPUT_NAME, Generator, generator_inputs
+from models.generators import OUTPUT_NAME, Generator, generator_inputs, in_half
 from models.graphs import Samples, fold_batch_norm
 from models.lipgan_lite import LipGanLite
 from models.onnx_quantised import KINDS, calibrated, quantised
@@ -28,9 +28,6 @@ OPSET = 19
 """The first whose quantise nodes take half precision and give fp8."""
 
 _PREFIX = "generator."
-_HALVED = ("sound", "down", "encoder", "decoder", "up", "draw", "flow")
-"""Parts of `LipGanLite` whose convolutions and products bear half precision. A place or a share does not: half of a
-coordinate in [-1, 1] is off by a tenth of a pixel, and the picture is passed on exactly where it is not drawn."""
 
 OnnxModel = Any
 """An `onnx.ModelProto`; the package is not typed."""
@@ -41,14 +38,11 @@ class Halved(nn.Module):
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
-        self.generator = generator
+        self.generator = in_half(generator)
         if isinstance(generator, LipGanLite):
-            for name in _HALVED:
-                getattr(generator, name).half()
+            # Where it is not drawn its picture is passed on exactly, so only what computes takes halves.
             for entered in (generator.fold, generator.sound):
                 entered.register_forward_pre_hook(_half_arguments)
-        else:
-            generator.half()
 
     def forward(self, face: Tensor, mel: Tensor) -> Tensor:
         """As the generator."""
