@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ear(commands.add_parser("ear", help="teach a recogniser's first layers to hear for a generator"))
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
     _add_cuhk_pairs(commands.add_parser("cuhk-pairs", help="CUHK's sketches and photos as folders of pairs"))
+    _add_face_squares(commands.add_parser("face-squares", help="photos cut to their faces, for filters of the face"))
     _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
     _add_oasis(commands.add_parser("oasis", help="train a filter from semantic layouts and photos"))
     _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
@@ -189,6 +190,22 @@ def _cuhk_pairs(parsed: argparse.Namespace) -> None:
 
     counts = write_cuhk_pairs(parsed.cuhk, parsed.out)
     _say(", ".join(f"{count} pairs in {split}" for split, count in counts.items()))
+
+
+def _add_face_squares(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="folders of photos and clips")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size-px", type=int, default=256, help="side of the squares")
+    parser.set_defaults(command=_face_squares)
+
+
+def _face_squares(parsed: argparse.Namespace) -> None:
+    from models.landmarks import LandmarkNetworks
+    from training.data.face_squares import write_face_squares
+
+    networks = LandmarkNetworks(threads=1)
+    written, left_out = write_face_squares(networks, parsed.photos, parsed.out, parsed.size_px)
+    _say(f"{written} faces, {left_out} pictures without one or that cannot be read")
 
 
 def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
