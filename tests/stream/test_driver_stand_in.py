@@ -1,7 +1,7 @@
 """What FFmpeg and PyAV themselves do with pictures that stay on a card; only the driver is a stand-in.
 
-This is what keeping and drawing in them rests on: that a decoded picture is a copy, whose it is, and what of it NVENC is
-given. It runs in a process of its own, which finds the stand-in where it looks for the driver.
+This is what keeping and drawing in them rests on: that a decoded picture is a copy, whose it is, and what of it NVENC
+is given. It runs in a process of its own, which finds the stand-in where it looks for the driver.
 """
 
 import itertools
