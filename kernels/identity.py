@@ -6,6 +6,7 @@ with the voice. Pictures are kept by pose, so that a turned head finds its like.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 Picture = TypeVar("Picture")
 
-# Right and left eye, tip of the nose, upper and lower inner lip.
-_POINTS = np.array([33, 263, 1, 13, 14])
+POSE_POINTS = np.array([33, 263, 1, 13, 14])
+"""What is read of a face: right and left eye, tip of the nose, upper and lower inner lip."""
+
 # Poses nearer than this, in eye distances that the tip of the nose moved, are one: about five degrees.
 _SAME_POSE = 0.06
 # One eye distance of nose counts as much as this many of mouth opening.
@@ -62,7 +64,11 @@ class IdentityBank(Generic[Picture]):
             landmarks: float32 [478, 2] in one scale from picture to picture, x first.
             picture: The face now.
         """
-        now = _measured(pts_ns, landmarks, picture, opened=self._opened)
+        return self.choose_by(pts_ns, landmarks[POSE_POINTS].tolist(), picture)
+
+    def choose_by(self, pts_ns: int, pose_points: Sequence[Sequence[float]], picture: Picture) -> Picture:
+        """`choose` by the `POSE_POINTS` alone."""
+        now = _measured(pts_ns, pose_points, picture, opened=self._opened)
         self._keep(now)
         best = min(self._kept, key=lambda kept: _cost(kept, now))
         if (
@@ -85,8 +91,8 @@ class IdentityBank(Generic[Picture]):
             self._kept.remove(min(self._kept, key=lambda kept: kept.pts_ns))
 
 
-def _measured(pts_ns: int, landmarks: NDArray[np.float32], picture: Picture, *, opened: bool) -> _Kept[Picture]:
-    left, right, nose, upper, lower = landmarks[_POINTS].tolist()
+def _measured(pts_ns: int, pose_points: Sequence[Sequence[float]], picture: Picture, *, opened: bool) -> _Kept[Picture]:
+    left, right, nose, upper, lower = pose_points
     eyes = max(math.dist(left, right), 1e-6)
     pose = (nose[0] - (left[0] + right[0]) / 2) / eyes, (nose[1] - (left[1] + right[1]) / 2) / eyes
     opening = math.dist(lower, upper) / eyes

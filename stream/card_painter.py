@@ -6,8 +6,14 @@ batch and are one launch from then on.
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from kernels.crop import in_crop
 from kernels.cuda.device import Graph
+from kernels.cuda.jobs import entries_of
+from kernels.cuda.mouth_jobs import MOUTH_POINTS
+from kernels.identity import POSE_POINTS
+from kernels.yuv import check_planes
 from models.card_engine import CardEngine, on_card
 from models.catalogue import LoadedEngine
 from models.engine import Engine
@@ -21,6 +27,9 @@ MAX_BATCH = 64
 
 PICTURES_MB = 1024
 """What the pictures of all faces may take of the card: 24 of each, 0.2 MB apiece at 192 pixels in half precision."""
+
+# All that is read of a face's landmarks.
+_POINTS = np.concatenate([MOUTH_POINTS, POSE_POINTS])
 
 
 def painter_for(engine: Engine, pictures_mb: int = PICTURES_MB) -> Painter:
@@ -101,14 +110,18 @@ class CardPainter:
         return spoiled
 
     def _cut(self, shot: Shot) -> Cut:
-        wanted = self._tick.mel_shape
+        """What does not fit would fail the others of its batch: it is found here."""
+        frame, face, wanted = shot.frame, shot.face, self._tick.mel_shape
         if shot.mel.shape != wanted:
             raise ValueError(f"the mel window is {list(shot.mel.shape)}, the generator takes {list(wanted)}")
-        points = in_crop(shot.face.landmarks, shot.face.to_crop)
+        check_planes(frame.planes)
+        to_crop = entries_of(face.to_crop)
+        points = in_crop(face.landmarks[_POINTS], face.to_crop)
         with on_card():
             own = self._slots.take()
-        identity = own if shot.bank is None else shot.bank.choose(shot.face.pts_ns, points, own)
-        return Cut(shot, points, own, identity)
+        mouth, pose = points[: len(MOUTH_POINTS)], points[len(MOUTH_POINTS) :].tolist()
+        identity = own if shot.bank is None else shot.bank.choose_by(face.pts_ns, pose, own)
+        return Cut(shot, to_crop, mouth, own, identity)
 
     def _draw(self, cuts: Sequence[Cut]) -> None:
         """One trip to the card and back; nothing is written into a picture before all of it has come."""
@@ -125,8 +138,7 @@ class CardPainter:
             self._launch(bucket, waves)
             self._tick.down(faces)
             self._device.synchronise()
-        for face, region in zip(faces, regions, strict=True):
-            self._tick.give_back(face, region)
+        self._tick.give_back(faces, regions)
 
     def _record(self, bucket: int, waves: int) -> None:
         """Record the launches over what was sent up; it is of no use afterwards, as they draw in place."""

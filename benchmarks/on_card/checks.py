@@ -11,6 +11,7 @@ from benchmarks.pictures import smooth_planes
 from kernels.crop import crop_face_definition, in_crop
 from kernels.cuda import boxes
 from kernels.cuda.device import Device
+from kernels.cuda.jobs import entries_of
 from kernels.cuda.frame_jobs import (
     frame_to_tensor_job,
     launch_frames_to_tensors,
@@ -134,7 +135,7 @@ def _paste(scene: Scene) -> float:
             scene.packed_planes(index),
             np.clip(drawn, 0, 255),
             original,
-            boxes.inside(scene.to_crops[which], scene.box[which]).astype(np.float32),
+            np.array(boxes.inside(entries_of(scene.to_crops[which]), scene.box[which]), np.float32).reshape(2, 3),
             mask,
             sizes.colour,
             resting=resting,

@@ -44,17 +44,15 @@ def mouth_table(faces: int) -> MouthTable:
     return np.zeros((faces, _JOB_FLOATS), np.float32)
 
 
-def write_mouth_job(row: MouthTable, landmarks_in_crop: Landmarks, opening_px: float = 0.0) -> None:
+def write_mouth_job(row: MouthTable, points_in_crop: Landmarks, opening_px: float = 0.0) -> None:
     """Write one face's job.
 
     Args:
         row: float32 [128] of a `mouth_table`.
-        landmarks_in_crop: float32 [478, 2], MediaPipe's face mesh in pixels of the crop, x first.
+        points_in_crop: float32 [63, 2], its `MOUTH_POINTS` in pixels of the crop, x first.
         opening_px: What is to be left of the gap between the lips.
     """
-    points = row[:_POINT_FLOATS].reshape(-1, 2)
-    # Any other mode copies twice.
-    np.take(landmarks_in_crop, MOUTH_POINTS, axis=0, out=points, mode="clip")
+    row[:_POINT_FLOATS] = points_in_crop.ravel()
     row[_POINT_FLOATS] = opening_px
 
 
