@@ -34,7 +34,7 @@ _OPEN = 0.15
 @dataclass(slots=True, eq=False)
 class _Kept(Generic[Picture]):
     pts_ns: int
-    pose: tuple[float, float]
+    pose: complex
     unfit: float
     picture: Picture
 
@@ -69,7 +69,8 @@ class IdentityBank(Generic[Picture]):
     def choose_by(self, pts_ns: int, pose_points: Sequence[Sequence[float]], picture: Picture) -> Picture:
         """`choose` by the `POSE_POINTS` alone."""
         now = _measured(pts_ns, pose_points, picture, opened=self._opened)
-        away = [math.dist(kept.pose, now.pose) for kept in self._kept]
+        pose = now.pose
+        away = [abs(kept.pose - pose) for kept in self._kept]
         self._keep(now, away)
         costs = [kept.unfit + _POSE_COUNTS * far for kept, far in zip(self._kept, away, strict=True)]
         least = min(costs)
@@ -96,6 +97,6 @@ class IdentityBank(Generic[Picture]):
 def _measured(pts_ns: int, pose_points: Sequence[Sequence[float]], picture: Picture, *, opened: bool) -> _Kept[Picture]:
     left, right, nose, upper, lower = pose_points
     eyes = max(math.dist(left, right), 1e-6)
-    pose = (nose[0] - (left[0] + right[0]) / 2) / eyes, (nose[1] - (left[1] + right[1]) / 2) / eyes
+    pose = complex(nose[0] - (left[0] + right[0]) / 2, nose[1] - (left[1] + right[1]) / 2) / eyes
     opening = math.dist(lower, upper) / eyes
     return _Kept(pts_ns, pose, -min(opening, _OPEN) if opened else opening, picture)
