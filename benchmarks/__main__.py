@@ -9,6 +9,7 @@ NAMES = {
     "filters": "image filters: milliseconds per picture of every network, size and precision",
     "batcher": "many sessions on one engine thread: first come first served against the batcher",
     "gpu": "an NVIDIA card: kernels against their definitions, then kernels, networks and live sessions in time",
+    "card_tick": "what the processor does for each face on a card, measured without one",
     "filtering": "live filters on a clip's pictures: cost of each, and a thousand switches between them",
     "faces": "landmarks: MediaPipe's package against its networks on the CPU engine",
     "codecs": "decoding and encoding a call's pictures, by the processor and by a card",

@@ -3,6 +3,9 @@
 Each codec's output is checked before it is timed: one picture in, one out, the profile and the level that the answer
 promises, a keyframe where one was asked for. Milliseconds are those of one call, copies and packets included;
 `processor_ms` is the processor's time in it, over all threads. What does not open is listed with its reason.
+
+Where a card does both, a picture's whole way through it is measured too, as it is without lips: decoded, looked at,
+marked, encoded; once in memory, and once with pictures that stay on the card, bit for bit the same before the encoder.
 """
 
 import argparse
@@ -21,6 +24,8 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from numpy.typing import NDArray
 
 from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write_result
+from kernels.cuda.device import DeviceError, open_device
+from stream.badge import Badge
 from stream.frames import NS_PER_S, Planes, VideoFrame
 from stream.media import ClipReader
 from stream.media.codec_device import CPU, Codecs, CodecsConfig, choose
@@ -142,13 +147,73 @@ def time_encoder(name: str, codec: Codec, frames: Sequence[VideoFrame], codecs: 
 
 def time_decoder(name: str, codec: Codec, frames: Sequence[VideoFrame], codecs: Codecs, count: int) -> Measurement:
     """Time one decoder on what the processor's encoder made."""
-    encoder, source = VideoEncoder(codec), endless(frames)
-    made = [next(source) for _ in range(count + _WARMUP)]
-    units = iter([data_of(codec, encoder.encode(frame, frame.pts_ns).payloads) for frame in made])
+    units = iter(_units(frames, count + _WARMUP, codec))
     decoder, number = VideoDecoder(codec, codecs), counting()
     row = _timed(name, lambda: decoder.decode(next(units), next(number)), count)
     _expect(not decoder.fallbacks, "the card was given up while it was timed")
     return replace(row, extra={**row.extra, "codec": decoder.name})
+
+
+def check_kept(frames: Sequence[VideoFrame], codecs: Codecs) -> float:
+    """Send a few pictures through the card both ways, and return the least PSNR of what stayed there.
+
+    Raises:
+        RuntimeError: A picture that stayed on the card differs from its copy, or did not stay there.
+    """
+    kept, copied = Way(codecs, keeps=True), Way(codecs, keeps=False)
+    worst_db, back = np.inf, VideoDecoder("H264")
+    for number, data in enumerate(_units(frames, 12)):
+        one, other = kept.marked(data, number), copied.marked(data, number)
+        _expect(one.on_card is not None and other.on_card is None, f"picture {number}: kept, and copied")
+        same = all(np.array_equal(a, b) for a, b in zip(one.planes, other.planes, strict=True))
+        _expect(same, f"picture {number}: the same on the card and in memory")
+        encoded = kept.encoder.encode(one, one.pts_ns)
+        (seen,) = back.decode(data_of("H264", encoded.payloads), number)
+        worst_db = min(worst_db, psnr_db(seen.planes[0], other.planes[0]))
+    _expect(worst_db >= _LEAST_DB, f"{worst_db:.1f} dB, expected {_LEAST_DB:g}")
+    _expect(kept.encoder.from_card == 12 and not kept.fallbacks, "the card was given up")
+    return float(worst_db)
+
+
+class Way:
+    """A picture's way through a card without lips: decoded, looked at as faces are found, marked, encoded."""
+
+    def __init__(self, codecs: Codecs, *, keeps: bool) -> None:
+        self.decoder = VideoDecoder("H264", codecs, keeps=lambda: keeps)
+        self.encoder = VideoEncoder("H264", codecs=codecs)
+        self._badge = Badge()
+
+    def marked(self, data: bytes, number: int) -> VideoFrame:
+        """The picture before it is encoded."""
+        (frame,) = self.decoder.decode(data, number * _STEP_NS)
+        _expect(bool(frame.planes), "planes")
+        self._badge.draw(frame)
+        return frame
+
+    @property
+    def fallbacks(self) -> int:
+        """How often the card was given up."""
+        return self.decoder.fallbacks + self.encoder.fallbacks
+
+
+def time_way(name: str, frames: Sequence[VideoFrame], codecs: Codecs, count: int, *, keeps: bool) -> Measurement:
+    """Time a picture's whole way through the card."""
+    way, units, number = Way(codecs, keeps=keeps), iter(_units(frames, count + _WARMUP)), counting()
+
+    def run() -> None:
+        frame = way.marked(next(units), next(number))
+        way.encoder.encode(frame, frame.pts_ns)
+
+    row = _timed(name, run, count)
+    _expect(not way.fallbacks, "the card was given up while it was timed")
+    return replace(row, extra={**row.extra, "from_card": way.encoder.from_card})
+
+
+def _units(frames: Sequence[VideoFrame], count: int, codec: Codec = "H264") -> list[bytes]:
+    """Access units of the processor's encoder."""
+    encoder, source = VideoEncoder(codec), endless(frames)
+    made = [next(source) for _ in range(count)]
+    return [data_of(codec, encoder.encode(frame, frame.pts_ns).payloads) for frame in made]
 
 
 def _timed(name: str, run: Callable[[], object], count: int) -> Measurement:
@@ -168,6 +233,7 @@ def run(codecs: Codecs, sizes: Sequence[tuple[int, int]] = SIZES, count: int = 2
         for codec in ("H264", "VP8"):
             _side(report, codec, frames, CPU, count)
             _side(report, codec, frames, codecs, count)
+        _ways(report, frames, codecs, count)
     for name in _ABSENT:
         report.leave_out(f"encode H264, {name}", f"this FFmpeg {_has_no(name)}")
     return report
@@ -210,6 +276,35 @@ def _try(
     report.measured.append(replace(row, extra={**row.extra, "least_psnr_db": round(worst_db, 1)}))
 
 
+def _ways(report: Report, frames: Sequence[VideoFrame], codecs: Codecs, count: int) -> None:
+    """Measure a picture's way through the card, with pictures that cross the bus for it and with such that stay."""
+    way = f"{frames[0].width}x{frames[0].height}: decode, mark and encode H264"
+    if codecs.shared is None:
+        report.leave_out(f"{way}, on the card", "; ".join(codecs.missing) or "the kernels cannot run on it")
+        return
+    try:
+        worst_db = check_kept(frames, codecs)
+        made = [
+            time_way(f"{way}, {where}", frames, codecs, count, keeps=keeps)
+            for where, keeps in (("in memory", False), ("on the card", True))
+        ]
+    except RuntimeError as error:
+        report.leave_out(f"{way}, on the card", str(error))
+        return
+    report.measured += [replace(row, extra={**row.extra, "least_psnr_db": round(worst_db, 1)}) for row in made]
+
+
+def with_kernels(codecs: Codecs) -> Codecs:
+    """The same with pictures that stay on the card, where the kernels run there too."""
+    if "cpu" in (codecs.decode, codecs.encode):
+        return codecs
+    try:
+        device = open_device(codecs.card)
+    except DeviceError as error:
+        return replace(codecs, missing=(*codecs.missing, str(error)))
+    return codecs.sharing(lambda: device, CodecsConfig().card_pictures_mb)
+
+
 def _has_no(name: str) -> str:
     try:
         av.codec.Codec(name, "w")
@@ -234,7 +329,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--card", type=int, default=0, help="number of the card")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
     asked = parser.parse_args(argv)
-    codecs = choose(CodecsConfig(device="auto", card=asked.card))
+    codecs = with_kernels(choose(CodecsConfig(device="auto", card=asked.card)))
     report = run(codecs, SIZES, asked.count)
     body = {
         "card": card_name(),

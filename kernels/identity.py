@@ -6,7 +6,7 @@ with the voice. Pictures are kept by pose, so that a turned head finds its like.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 Picture = TypeVar("Picture")
 
-# Right and left eye, tip of the nose, upper and lower inner lip.
-_POINTS = np.array([33, 263, 1, 13, 14])
+POSE_POINTS = np.array([33, 263, 1, 13, 14])
+"""What is read of a face: right and left eye, tip of the nose, upper and lower inner lip."""
+
 # Poses nearer than this, in eye distances that the tip of the nose moved, are one: about five degrees.
 _SAME_POSE = 0.06
 # One eye distance of nose counts as much as this many of mouth opening.
@@ -27,14 +28,6 @@ _STALE_NS = 20_000_000_000
 _NEARLY = 0.02
 # A mouth this open shows what there is to see; a yawn shows no more.
 _OPEN = 0.15
-
-
-@dataclass(slots=True, eq=False)
-class _Kept(Generic[Picture]):
-    pts_ns: int
-    pose: tuple[float, float]
-    unfit: float
-    picture: Picture
 
 
 class IdentityBank(Generic[Picture]):
@@ -51,8 +44,12 @@ class IdentityBank(Generic[Picture]):
     def __init__(self, capacity: int = 24, *, opened: bool = False) -> None:
         self._capacity = capacity
         self._opened = opened
-        self._kept: list[_Kept[Picture]] = []
-        self._chosen: _Kept[Picture] | None = None
+        # Of each picture, in four lists: one number each is what all of them are looked through for.
+        self._pictures: list[Picture] = []
+        self._times_ns: list[int] = []
+        self._poses: list[complex] = []
+        self._unfit: list[float] = []
+        self._chosen: int | None = None
 
     def choose(self, pts_ns: int, landmarks: NDArray[np.float32], picture: Picture) -> Picture:
         """Take in the current picture and return the one to show.
@@ -62,36 +59,53 @@ class IdentityBank(Generic[Picture]):
             landmarks: float32 [478, 2] in one scale from picture to picture, x first.
             picture: The face now.
         """
-        now = _measured(pts_ns, landmarks, picture, opened=self._opened)
-        self._keep(now)
-        best = min(self._kept, key=lambda kept: _cost(kept, now))
-        if (
-            self._chosen is None
-            or self._chosen not in self._kept
-            or _cost(best, now) < _cost(self._chosen, now) - _BETTER_BY
-        ):
-            self._chosen = best
-        return self._chosen.picture
+        return self.choose_by(pts_ns, landmarks[POSE_POINTS].tolist(), picture)
 
-    def _keep(self, now: _Kept[Picture]) -> None:
-        for index, kept in enumerate(self._kept):
-            if math.dist(kept.pose, now.pose) < _SAME_POSE:
-                stale = now.pts_ns - kept.pts_ns > _STALE_NS and now.unfit < kept.unfit + _NEARLY
-                if now.unfit < kept.unfit or stale:
-                    self._kept[index] = now
-                return
-        self._kept.append(now)
-        if len(self._kept) > self._capacity:
-            self._kept.remove(min(self._kept, key=lambda kept: kept.pts_ns))
+    def choose_by(self, pts_ns: int, pose_points: Sequence[Sequence[float]], picture: Picture) -> Picture:
+        """`choose` by the `POSE_POINTS` alone."""
+        pose, unfit = _measured(pose_points, opened=self._opened)
+        away = [abs(kept - pose) for kept in self._poses]
+        if not away or min(away) >= _SAME_POSE:
+            away.append(0.0)
+            self._put(len(self._pictures), pts_ns, pose, unfit, picture)
+            if len(self._pictures) > self._capacity:
+                del away[self._drop_oldest()]
+        else:
+            near = next(index for index, far in enumerate(away) if far < _SAME_POSE)
+            if self._gives_way(near, pts_ns, unfit):
+                away[near] = 0.0
+                self._put(near, pts_ns, pose, unfit, picture)
+        costs = [bad + _POSE_COUNTS * far for bad, far in zip(self._unfit, away, strict=True)]
+        least = min(costs)
+        if self._chosen is None or least < costs[self._chosen] - _BETTER_BY:
+            self._chosen = costs.index(least)
+        return self._pictures[self._chosen]
+
+    def _gives_way(self, index: int, pts_ns: int, unfit: float) -> bool:
+        kept = self._unfit[index]
+        return unfit < kept or (pts_ns - self._times_ns[index] > _STALE_NS and unfit < kept + _NEARLY)
+
+    def _put(self, index: int, pts_ns: int, pose: complex, unfit: float, picture: Picture) -> None:
+        """Keep a picture in place of another, or behind the last one."""
+        place = slice(index, index + 1)
+        self._pictures[place], self._times_ns[place] = [picture], [pts_ns]
+        self._poses[place], self._unfit[place] = [pose], [unfit]
+        if self._chosen == index:
+            self._chosen = None
+
+    def _drop_oldest(self) -> int:
+        """Let one go, and return where it was."""
+        oldest = self._times_ns.index(min(self._times_ns))
+        del self._pictures[oldest], self._times_ns[oldest], self._poses[oldest], self._unfit[oldest]
+        if self._chosen is not None and self._chosen >= oldest:
+            self._chosen = None if self._chosen == oldest else self._chosen - 1
+        return oldest
 
 
-def _measured(pts_ns: int, landmarks: NDArray[np.float32], picture: Picture, *, opened: bool) -> _Kept[Picture]:
-    left, right, nose, upper, lower = landmarks[_POINTS].tolist()
+def _measured(pose_points: Sequence[Sequence[float]], *, opened: bool) -> tuple[complex, float]:
+    """Where the tip of the nose is, in eye distances from the middle of the eyes, and how far from wanted the mouth."""
+    left, right, nose, upper, lower = pose_points
     eyes = max(math.dist(left, right), 1e-6)
-    pose = (nose[0] - (left[0] + right[0]) / 2) / eyes, (nose[1] - (left[1] + right[1]) / 2) / eyes
+    pose = complex(nose[0] - (left[0] + right[0]) / 2, nose[1] - (left[1] + right[1]) / 2) / eyes
     opening = math.dist(lower, upper) / eyes
-    return _Kept(pts_ns, pose, -min(opening, _OPEN) if opened else opening, picture)
-
-
-def _cost(kept: _Kept[Picture], now: _Kept[Picture]) -> float:
-    return kept.unfit + _POSE_COUNTS * math.dist(kept.pose, now.pose)
+    return pose, -min(opening, _OPEN) if opened else opening

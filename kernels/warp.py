@@ -67,7 +67,9 @@ def shrink_factors(to_source: Affine) -> tuple[int, float]:
 
 def axis_factors(scale: float) -> tuple[int, float]:
     """`shrink_factors` along one axis, where a target pixel has `scale` source pixels."""
-    block = 1 << max(0, math.floor(math.log2(max(scale, 1.0))))
+    if scale <= _ONE_SAMPLE_REACHES:
+        return 1, 0.0
+    block = 1 << math.floor(math.log2(scale))
     if scale / block <= _ONE_SAMPLE_REACHES:
         return block, 0.0
     return block, (1.0 - _SHORTEST_WAVE) / (2.0 - 2.0 * math.cos(math.pi * block / scale))

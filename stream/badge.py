@@ -50,11 +50,17 @@ class Badge:
         self._stamp = lru_cache(maxsize=4)(self._make_stamp)
 
     def draw(self, frame: VideoFrame) -> Region:
-        """Draw in place; return the touched rectangle of luma pixels, both corners even."""
+        """Draw in place; return the touched rectangle of luma pixels, both corners even.
+
+        Raises:
+            DeviceError: The picture is on a card, and that has failed.
+        """
         stamp = self._stamp(frame.height, frame.width, frame.colour)
-        _blend(stamp.region.of(frame.planes[0]), stamp.keep_luma, stamp.add_luma)
-        for chroma in frame.planes[1:]:
-            _blend(stamp.region.of_chroma(chroma), stamp.keep_chroma, stamp.add_chroma)
+        luma, *chromas = part = frame.part(stamp.region)
+        _blend(luma, stamp.keep_luma, stamp.add_luma)
+        for chroma in chromas:
+            _blend(chroma, stamp.keep_chroma, stamp.add_chroma)
+        frame.put(stamp.region, part)
         return stamp.region
 
     def _make_stamp(self, height: int, width: int, colour: Colour) -> _Stamp:

@@ -1,16 +1,27 @@
 """The pixels of made lips on a card: a face's box goes up once, is cropped, drawn and pasted there, and comes down.
 
+A picture that its decoder has left on the same card is drawn in where it lies.
+
 All faces of all sessions that are due together go in the same launches, which are recorded once for each size of a
 batch and are one launch from then on.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
-from kernels.crop import in_crop
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.crop import Landmarks
 from kernels.cuda.device import Graph
+from kernels.cuda.jobs import Entries, entries_of
+from kernels.cuda.mouth_jobs import MOUTH_POINTS
+from kernels.identity import POSE_POINTS
+from kernels.yuv import check_planes
 from models.card_engine import CardEngine, on_card
 from models.catalogue import LoadedEngine
-from models.engine import Engine
+from models.engine import Engine, EngineError
+from models.face_networks import POINTS
 from models.manifest import CropInput
 from stream.card_tick import Cut, Slots, Tick, place
 from stream.painter import CpuPainter, Painter, Shot
@@ -21,6 +32,11 @@ MAX_BATCH = 64
 
 PICTURES_MB = 1024
 """What the pictures of all faces may take of the card: 24 of each, 0.2 MB apiece at 192 pixels in half precision."""
+
+# All that is read of a face's landmarks.
+_POINTS = np.concatenate([MOUTH_POINTS, POSE_POINTS])
+
+T = TypeVar("T")
 
 
 def painter_for(engine: Engine, pictures_mb: int = PICTURES_MB) -> Painter:
@@ -93,22 +109,40 @@ class CardPainter:
 
     def _paint(self, shots: Sequence[Shot]) -> dict[int, Exception]:
         """Draw what fits in one batch; return what went wrong, by the identity of the picture."""
-        cuts = [attempt(self._cut, shot) for shot in shots]
-        spoiled = {id(shot.frame): cut.error for shot, cut in zip(shots, cuts, strict=True) if isinstance(cut, Raised)}
-        sound = [cut for cut in cuts if not isinstance(cut, Raised) and id(cut.shot.frame) not in spoiled]
-        if sound and isinstance(failed := attempt(self._draw, sound), Raised):
-            spoiled |= {id(cut.shot.frame): failed.error for cut in sound}
+        spoiled: dict[int, Exception] = {}
+        fitting = _sound(shots, [attempt(self._fitting, shot) for shot in shots], spoiled)
+        if not fitting:
+            return spoiled
+        points = _in_crops([shot for shot, _ in fitting])
+        poses = points[:, len(MOUTH_POINTS) :].tolist()
+        found = [attempt(self._cut, *each) for each in zip(*zip(*fitting, strict=True), points, poses, strict=True)]
+        cuts = [cut for _, cut in _sound([shot for shot, _ in fitting], found, spoiled)]
+        if cuts and isinstance(failed := attempt(self._draw, cuts), Raised):
+            spoiled |= {id(cut.shot.frame): failed.error for cut in cuts}
+            for cut in cuts:
+                # Nobody knows what of it was drawn.
+                if (card := cut.shot.frame.on_card) is not None:
+                    card.leave()
         return spoiled
 
-    def _cut(self, shot: Shot) -> Cut:
+    def _fitting(self, shot: Shot) -> Entries:
+        """The map to a face's crop. What does not fit would fail the others of its batch: it is found here."""
         wanted = self._tick.mel_shape
         if shot.mel.shape != wanted:
             raise ValueError(f"the mel window is {list(shot.mel.shape)}, the generator takes {list(wanted)}")
-        points = in_crop(shot.face.landmarks, shot.face.to_crop)
+        if shot.face.landmarks.shape != (POINTS, 2):
+            raise ValueError(f"the landmarks are {list(shot.face.landmarks.shape)}, expected [{POINTS}, 2]")
+        # Of a picture on the card this is what it falls back to, and by then it has been decoded to the end.
+        check_planes(shot.frame.planes)
+        if (card := shot.frame.on_card) is not None and card.device is not self._device:
+            raise EngineError("the picture lies on a card, or in a context, that this generator is not in")
+        return entries_of(shot.face.to_crop)
+
+    def _cut(self, shot: Shot, to_crop: Entries, points: Landmarks, pose: Sequence[Sequence[float]]) -> Cut:
         with on_card():
             own = self._slots.take()
-        identity = own if shot.bank is None else shot.bank.choose(shot.face.pts_ns, points, own)
-        return Cut(shot, points, own, identity)
+        identity = own if shot.bank is None else shot.bank.choose_by(shot.face.pts_ns, pose, own)
+        return Cut(shot, to_crop, points[: len(MOUTH_POINTS)], own, identity)
 
     def _draw(self, cuts: Sequence[Cut]) -> None:
         """One trip to the card and back; nothing is written into a picture before all of it has come."""
@@ -119,17 +153,18 @@ class CardPainter:
                 self._forget_graphs()
             regions, waves = self._tick.fill(faces, bucket, self._spare)
             if (bucket, waves) not in self._graphs:
-                self._tick.up(faces, bucket)
+                # Over tables that change no picture: what is recorded is done once before, and again later.
+                self._tick.fill_with_nothing(bucket, self._spare)
                 self._record(bucket, waves)
+                self._tick.fill(faces, bucket, self._spare)
             self._tick.up(faces, bucket)
             self._launch(bucket, waves)
             self._tick.down(faces)
             self._device.synchronise()
-        for face, region in zip(faces, regions, strict=True):
-            self._tick.give_back(face, region)
+        self._tick.give_back(faces, regions)
 
     def _record(self, bucket: int, waves: int) -> None:
-        """Record the launches over what was sent up; it is of no use afterwards, as they draw in place."""
+        """Record the launches over what was sent up."""
         steps = self._tick.steps(bucket, waves)
         # Once without recording: libraries choose their algorithms and allocate then.
         for step in steps:
@@ -156,3 +191,22 @@ class CardPainter:
         self._forget_graphs()
         self._tick.close()
         self._slots.close()
+
+
+def _sound(shots: Sequence[Shot], found: Sequence[T | Raised], spoiled: dict[int, Exception]) -> list[tuple[Shot, T]]:
+    """What was found for each face, without the faces of pictures of which one raised; those come to `spoiled`."""
+    spoiled |= {id(shot.frame): each.error for shot, each in zip(shots, found, strict=True) if isinstance(each, Raised)}
+    return [
+        (shot, each)
+        for shot, each in zip(shots, found, strict=True)
+        if not isinstance(each, Raised) and id(shot.frame) not in spoiled
+    ]
+
+
+def _in_crops(shots: Sequence[Shot]) -> NDArray[np.float32]:
+    """The points that are read of each face, `_POINTS`, in pixels of its crop: float32 [faces, points, 2]."""
+    landmarks = np.concatenate([shot.face.landmarks for shot in shots]).reshape(len(shots), POINTS, 2)
+    maps = np.array([shot.face.to_crop for shot in shots])
+    return np.asarray(
+        landmarks.take(_POINTS, axis=1) @ maps[:, :, :2].transpose(0, 2, 1) + maps[:, None, :, 2], np.float32
+    )

@@ -1,20 +1,21 @@
 """What lies on a card while the faces of one tick are drawn, at addresses that never change, and the launches over it.
 
 A tick's tables and boxes lie behind one another in one area, on the host and on the card, so that all of it goes up in
-one copy; only the boxes come back.
+one copy; only the boxes come back. A picture that is on the card already has none: its faces are drawn where they lie.
 """
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cuda import boxes
 from kernels.cuda.device import Device, DeviceMemoryFull
-from kernels.cuda.jobs import CropJob, crop_faces, crop_job
+from kernels.cuda.jobs import CropJob, Entries, crop_faces, crop_job, packed_i420, packed_window
 from kernels.cuda.mouth_jobs import (
+    MOUTH_POINTS,
     MouthTable,
     blur_sums,
     close_mouths,
@@ -22,9 +23,20 @@ from kernels.cuda.mouth_jobs import (
     draw_masks,
     masks_bytes,
     mouth_table,
-    write_mouth_job,
+    write_mouth_jobs,
 )
-from kernels.cuda.paste_jobs import DrawnFace, PasteJob, in_waves, paste_faces, paste_job, paste_table, scratch_bytes
+from kernels.cuda.paste_jobs import (
+    DrawnFace,
+    PasteJob,
+    Pasting,
+    Sides,
+    in_wave,
+    in_waves,
+    paste_faces,
+    paste_job,
+    paste_table,
+    scratch_bytes,
+)
 from kernels.yuv import Region
 from models.card_engine import picture_bytes
 from models.device_engine import DeviceEngine
@@ -36,7 +48,9 @@ from stream.painter import Shot
 _BOX_BYTES = 1 << 20
 _ALIGNED = 256
 
-Job = TypeVar("Job", bound=ctypes.Structure)
+# `Tick.bytes` hides the type where it is written.
+Packed = bytes
+_NO_PASTE = bytes(PasteJob())
 
 
 class Slot:
@@ -105,31 +119,36 @@ class Cut(NamedTuple):
     """A face that is to be cut out.
 
     Attributes:
-        points: float32 [478, 2], its landmarks in the crop.
+        to_crop: The map from its picture's pixels to its crop's.
+        mouth: float32 [63, 2], its `MOUTH_POINTS` in the crop.
         own: Where its crop will lie.
         identity: The picture that tells who speaks; `own` where nothing else does.
     """
 
     shot: Shot
-    points: NDArray[np.float32]
+    to_crop: Entries
+    mouth: NDArray[np.float32]
     own: Slot
     identity: Slot
 
 
 class Face(NamedTuple):
-    """A face with its place in what goes up; see `Cut`.
+    """A face with its place in what goes up.
 
     Attributes:
-        box: The part of its picture that goes up; faces of one picture may share one.
-        offset: Where the box begins behind the tables.
+        box: The part of its picture that is looked at; faces of one picture may share one.
+        offset: Where the box begins behind the tables; below 0, another number for each box, where it stays in a
+            picture on the card.
     """
 
-    shot: Shot
-    points: NDArray[np.float32]
-    own: Slot
-    identity: Slot
+    cut: Cut
     box: Region
     offset: int
+
+    @property
+    def travels(self) -> bool:
+        """Whether the box goes up and comes down."""
+        return self.offset >= 0
 
 
 class Step(NamedTuple):
@@ -184,6 +203,16 @@ class Tick:
         self._sums, self._weights = (_uploaded(device, table) for table in (blur_sums(size), paste_table(size)))
         self._mel = device.pinned((faces, *self.mel_shape), network.inputs["mel"].dtype)
         self._mel[...] = 0
+        # Where a row's pictures are but its crop: what was generated, both masks, the scratch.
+        self._rooms = [
+            (
+                addresses["picture"] + row * self.picture_bytes,
+                self._masks + row * self._mask_bytes,
+                self._resting + row * self._mask_bytes,
+                self._scratch + row * self._paste_bytes,
+            )
+            for row in range(faces)
+        ]
         self._layout = _Layout(faces)
         self._open_area(_BOX_BYTES)
         device.synchronise()
@@ -199,8 +228,7 @@ class Tick:
         self._boxes_bytes = boxes_bytes
         self._area: NDArray[np.uint8] = self._device.pinned(size, np.uint8)
         self._area[:] = 0
-        self._crops = _jobs(CropJob, self._area, layout.crops, layout.faces)
-        self._pastes = _jobs(PasteJob, self._area, layout.pastes, layout.faces)
+        self._memory = self._area.data
         pointers = self._area[layout.pointers : layout.mouths].view(np.uint64)
         self._identities, self._inputs, self._wholes = pointers[: 3 * layout.faces].reshape(3, layout.faces)
         mouths = mouth_table(layout.faces)
@@ -223,7 +251,7 @@ class Tick:
         self._device.free(before)
         return True
 
-    def fill(self, faces: Sequence[Face], bucket: int, spare: Slot) -> tuple[list[Region], int]:
+    def fill(self, faces: Sequence[Face], bucket: int, spare: Slot) -> tuple[list[Sides], int]:
         """Write the tables of a tick, and the boxes behind them.
 
         Args:
@@ -232,65 +260,72 @@ class Tick:
             spare: Where the crops of those go.
 
         Returns:
-            The region of each picture that will have changed, and how many waves the pastes take.
+            What of each box will have changed, and how many waves the pastes take.
         """
+        crops, pasting = [], list[Pasting]()
         for index, face in enumerate(faces):
-            self._fill_row(index, face)
-        regions = [self._region(index, face) for index, face in enumerate(faces)]
-        waves = in_waves([self._pastes[index] for index in range(len(faces))])
-        packed = set()
+            cut, box, _ = face
+            planes = _planes(face, self._boxes_at)
+            to_crop = boxes.inside(cut.to_crop, box)
+            colour, original = cut.shot.frame.colour, cut.own.address
+            crops.append(crop_job(planes, to_crop, self._size, colour, self._crop.mask_row))
+            generated, mask, resting, scratch = self._rooms[index]
+            drawn = DrawnFace(generated, original, mask, resting, scratch)
+            pasting.append(
+                paste_job(planes, box.height, box.width, to_crop, self._size, drawn, colour, alpha=cut.shot.alpha)
+            )
+        count = len(faces)
+        write_mouth_jobs(self._mouths[:count], np.stack([face.cut.mouth for face in faces]))
+        np.stack([face.cut.shot.mel for face in faces], out=self._mel[:count], casting="same_kind")
+        regions = [each.region for each in pasting]
+        waves = self._waves(faces, regions)
+        pastes = [in_wave(each.job, wave) if wave else each.job for each, wave in zip(pasting, waves, strict=True)]
+        more = bucket - count
+        self._write(0, b"".join(crops + more * crops[:1]))
+        self._write(self._layout.pastes, b"".join(pastes + more * [_NO_PASTE]))
+        self._mouths[count:bucket] = self._mouths[0]
+        # Its own picture a face finds in its crop.
+        identities = [0 if cut.identity is cut.own else cut.identity.address for cut, _, _ in faces]
+        self._point(identities + more * [0], [cut.own.address for cut, _, _ in faces] + more * [spare.address])
+        self._pack(faces)
+        return regions, max(waves) + 1
+
+    def _waves(self, faces: Sequence[Face], regions: Sequence[Sides]) -> list[int]:
+        offsets = [face.offset for face in faces]
+        # Hardly ever do faces share a box, and only those can meet.
+        return in_waves(offsets, regions) if len(set(offsets)) < len(offsets) else [0] * len(faces)
+
+    def _write(self, first: int, table: Packed) -> None:
+        self._memory[first : first + len(table)] = table
+
+    def _point(self, identities: Sequence[int], wholes: Sequence[int]) -> None:
+        self._identities[: len(identities)], self._wholes[: len(wholes)] = identities, wholes
+
+    def _pack(self, faces: Sequence[Face]) -> None:
+        packed: set[int] = set()
         for face in faces:
-            if face.offset not in packed:
-                packed.add(face.offset)
-                boxes.pack(face.shot.frame.planes, face.box, self._box(face))
-        for index in range(len(faces), bucket):
-            self._crops[index] = self._crops[0]
-            self._mouths[index] = self._mouths[0]
-            self._identities[index], self._wholes[index] = 0, spare.address
-            self._pastes[index] = PasteJob()
-        return regions, waves
-
-    def _fill_row(self, index: int, face: Face) -> None:
-        shot = face.shot
-        planes = boxes.planes_in(face.box, self._area_at + self._layout.bytes + face.offset)
-        to_crop = boxes.inside(shot.face.to_crop, face.box)
-        colour = shot.frame.colour
-        self._crops[index] = crop_job(planes, to_crop, self._size, colour, self._crop.mask_row)
-        # Its own picture it finds in its crop.
-        self._identities[index] = 0 if face.identity is face.own else face.identity.address
-        self._wholes[index] = face.own.address
-        write_mouth_job(self._mouths[index], face.points)
-        drawn = DrawnFace(
-            generated=self._network_at["picture"] + index * self.picture_bytes,
-            original=face.own.address,
-            mask=self._masks + index * self._mask_bytes,
-            resting=self._resting + index * self._mask_bytes,
-            scratch=self._scratch + index * self._paste_bytes,
-        )
-        self._pastes[index] = paste_job(planes, to_crop, self._size, drawn, colour, alpha=shot.alpha)
-        self._mel[index] = shot.mel
-
-    def _region(self, index: int, face: Face) -> Region:
-        job, box = self._pastes[index], face.box
-        return Region(job.top + box.top, job.left + box.left, job.bottom + box.top, job.right + box.left)
-
-    def _box(self, face: Face) -> NDArray[np.uint8]:
-        first = self._layout.bytes + face.offset
-        return self._area[first : first + boxes.box_bytes(face.box)]
+            cut, box, offset = face
+            if face.travels and offset not in packed:
+                packed.add(offset)
+                boxes.pack(cut.shot.frame.planes, box, self._area[self._layout.bytes + offset :])
 
     def fill_with_nothing(self, bucket: int, spare: Slot) -> None:
         """Write tables that change no picture: a grey square without a mouth, for every row."""
         size = self._size
         box = Region(0, 0, size, size)
         self.area_of_boxes()[: boxes.box_bytes(box)] = 128
-        planes = boxes.planes_in(box, self._area_at + self._layout.bytes)
-        job = crop_job(planes, np.eye(2, 3), size, mask_row=self._crop.mask_row)
-        for index in range(bucket):
-            self._crops[index], self._pastes[index] = job, PasteJob()
-            self._identities[index], self._wholes[index] = 0, spare.address
-            write_mouth_job(self._mouths[index], np.full((478, 2), size / 2, np.float32))
+        planes = packed_i420(self._boxes_at, size, size)
+        crop = crop_job(planes, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), size, mask_row=self._crop.mask_row)
+        self._write(0, bucket * crop)
+        self._write(self._layout.pastes, bucket * _NO_PASTE)
+        self._point(bucket * [0], bucket * [spare.address])
+        write_mouth_jobs(self._mouths[:bucket], np.full((bucket, len(MOUTH_POINTS), 2), size / 2, np.float32))
         self._device.to_device(self._area_at, self._area[: self._layout.bytes + boxes.box_bytes(box)])
         self._device.to_device(self._network_at["mel"], self._mel[:bucket])
+
+    @property
+    def _boxes_at(self) -> int:
+        return self._area_at + self._layout.bytes
 
     def area_of_boxes(self) -> NDArray[np.uint8]:
         """What lies behind the tables."""
@@ -303,11 +338,18 @@ class Tick:
 
     def down(self, faces: Sequence[Face]) -> None:
         """Enqueue the copy of the boxes back."""
-        self._device.to_host(self.area_of_boxes()[: _end(faces)], self._area_at + self._layout.bytes)
+        if end := _end(faces):
+            self._device.to_host(self.area_of_boxes()[:end], self._boxes_at)
 
-    def give_back(self, face: Face, region: Region) -> None:
-        """Write what came down into the picture."""
-        boxes.unpack(self._box(face), face.box, face.shot.frame.planes, region)
+    def give_back(self, faces: Sequence[Face], regions: Sequence[Sides]) -> None:
+        """Write what came down into the pictures; those on the card are told what was drawn in them."""
+        for face, region in zip(faces, regions, strict=True):
+            (cut, box, offset), card = face, face.cut.shot.frame.on_card
+            if face.travels:
+                boxes.unpack(self._area[self._layout.bytes + offset :], box, cut.shot.frame.planes, region)
+            elif card is not None:
+                left, top, right, bottom = region
+                card.changed(Region(box.top + top, box.left + left, box.top + bottom, box.left + right))
 
     def steps(self, bucket: int, waves: int) -> list[Step]:
         """The launches of a tick."""
@@ -372,45 +414,53 @@ class _Layout:
         self.bytes = self.mouths + _aligned(mouth_table(faces).nbytes)
 
 
-def place(faces: Sequence[Cut], size: int) -> list[Face]:
+def place(cuts: Sequence[Cut], size: int) -> list[Face]:
     """Give every face a box; faces of one picture whose boxes meet share one.
 
     Only in a common box does the second of two mouths that overlap see the first one.
     """
     placed: list[Face] = []
-    end = 0
-    for cuts, box in _groups(faces, size):
-        placed += [Face(*cut, box, end) for cut in cuts]
-        end += _aligned(boxes.box_bytes(box))
+    end, staying = 0, 0
+    for together, box in _groups(cuts, size):
+        if together[0].shot.frame.on_card is not None:
+            staying -= 1
+            placed += [Face(cut, box, staying) for cut in together]
+        else:
+            placed += [Face(cut, box, end) for cut in together]
+            end += _aligned(boxes.box_bytes(box))
     return placed
 
 
-def _groups(faces: Sequence[Cut], size: int) -> list[tuple[list[Cut], Region]]:
-    groups: list[tuple[list[Cut], Region]] = []
-    for cut in faces:
+def _planes(face: Face, boxes_at: int) -> bytes:
+    """Where a face's box lies: among those that went up, or in its picture."""
+    card, box = face.cut.shot.frame.on_card, face.box
+    if card is not None and not face.travels:
+        return packed_window(card.at, box)
+    return packed_i420(boxes_at + face.offset, box.height, box.width)
+
+
+def _groups(cuts: Sequence[Cut], size: int) -> list[tuple[list[Cut], Region]]:
+    by_picture: dict[int, list[tuple[list[Cut], Region]]] = {}
+    for cut in cuts:
+        groups = by_picture.setdefault(id(cut.shot.frame), [])
         together, box = [cut], _box_of([cut], size)
-        for group in [
-            each for each in groups if each[0][0].shot.frame is cut.shot.frame and not box.common(each[1]).is_empty
-        ]:
-            groups.remove(group)
-            together = [*group[0], *together]
+        while meeting := [group for group in groups if not box.common(group[1]).is_empty]:
+            for group in meeting:
+                groups.remove(group)
+                together = [*group[0], *together]
             box = _box_of(together, size)
         groups.append((together, box))
-    return groups
+    return [group for groups in by_picture.values() for group in groups]
 
 
 def _box_of(cuts: Sequence[Cut], size: int) -> Region:
-    height, width = cuts[0].shot.frame.planes[0].shape
-    return boxes.face_box([cut.shot.face.to_crop for cut in cuts], size, height, width)
+    height, width = cuts[0].shot.frame.height, cuts[0].shot.frame.width
+    return boxes.face_box([cut.to_crop for cut in cuts], size, height, width)
 
 
 def _end(faces: Sequence[Face]) -> int:
-    """Bytes of all boxes."""
-    return max(face.offset + boxes.box_bytes(face.box) for face in faces)
-
-
-def _jobs(kind: type[Job], area: NDArray[np.uint8], offset: int, count: int) -> "ctypes.Array[Job]":
-    return (kind * count).from_buffer(area.data, offset)
+    """Bytes of all boxes that travel."""
+    return max((face.offset + boxes.box_bytes(face.box) for face in faces if face.travels), default=0)
 
 
 def _uploaded(device: Device, table: NDArray[np.float32]) -> int:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from kernels.cuda.device import Device
 from kernels.mel import MelWindow
+from models.card_engine import CardEngine
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine, mel_window, terms_of
 from models.engine import Engine, EngineError
 from stream.batcher import GATHER_NS, Batcher, Drawing
@@ -199,6 +201,16 @@ class Engines:
         """Bytes that painting takes of a card, by use; nothing where there is none."""
         painter = self.painter
         return painter.memory if isinstance(painter, CardPainter) else {}
+
+    @property
+    def device(self) -> Device | None:
+        """The card that paints now; None where the processor paints."""
+        engine = self.engine.engine if isinstance(self.engine, LoadedEngine) else self.engine
+        return engine.device if isinstance(engine, CardEngine) else None
+
+    def paints_where_it_lies(self, frame: VideoFrame) -> bool:
+        """Whether lips are drawn into such a picture without a way up for it and down; one in memory needs both."""
+        return frame.on_card is not None and frame.on_card.device is self.device
 
     def face_stage(self) -> FaceStage:
         """A face stage for one session."""

@@ -54,6 +54,7 @@ def session_figures(session: Session, lag: LoopLagMonitor) -> dict[str, Any]:
             "decoder": peer.decoder,
             "encoder": peer.encoder,
             "codec_fallbacks": peer.codec_fallbacks,
+            "from_card": peer.from_card,
             "bitrate_bps": peer.bitrate_bps,
             "aligned_by": peer.aligned_by,
             "packets_lost": peer.packets_lost,

@@ -5,13 +5,15 @@ first instant of the session, shared by sound and picture. Ticks of a
 `time_base` exist only in `stream/transport` and `stream/media.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.yuv import BT601_LIMITED, Colour
+from kernels.cuda.device import DeviceError
+from kernels.yuv import BT601_LIMITED, Colour, Region
+from stream.card_picture import CardPicture
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
@@ -27,26 +29,68 @@ class VideoFrame:
         pts_ns: Media time at which the picture was taken.
         arrival_ns: Clock time at which it was decoded (0 in file mode).
         format: Only "yuv420p" travels inside a session.
-        planes: uint8 Y [H, W], U and V [ceil(H/2), ceil(W/2)]; owned by the
-            frame and writable, so that a face is pasted in place.
+        picture: The planes; or a picture that is still on the card that decoded it.
         colour: Matrix and range of the planes.
     """
 
     pts_ns: int
     arrival_ns: int
     format: Literal["yuv420p"]
-    planes: Planes
+    picture: Planes | CardPicture
     colour: Colour = BT601_LIMITED
+
+    @property
+    def planes(self) -> Planes:
+        """uint8 Y [H, W], U and V [ceil(H/2), ceil(W/2)], as the picture is now.
+
+        In memory they are owned by the frame and writable, so that a face is pasted in place; those of a picture on a
+        card are not, and come down when they are asked for.
+        """
+        return self.picture.planes() if isinstance(self.picture, CardPicture) else self.picture
+
+    @property
+    def on_card(self) -> CardPicture | None:
+        """The picture where it is on a card, and there to be drawn in and encoded."""
+        if isinstance(self.picture, CardPicture) and self.picture.source is not None:
+            return self.picture
+        return None
 
     @property
     def height(self) -> int:
         """Rows of the luma plane."""
-        return int(self.planes[0].shape[0])
+        return self.picture.height if isinstance(self.picture, CardPicture) else int(self.picture[0].shape[0])
 
     @property
     def width(self) -> int:
         """Columns of the luma plane."""
-        return int(self.planes[0].shape[1])
+        return self.picture.width if isinstance(self.picture, CardPicture) else int(self.picture[0].shape[1])
+
+    def in_memory(self) -> "VideoFrame":
+        """The same frame with planes that may be written."""
+        if isinstance(self.picture, CardPicture):
+            return replace(self, picture=self.picture.into_memory())
+        return self
+
+    def part(self, region: Region) -> Planes:
+        """A rectangle of the three planes to be changed, and then `put`; its corners are even."""
+        if (card := self.on_card) is not None:
+            return card.part(region)
+        luma, blue, red = self.planes
+        return region.of(luma), region.of_chroma(blue), region.of_chroma(red)
+
+    def put(self, region: Region, part: Planes) -> None:
+        """Have a changed `part` seen: those of a picture in memory are views of it, to a card they go up.
+
+        Raises:
+            DeviceError: The card has failed; the picture is then what the decoder gave.
+        """
+        if (card := self.on_card) is None:
+            return
+        try:
+            card.put(region, part)
+        except DeviceError:
+            card.leave()
+            raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,6 +234,9 @@ def serve(config: Config, models: Path, *, cache_folder: Path | None = None, own
     gc.collect()
     gc.freeze()
     try:
+        codecs = codecs.sharing(lambda: engines.device, config.codecs.card_pictures_mb)
+        if codecs.shared is not None:
+            log.warning("%s", codecs)
         asyncio.run(_serve(config, engines, models, codecs))
     finally:
         engines.close()

@@ -6,13 +6,13 @@ queues close from upstream to downstream, and a loop ends when its own is empty.
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stream.align import meet
+from stream.card_picture import CardPicture
 from stream.clock import Clock
 from stream.config import SessionConfig
 from stream.dubbing import SEND_AHEAD_NS, Dubbing
@@ -23,7 +23,7 @@ from stream.filters import Chosen
 from stream.frames import NS_PER_MS, NS_PER_S, AudioChunk, FaceCrop, SyncedFrame, VideoFrame
 from stream.health import Health
 from stream.passage import LoopedVoice, Mode, Passage, Spoken, Voice
-from stream.pipeline import Call, Lane, StageRunner
+from stream.pipeline import Call, Lane, Raised, StageRunner, attempt
 from stream.playout import PeerLike, Playout
 from stream.queues import BoundedQueue, Leaky
 from stream.speech.wish import DubWish
@@ -296,7 +296,7 @@ class Session:
         due_ns = (self.peer.epoch_ns or 0) + frame.pts_ns + hold_ns
         await self._clock.sleep_until(due_ns)
         # Its time in the engine begins now.
-        return dataclasses.replace(frame, arrival_ns=max(frame.arrival_ns, due_ns))
+        return replace(frame, arrival_ns=max(frame.arrival_ns, due_ns))
 
     async def _met(self, frame: VideoFrame) -> _Met:
         """The picture with what is needed to re-voice it, or with no mel when it is to pass."""
@@ -356,7 +356,9 @@ class Session:
 
     async def _drawn(self, met: _Met) -> VideoFrame:
         # Read once: a picture is filtered as was chosen when its turn began.
-        frame, chosen = met.synced.frame, self.filtering.chosen
+        chosen = self.filtering.chosen
+        met = await self._where_it_is_drawn(met, filtered=chosen is not None)
+        frame = met.synced.frame
         deadline_ns = self.playout.deadline_ns(frame)
         if chosen is not None and chosen.order == "before":
             lips_ns = self.render.expected_ns if met.synced.faces else 0
@@ -367,6 +369,20 @@ class Session:
         if chosen is not None and chosen.order == "after":
             await self.filtering.apply(frame, met.faces, chosen, deadline_ns, lips=self._renderer.made > made)
         return frame
+
+    async def _where_it_is_drawn(self, met: _Met, *, filtered: bool) -> _Met:
+        """The picture in memory, unless it is on a card and nobody but its painter will change it."""
+        frame = met.synced.frame
+        if not isinstance(frame.picture, CardPicture):
+            return met
+        drawn = filtered or bool(met.synced.faces)
+        if not drawn or (not filtered and self._engines.paints_where_it_lies(frame)):
+            return met
+        # What lay in the context of an engine that has failed is lost.
+        brought = await self.face_lane.run(lambda: attempt(frame.in_memory))
+        if isinstance(brought, Raised):
+            return met
+        return replace(met, synced=replace(met.synced, frame=brought))
 
     async def _with_lips(self, synced: SyncedFrame, deadline_ns: int | None) -> VideoFrame:
         # Without mel a mouth that was drawn until now is faded back, which needs its face.

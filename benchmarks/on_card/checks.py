@@ -17,6 +17,7 @@ from kernels.cuda.frame_jobs import (
     launch_tensors_to_frames,
     tensor_to_frame_job,
 )
+from kernels.cuda.jobs import entries_of
 from kernels.cuda.streaming_mels import StreamingMels
 from kernels.frame_tensor import frame_to_tensor_definition, tensor_to_frame_definition
 from kernels.mel import Mel, Samples, mel_spectrogram_definition
@@ -134,7 +135,7 @@ def _paste(scene: Scene) -> float:
             scene.packed_planes(index),
             np.clip(drawn, 0, 255),
             original,
-            boxes.inside(scene.to_crops[which], scene.box[which]).astype(np.float32),
+            np.array(boxes.inside(entries_of(scene.to_crops[which]), scene.box[which]), np.float32).reshape(2, 3),
             mask,
             sizes.colour,
             resting=resting,

@@ -12,17 +12,18 @@ from benchmarks.pictures import open_face, smooth_planes
 from kernels.crop import crop_transform, in_crop
 from kernels.cuda import boxes
 from kernels.cuda.device import Device
-from kernels.cuda.jobs import PlaneAt, crop_faces, crop_job
+from kernels.cuda.jobs import PlaneAt, crop_faces, crop_job, entries_of, packed_planes
 from kernels.cuda.mouth_jobs import (
+    MOUTH_POINTS,
     blur_sums,
     close_mouths,
     closing_bytes,
     draw_masks,
     masks_bytes,
     mouth_table,
-    write_mouth_job,
+    write_mouth_jobs,
 )
-from kernels.cuda.paste_jobs import DrawnFace, in_waves, paste_faces, paste_job, paste_table, scratch_bytes
+from kernels.cuda.paste_jobs import DrawnFace, in_wave, in_waves, paste_faces, paste_job, paste_table, scratch_bytes
 from kernels.yuv import BT601_LIMITED, Colour, Planes, Region
 
 GUARD = 1024
@@ -121,7 +122,7 @@ class Scene:
             for seed in range(count)
         ]
         self.to_crops = [crop_transform(each, size) for each in self.landmarks]
-        self.box = [boxes.face_box([each], size, sizes.height, sizes.width) for each in self.to_crops]
+        self.box = [boxes.face_box([entries_of(each)], size, sizes.height, sizes.width) for each in self.to_crops]
         pixel = np.dtype(sizes.kind).itemsize
         self.picture_bytes = 3 * size * size * pixel
         self._mask_bytes = 4 * size * size
@@ -143,9 +144,11 @@ class Scene:
         crops, pastes, mouths = b"", [], mouth_table(sizes.faces)
         for index in range(sizes.faces):
             which = index % len(self.planes)
-            to_crop = boxes.inside(self.to_crops[which], self.box[which])
-            crops += bytes(crop_job(self.at[index], to_crop, size, sizes.colour, mask_row=size))
-            write_mouth_job(mouths[index], in_crop(self.landmarks[which], self.to_crops[which]))
+            box, planes = self.box[which], packed_planes(self.at[index])
+            to_crop = boxes.inside(entries_of(self.to_crops[which]), box)
+            crops += crop_job(planes, to_crop, size, sizes.colour, mask_row=size)
+            points = in_crop(self.landmarks[which][MOUTH_POINTS], self.to_crops[which])
+            write_mouth_jobs(mouths[index : index + 1], points[None])
             drawn = DrawnFace(
                 self.generated + index * self.picture_bytes,
                 self.wholes + index * self.picture_bytes,
@@ -153,11 +156,13 @@ class Scene:
                 self.resting + index * self._mask_bytes,
                 self._scratch + index * scratch_bytes(size),
             )
-            pastes.append(paste_job(self.at[index], to_crop, size, drawn, sizes.colour))
-        self.regions = [Region(job.top, job.left, job.bottom, job.right) for job in pastes]
-        self.waves = in_waves(pastes)
+            pastes.append(paste_job(planes, box.height, box.width, to_crop, size, drawn, sizes.colour))
+        self.regions = [Region(top, left, bottom, right) for _, (left, top, right, bottom) in pastes]
+        waves = in_waves([planes[0].address for planes in self.at], [each.region for each in pastes])
+        self.waves = max(waves) + 1
+        jobs = [in_wave(each.job, wave) for each, wave in zip(pastes, waves, strict=True)]
         hold = self.rooms.holding
-        self._crops, self._pastes = hold(crops), hold(b"".join(bytes(job) for job in pastes))
+        self._crops, self._pastes = hold(crops), hold(b"".join(jobs))
         self._mouths, self._sums, self._weights = hold(mouths), hold(blur_sums(size)), hold(paste_table(size))
         steps = np.arange(sizes.faces, dtype=np.uint64)
         identities, inputs = np.zeros_like(steps), self.inputs + 2 * self.picture_bytes * steps

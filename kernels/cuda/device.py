@@ -5,6 +5,7 @@ compiled by g++.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,14 +47,16 @@ class Launches(Protocol):
 
 
 class Device(Launches, Protocol):
-    """One card and one stream on it. Its methods may be called from one thread at a time.
+    """One card and one stream on it. Its methods may be called from one thread at a time, `current` from any.
 
     Attributes:
+        index: Its number, by CUDA's order.
         name: The card's own.
         capability: Compute capability, (9, 0) for an H100.
         stream: Handle of the stream that everything is enqueued on.
     """
 
+    index: int
     name: str
     capability: tuple[int, int]
     stream: int
@@ -74,6 +77,9 @@ class Device(Launches, Protocol):
     def to_device(self, address: int, array: Array) -> None:
         """Enqueue a copy of a C-contiguous array, which must stay as it is until the copy is done."""
 
+    def to_device_rows(self, address: int, stride: int, rows: NDArray[np.uint8]) -> None:
+        """Enqueue a copy of uint8 [H, W], C-contiguous, into rows that begin `stride` bytes apart; see `to_device`."""
+
     def to_host(self, array: Array, address: int) -> None:
         """Enqueue a copy into a C-contiguous array; it is there after `synchronise`."""
 
@@ -92,6 +98,13 @@ class Device(Launches, Protocol):
 
     def memory(self) -> tuple[int, int]:
         """Bytes free and in all."""
+
+    def current(self) -> AbstractContextManager[None]:
+        """Make its context the calling thread's for a while, for libraries that take the current one.
+
+        Raises:
+            DeviceError: The device was closed.
+        """
 
     def close(self) -> None:
         """Give the card back; calling it twice is harmless."""

@@ -6,27 +6,31 @@ they take, so that the launches can be captured once for each of these.
 
 import ctypes
 import math
+import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cuda.device import Launches
-from kernels.cuda.jobs import Plane, PlaneAt, Sampling
+from kernels.cuda.jobs import MATRIX_BYTES, PLANES_BYTES, SAMPLING_FORMAT, Entries, Plane, Sampling
 from kernels.detail import soft_and_near
 from kernels.light import POINTS, read_at_half_size, support_grid
 from kernels.paste import is_enlarged
-from kernels.warp import Affine, axis_factors
-from kernels.yuv import BT601_LIMITED, Colour, Region, rgb_to_yuv_matrix
+from kernels.warp import axis_factors
+from kernels.yuv import BT601_LIMITED, Colour, rgb_to_yuv_matrix
 
 _BLOCK = (32, 8, 1)
 # Blocks of the blend, whose faces differ in size, over all faces: each thread goes on until its face is done.
 _BLEND_BLOCK = (128, 1, 1)
 _BLEND_BLOCKS = 512
 _FEWEST_BLEND_BLOCKS = 16
+
+Sides = tuple[int, int, int, int]
+"""Left, top, right and bottom."""
+_NOWHERE: Sides = (0, 0, 0, 0)
 
 
 class PasteJob(ctypes.Structure):
@@ -59,8 +63,12 @@ class PasteJob(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnFace:
+_PASTE_JOB = struct.Struct(f"{PLANES_BYTES}s5P{2 * SAMPLING_FORMAT}{MATRIX_BYTES}s4if7i")
+_WAVE = struct.Struct("i")
+_WAVE_AT = PasteJob.wave.offset
+
+
+class DrawnFace(NamedTuple):
     """Where what is pasted lies.
 
     Attributes:
@@ -104,80 +112,64 @@ def _radii(size: int) -> tuple[int, int]:
     return len(soft) // 2, len(near) // 2
 
 
+class Pasting(NamedTuple):
+    """A face that is to be pasted.
+
+    Attributes:
+        job: A `PasteJob`, in wave 0.
+        region: What of the planes may change: left, top, right and bottom, on an even grid; all 0 where nothing does.
+    """
+
+    job: bytes
+    region: Sides
+
+
 def paste_job(
-    planes: Sequence[PlaneAt],
-    to_crop: Affine,
+    planes: bytes,
+    height: int,
+    width: int,
+    to_crop: Entries,
     size: int,
     face: DrawnFace,
     colour: Colour = BT601_LIMITED,
     *,
     alpha: float = 1.0,
-) -> PasteJob:
+) -> Pasting:
     """What the kernels do for one face.
 
     Where the mask is not 0 is known on the device only: the region is that of the crop's lower half, and what the mask
     does not cover in it keeps its bytes.
 
     Args:
-        planes: Y, U and V, writable.
-        to_crop: [2, 3], the map that the original was cut out with; no shear.
+        planes: From `packed_planes`, writable.
+        height: Rows of luma.
+        width: Its columns.
+        to_crop: The map that the original was cut out with; with an inverse and without shear.
         size: Side S of the crop in pixels.
         face: Where the pictures lie.
         colour: Matrix and range of the planes.
         alpha: Share of the paste that is seen, 0 to 1; at 0 the region is empty.
-
-    Raises:
-        ValueError: Chroma does not have ceil(n / 2) samples a side, or `to_crop` has no inverse.
     """
-    luma, blue, red = planes
-    half = ((luma.height + 1) // 2, (luma.width + 1) // 2)
-    for name, chroma in (("U", blue), ("V", red)):
-        if (chroma.height, chroma.width) != half:
-            raise ValueError(f"plane {name} is {(chroma.height, chroma.width)}, expected {half}")
-    (a, b, x), (c, d, y) = to_crop.tolist()
+    a, b, x, c, d, y = to_crop
     determinant = a * d - b * c
-    if not abs(determinant) > 0.0:
-        raise ValueError(f"affine map {to_crop.tolist()} has no inverse: its determinant is {determinant}")
     scale, enlarging = math.sqrt(abs(determinant)), math.hypot(a, c)
     block, beside = axis_factors(scale)
     clear = 2 * block if beside else block
-    region = _region((a, b, x, c, d, y), determinant, size, clear, luma) if alpha > 0.0 else _NOWHERE
-    x, y = x + a * region.left + b * region.top, y + c * region.left + d * region.top
-    of_luma, luma_doubled = _sampling((a, b, x, c, d, y), scale, enlarging)
-    # Of every other pixel; chroma lies in the middle of its 2 x 2.
+    region = _region(to_crop, determinant, size, clear, height, width) if alpha > 0.0 else _NOWHERE
+    left, top, _, _ = region
+    x, y = x + a * left + b * top, y + c * left + d * top
+    luma_doubled, chroma_doubled = is_enlarged(enlarging), is_enlarged(2 * enlarging)
+    # Chroma is of every other pixel, and lies in the middle of its 2 x 2.
     on_chroma = 2 * a, 2 * b, x + (a + b) / 2, 2 * c, 2 * d, y + (c + d) / 2
-    of_chroma, chroma_doubled = _sampling(on_chroma, 2 * scale, 2 * enlarging)
-    first_lit, first_sheet = _first_rows(size, block)
-    return PasteJob(
-        luma.packed(),
-        blue.packed(),
-        red.packed(),
-        face.generated,
-        face.original,
-        face.mask,
-        face.resting,
-        face.scratch,
-        of_luma,
-        of_chroma,
-        _to_yuv(colour),
-        region.left,
-        region.top,
-        region.right,
-        region.bottom,
-        alpha,
-        luma_doubled,
-        chroma_doubled,
-        clear,
-        first_lit,
-        first_sheet,
-    )
+    of_luma = _sampling((a, b, x, c, d, y), scale, luma_doubled)
+    of_chroma = _sampling(on_chroma, 2 * scale, chroma_doubled)
+    rows = _first_rows(size, block)
+    flags = luma_doubled, chroma_doubled, clear
+    job = _PASTE_JOB.pack(planes, *face, *of_luma, *of_chroma, _to_yuv(colour), *region, alpha, *flags, *rows, 0, 0)
+    return Pasting(job, region)
 
 
-_Map = tuple[float, float, float, float, float, float]
-_NOWHERE = Region(0, 0, 0, 0)
-
-
-def _region(to_crop: _Map, determinant: float, size: int, clear: int, luma: PlaneAt) -> Region:
+def _region(to_crop: Entries, determinant: float, size: int, clear: int, height: int, width: int) -> Sides:
     """The part of the frame that the crop's lower half reaches, on whole 2 x 2 blocks."""
     a, b, x, c, d, y = to_crop
     # The mask may spread by what is averaged, which is less than the border that must be clear of it.
@@ -189,22 +181,20 @@ def _region(to_crop: _Map, determinant: float, size: int, clear: int, luma: Plan
     u, v = (size - 1) / 2 - x, (size + top) / 2 - y
     across, down = (d * u - b * v) / determinant, (a * v - c * u) / determinant
     beside, above = abs(d) * wide + abs(b) * high, abs(c) * wide + abs(a) * high
-    left, right = max(math.floor(across - beside) - 1, 0), min(math.ceil(across + beside) + 2, luma.width)
-    first, last = max(math.floor(down - above) - 1, 0), min(math.ceil(down + above) + 2, luma.height)
+    left, right = max(math.floor(across - beside) - 1, 0), min(math.ceil(across + beside) + 2, width)
+    first, last = max(math.floor(down - above) - 1, 0), min(math.ceil(down + above) + 2, height)
     if left >= right or first >= last:
         return _NOWHERE
-    return Region(first & ~1, left & ~1, min(last + 1 & ~1, luma.height), min(right + 1 & ~1, luma.width))
+    return left & ~1, first & ~1, min(right + 1 & ~1, width), min(last + 1 & ~1, height)
 
 
-def _sampling(to_crop: _Map, scale: float, enlarging: float) -> tuple[Sampling, bool]:
-    """How a sheet is sampled, and whether it is doubled first."""
+def _sampling(to_crop: Entries, scale: float, twice: bool) -> tuple[float, ...]:
+    """How a sheet is sampled, which may be doubled first."""
+    if not twice:
+        return *to_crop, *axis_factors(scale)
+    # Pixel k of the crop lies in the middle of pixels 2 k and 2 k + 1.
     a, b, x, c, d, y = to_crop
-    twice = is_enlarged(enlarging)
-    if twice:
-        # Pixel k of the crop lies in the middle of pixels 2 k and 2 k + 1.
-        a, b, x, c, d, y, scale = 2 * a, 2 * b, 2 * x + 0.5, 2 * c, 2 * d, 2 * y + 0.5, 2 * scale
-    block, beside = axis_factors(scale)
-    return Sampling((a, b, x, c, d, y), block, beside), twice
+    return 2 * a, 2 * b, 2 * x + 0.5, 2 * c, 2 * d, 2 * y + 0.5, *axis_factors(2 * scale)
 
 
 @cache
@@ -221,31 +211,36 @@ def _first_rows(size: int, block: int) -> tuple[int, int]:
 
 
 @cache
-def _to_yuv(colour: Colour) -> "ctypes.Array[ctypes.c_float]":
+def _to_yuv(colour: Colour) -> bytes:
     matrix = rgb_to_yuv_matrix(colour) * (255.0, 255.0, 255.0, 1.0)
-    return (ctypes.c_float * 12)(*matrix.ravel().tolist())
+    return matrix.astype(np.float32).tobytes()
 
 
-def in_waves(jobs: Sequence[PasteJob]) -> int:
-    """Give each job the wave that it is blended in, and return how many there are.
+def in_waves(pictures: Sequence[int], regions: Sequence[Sides]) -> list[int]:
+    """The wave that each face is blended in.
 
-    Faces of one picture whose regions overlap go in different waves, in the order of the jobs.
+    Faces of one picture whose regions overlap go in different waves, in their order.
+
+    Args:
+        pictures: Which picture each face is in, by whatever number.
+        regions: What of it may change.
     """
-    waves = 1
-    by_picture: dict[int | None, list[PasteJob]] = {}
-    for job in jobs:
-        before = by_picture.setdefault(job.luma.samples, [])
-        job.wave = max((other.wave + 1 for other in before if _overlap(job, other)), default=0)
-        waves = max(waves, job.wave + 1)
-        before.append(job)
+    waves: list[int] = []
+    by_picture: dict[int, list[int]] = {}
+    for picture, region in zip(pictures, regions, strict=True):
+        before = by_picture.setdefault(picture, [])
+        waves.append(max((waves[other] + 1 for other in before if _overlap(region, regions[other])), default=0))
+        before.append(len(waves) - 1)
     return waves
 
 
-def _overlap(one: PasteJob, other: PasteJob) -> bool:
-    return bool(
-        max(one.left, other.left) < min(one.right, other.right)
-        and max(one.top, other.top) < min(one.bottom, other.bottom)
-    )
+def _overlap(one: Sides, other: Sides) -> bool:
+    return max(one[0], other[0]) < min(one[2], other[2]) and max(one[1], other[1]) < min(one[3], other[3])
+
+
+def in_wave(job: bytes, wave: int) -> bytes:
+    """The same job in another wave."""
+    return job[:_WAVE_AT] + _WAVE.pack(wave) + job[_WAVE_AT + _WAVE.size :]
 
 
 def paste_faces(
@@ -260,7 +255,7 @@ def paste_faces(
         faces: How many jobs, at least 1; one that is all zeros does nothing.
         size: Side S of the crops in pixels.
         half: The pictures are halves, or else floats.
-        waves: What `in_waves` returned.
+        waves: How many `in_waves` found.
     """
     side, kind = _read_side(size), "half" if half else "float"
     soft, near = _radii(size)

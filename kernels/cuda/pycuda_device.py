@@ -46,7 +46,7 @@ class PyCudaDevice:
         self._context: Any = card.retain_primary_context()
         self._functions: dict[str, tuple[Function, str]] = {}
         self._allocations: dict[int, Any] = {}
-        self._index = index
+        self.index = index
         self._failed = False
         self._module = self._call(lambda: self._driver.module_from_buffer(binary))
         self._stream = self._call(lambda: self._driver.Stream(_NON_BLOCKING))
@@ -70,8 +70,8 @@ class PyCudaDevice:
         return self._driver.Device(index)
 
     @contextlib.contextmanager
-    def _current(self) -> Iterator[None]:
-        """Make the context current for a while, on whatever thread this is.
+    def current(self) -> Iterator[None]:
+        """See `Device`; whatever thread this is.
 
         pycuda aborts the process when a thread ends that has left a context on its stack.
         """
@@ -85,7 +85,7 @@ class PyCudaDevice:
 
     def _call(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - pycuda is not typed
         try:
-            with self._current():
+            with self.current():
                 return work()
         except self._driver.MemoryError as error:
             raise DeviceMemoryFull(
@@ -117,6 +117,15 @@ class PyCudaDevice:
         """See `Device`."""
         self._call(lambda: self._driver.memcpy_htod_async(address, array, self._stream))
 
+    def to_device_rows(self, address: int, stride: int, rows: NDArray[np.uint8]) -> None:
+        """See `Device`."""
+        copy = self._driver.Memcpy2D()
+        copy.set_src_host(rows)
+        copy.set_dst_device(address)
+        copy.height, copy.width_in_bytes = rows.shape
+        copy.src_pitch, copy.dst_pitch = rows.shape[1], stride
+        self._call(lambda: copy(self._stream))
+
     def to_host(self, array: Array, address: int) -> None:
         """See `Device`."""
         self._call(lambda: self._driver.memcpy_dtoh_async(array, address, self._stream))
@@ -133,7 +142,7 @@ class PyCudaDevice:
     def _prepared(self, kernel: str, arguments: tuple[Argument, ...]) -> tuple[Function, str]:
         letters = "".join(each._type_ for each in arguments)
         try:
-            with self._current():
+            with self.current():
                 function = self._module.get_function(kernel)
                 function.prepare(letters)
         except self._driver.LogicError as error:
@@ -145,7 +154,7 @@ class PyCudaDevice:
         """See `Device`."""
         graphs = self._graphs
         mode = graphs.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        with self._current():
+        with self.current():
             _checked(graphs, graphs.cuStreamBeginCapture(self.stream, mode))
             with contextlib.ExitStack() as after_a_failure:
                 after_a_failure.callback(self._abandon_capture)
@@ -154,7 +163,7 @@ class PyCudaDevice:
             (recorded,) = _checked(graphs, graphs.cuStreamEndCapture(self.stream))
             (launchable,) = _checked(graphs, graphs.cuGraphInstantiate(recorded, 0))
             _checked(graphs, graphs.cuGraphDestroy(recorded))
-        return _CudaGraph(graphs, launchable, self.stream, self._current)
+        return _CudaGraph(graphs, launchable, self.stream, self.current)
 
     def _abandon_capture(self) -> None:
         """End a capture that is of no use: a stream that stays in one takes no work."""
@@ -192,7 +201,7 @@ class PyCudaDevice:
         context.push()
         if self._failed:
             # After some errors a context refuses everything, and a new one may be had only when it is gone.
-            self._graphs.cuDevicePrimaryCtxReset(self._index)
+            self._graphs.cuDevicePrimaryCtxReset(self.index)
         else:
             for allocation in self._allocations.values():
                 allocation.free()

@@ -3,19 +3,17 @@
 The processor does, unless the operator asks for the card. What is asked for is tried once at the start, with one
 picture each way; later nothing changes sides without a log line and a count.
 
-On the card's side pictures still cross the bus. PyAV brings a decoded one into memory (one copy of NV12, 1.4 MB at
-1280x720) and takes one to encode from there (one copy of I420), because faces are found and lips pasted by the
-processor, in planes that it owns. Contexts are opened on the card's primary CUDA context, which torch and pycuda use
-too: that is the seam for a path without copies. There `HWAccel(is_hw_owned=True)` leaves decoded pictures on the card,
-`VideoPlane.__dlpack__` hands their planes to a kernel, `VideoFrame.from_dlpack` takes them back, and an encoder
-opened by `open_codec` encodes such a frame without a copy. Nothing here does so yet.
+On the card's side pictures cross the bus: PyAV brings a decoded one into memory (one copy of NV12, 1.4 MB at 1280x720)
+and takes one to encode from there. Where the generator runs on the same card they need not: then codecs are opened in
+the CUDA context that its kernels run in, the decoder leaves its pictures on the card (`is_hw_owned`), and the encoder
+takes them from there (`SharedCard`, decision 26).
 """
 
 import ctypes
 import errno
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -25,6 +23,8 @@ import av.logging
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
+from kernels.cuda.device import Device, DeviceError
+from stream.card_picture import CardRoom
 from stream.errors import ConfigError
 from stream.media import nvenc
 
@@ -32,6 +32,7 @@ CodecDevice = Literal["auto", "cpu", "nvidia"]
 Side = Literal["cpu", "nvidia"]
 Unit = Literal["decode", "encode"]
 OpenCodec = Callable[[str, Literal["r", "w"], int | None], Any]
+OpenShared = Callable[[str, Literal["r", "w"], Device], Any]
 OpenFile = Callable[[Path, int], InputContainer]
 
 T = TypeVar("T")
@@ -70,15 +71,19 @@ class CodecsConfig:
             encoded by the processor, as no card encodes it; and a call whose codec fails on
             the card goes on with the processor's, whatever is set here.
         card: Its number, in the driver's order.
+        card_pictures_mb: What decoded pictures of all sessions may take of the card while they wait there for lips
+            and for the encoder, where the generator runs on it too; those beyond it wait in memory, and 0 keeps none.
     """
 
     device: CodecDevice = "cpu"
     card: int = 0
+    card_pictures_mb: int = 1024
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        if self.card < 0:
-            raise ValueError(f"card is {self.card}, it must be 0 or more")
+        for name in ("card", "card_pictures_mb"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be 0 or more")
 
 
 def cuda_device(card: int, *, software_too: bool = False, primary: bool = True) -> HWAccel:
@@ -102,6 +107,28 @@ def open_codec(name: str, mode: Literal["r", "w"], card: int | None) -> Any:  # 
     if card is None:
         return av.CodecContext.create(name, mode)
     context = _on_card(card, lambda device: av.CodecContext.create(name, mode, device))
+    if not context.is_hwaccel:
+        raise CardFault(f"this FFmpeg has no {name} for NVIDIA's cards")
+    return context
+
+
+def open_shared(name: str, mode: Literal["r", "w"], device: Device) -> Any:  # noqa: ANN401 - av's classes differ between stubs
+    """Make a codec's context in the CUDA context of a device, and have a decoder's pictures stay there.
+
+    Not by `primary_ctx`: FFmpeg refuses a primary context that was begun with other scheduling flags than its own, as
+    pycuda's and torch's are, and memory of another context is of no use to a kernel. It takes the current one as it is.
+
+    Raises:
+        av.FFmpegError, NotImplementedError, CardFault: The card has no such codec.
+    """
+    # PyAV asks for the primary context where this is not said.
+    options: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
+    hwaccel = HWAccel("cuda", device.index, allow_software_fallback=False, options=options, is_hw_owned=True)
+    try:
+        with device.current():
+            context = av.CodecContext.create(name, mode, hwaccel)
+    except DeviceError as error:
+        raise CardFault(str(error)) from error
     if not context.is_hwaccel:
         raise CardFault(f"this FFmpeg has no {name} for NVIDIA's cards")
     return context
@@ -135,6 +162,30 @@ def _on_card(card: int, make: Callable[[HWAccel], T], *, software_too: bool = Fa
     return make(cuda_device(card, software_too=software_too, primary=False))
 
 
+@dataclass(frozen=True, slots=True)
+class SharedCard:
+    """The card that generates and codes: decoded pictures may stay on it until they are encoded.
+
+    Attributes:
+        device: The device that draws now; None while there is none. Another one after the engine was opened anew.
+        room: What pictures may take of it.
+        open: Makes a codec's context.
+    """
+
+    device: Callable[[], Device | None]
+    room: CardRoom
+    open: OpenShared = open_shared
+
+    def check(self, device: Device | None) -> None:
+        """See to it that a codec's CUDA context is still the engine's.
+
+        Raises:
+            CardFault: The engine was opened anew, and what lay in the old context is gone.
+        """
+        if device is not self.device():
+            raise CardFault("the engine on this card was opened anew")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codecs:
     """Which side does what; made once for a process, given to every peer and every file.
@@ -147,6 +198,7 @@ class Codecs:
         missing: Why the card does not do what it was tried for.
         open: Makes a codec's context.
         open_file: Opens a clip to be decoded on the card.
+        shared: Where pictures may stay on the card; None where they always cross the bus.
     """
 
     decode: Side = "cpu"
@@ -156,12 +208,33 @@ class Codecs:
     missing: tuple[str, ...] = ()
     open: OpenCodec = open_codec
     open_file: OpenFile = open_file
+    shared: SharedCard | None = None
 
     def __str__(self) -> str:
         """One line for the log."""
         who = {"cpu": "the processor", "nvidia": f"card {self.card}"}
         why = f" ({'; '.join(self.missing)})" if self.missing else ""
-        return f"pictures are decoded by {who[self.decode]} and encoded by {who[self.encode]}{why}"
+        stay = "" if self.shared is None else ", and may stay there between"
+        return f"pictures are decoded by {who[self.decode]} and encoded by {who[self.encode]}{stay}{why}"
+
+    def open_on_card(self, name: str, mode: Literal["r", "w"]) -> tuple[Any, Device | None]:
+        """Make a context of the card's, and say in whose CUDA context pictures may stay; None where in nobody's.
+
+        Raises:
+            av.FFmpegError, NotImplementedError, CardFault: The card has no such codec.
+        """
+        device = None if self.shared is None else self.shared.device()
+        if self.shared is None or device is None:
+            return self.open(name, mode, self.card), None
+        return self.shared.open(name, mode, device), device
+
+    def sharing(self, device: Callable[[], Device | None], pictures_mb: int) -> "Codecs":
+        """The same, with pictures that stay on the card where a generator's device and both codecs are on one."""
+        drawing = device()
+        both = self.decode == self.encode == "nvidia"
+        if not (both and pictures_mb and drawing is not None and drawing.index == self.card):
+            return self
+        return replace(self, shared=SharedCard(device, CardRoom(pictures_mb << 20)))
 
 
 CPU = Codecs()

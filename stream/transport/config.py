@@ -70,6 +70,7 @@ class PeerStats:
         decoder: FFmpeg's name of the decoder that runs, "" before the first picture; the card's say NVDEC.
         encoder: FFmpeg's name of the encoder that runs, "" before the first picture.
         codec_fallbacks: How often a codec of the card has failed and the processor's went on.
+        from_card: Pictures that were encoded on the card that decoded them, without having crossed the bus for it.
         received: Pictures that came whole.
         decoded: Pictures that the decoder gave out.
         dropped: Pictures decoded and never read, or skipped before the decoder.
@@ -120,4 +121,5 @@ class PeerStats:
     decoder: str = ""
     encoder: str = ""
     codec_fallbacks: int = 0
+    from_card: int = 0
     stages: dict[str, StageFigures] = field(default_factory=dict)

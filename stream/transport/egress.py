@@ -133,6 +133,11 @@ class VideoEgress:
         self._base = random.getrandbits(32)
         self._sender: LiveSender | None = None
 
+    @property
+    def takes_from_card(self) -> bool:
+        """Whether pictures that stay on the card are encoded there."""
+        return self.encoder is not None and self.encoder.takes_from_card
+
     def attach(self, sender: LiveSender) -> None:
         """Send through this sender."""
         self._sender = sender

@@ -7,6 +7,7 @@ Nothing here waits for a reader: both queues give up their oldest item.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,9 +56,18 @@ class VideoIngest:
         threads: Where to decode.
         clock: Stamps `arrival_ns`.
         codecs: Who decodes.
+        keeps: See `VideoDecoder`.
     """
 
-    def __init__(self, timeline: Timeline, threads: CodecThreads, clock: Clock, codecs: Codecs = CPU) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        threads: CodecThreads,
+        clock: Clock,
+        codecs: Codecs = CPU,
+        *,
+        keeps: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.queue: BoundedQueue[VideoFrame] = BoundedQueue(2, Leaky.DOWNSTREAM)
         self.counts = IngestCounts()
         self.meter, self.wait_meter = StageMeter(), StageMeter()
@@ -66,7 +76,7 @@ class VideoIngest:
         self._arrived = asyncio.Event()
         self._receiver: LiveReceiver | None = None
         self.decoder: VideoDecoder | None = None
-        self._codecs = codecs
+        self._codecs, self._keeps = codecs, keeps
         self._decoder_codec = ""
 
     def attach(self, receiver: LiveReceiver) -> None:
@@ -103,7 +113,7 @@ class VideoIngest:
     async def _decode(self, codec: str, frame: EncodedFrame, pts_ns: int) -> list[VideoFrame]:
         if self.decoder is None or codec != self._decoder_codec:
             name: Codec = "H264" if codec.upper() == "H264" else "VP8"
-            self.decoder, self._decoder_codec = VideoDecoder(name, self._codecs), codec
+            self.decoder, self._decoder_codec = VideoDecoder(name, self._codecs, keeps=self._keeps), codec
         begun_ns = self._clock.now_ns()
         self.wait_meter.add(begun_ns - frame.arrival_ns)
         try:

@@ -81,9 +81,11 @@ class Peer:
         self._timeline = Timeline()
         self._threads = CodecThreads()
         self._pace = Pace(self.clock, lambda: self._timeline.epoch_ns)
-        self._video = VideoIngest(self._timeline, self._threads, self.clock, codecs)
         self._audio = AudioIngest(self._timeline, self.clock)
-        self._video_out = VideoEgress(self._pace, self._threads, self.config, codecs)
+        self._video_out = video_out = VideoEgress(self._pace, self._threads, self.config, codecs)
+        self._video = VideoIngest(
+            self._timeline, self._threads, self.clock, codecs, keeps=lambda: video_out.takes_from_card
+        )
         self._audio_out = AudioEgress(self._pace)
         self._receivers: dict[Kind, LiveReceiver] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -295,6 +297,7 @@ class Peer:
             decoder=decoder.name if decoder else "",
             encoder=encoder.name if encoder else "",
             codec_fallbacks=(decoder.fallbacks if decoder else 0) + (encoder.fallbacks if encoder else 0),
+            from_card=encoder.from_card if encoder else 0,
             received=self._video.counts.received,
             decoded=self._video.counts.decoded,
             dropped=self._video.counts.skipped + self.video_in.stats.dropped,

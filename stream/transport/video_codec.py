@@ -7,6 +7,7 @@ processor's, for this stream and for good, with a log line and a count.
 import fractions
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -17,7 +18,10 @@ from aiortc.codecs import vpx as aiortc_vpx
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
+from kernels.cuda.device import Device
+from kernels.cuda.jobs import PlaneAt
 from kernels.yuv import Colour
+from stream.card_picture import CardPicture, CardRoom, picture_bytes
 from stream.frames import NS_PER_MS, NS_PER_S, Planes, VideoFrame
 from stream.media import nvenc
 from stream.media.codec_device import CARD_FAULTS, CPU, Codecs, Side
@@ -56,6 +60,10 @@ class NeedsKeyframe(ValueError):  # noqa: N818 - a wish, as a damaged picture's 
     """The decoder has begun anew and knows no picture to predict this one from."""
 
 
+class PictureLost(Exception):  # noqa: N818 - what happened, not a fault of ours
+    """A picture lay on a card that has failed."""
+
+
 class VideoDecoder:
     """Decodes one stream; pts are session nanoseconds.
 
@@ -66,15 +74,18 @@ class VideoDecoder:
     Args:
         codec: "H264" or "VP8".
         codecs: Who decodes.
+        keeps: Whether pictures may stay on the card now, where the codecs share it with the generator.
 
     Attributes:
         side: Who decodes now.
         fallbacks: How often the card was given up.
     """
 
-    def __init__(self, codec: Codec, codecs: Codecs = CPU) -> None:
+    def __init__(self, codec: Codec, codecs: Codecs = CPU, *, keeps: Callable[[], bool] = lambda: False) -> None:
         self.side: Side = codecs.decode
         self.fallbacks = 0
+        self._keeps = keeps
+        self._device: Device | None = None
         self._codec, self._codecs = codec, codecs
         self._context: Any = None
         self._needs_keyframe = False
@@ -109,14 +120,22 @@ class VideoDecoder:
     def _decoded(self, data: bytes, pts_ns: int) -> list[VideoFrame]:
         if self._context is None:
             self._context = self._opened()
+        if self._codecs.shared is not None and self._device is not None:
+            self._codecs.shared.check(self._device)
         packet = av.Packet(data)
         packet.pts = pts_ns
         packet.time_base = fractions.Fraction(1, NS_PER_S)
-        return [copy_frame(frame) for frame in self._context.decode(packet)]
+        return [self._taken(frame) for frame in self._context.decode(packet)]
+
+    def _taken(self, frame: Any) -> VideoFrame:  # noqa: ANN401 - see copy_frame
+        shared = self._codecs.shared
+        if shared is None or self._device is None or not self._keeps():
+            return copy_frame(frame)
+        return keep_frame(frame, self._device, shared.room, self._context) or copy_frame(frame)
 
     def _opened(self) -> Any:  # noqa: ANN401 - av's classes differ between stubs
         if self.side == "nvidia":
-            context = self._codecs.open(self._codec.lower(), "r", self._codecs.card)
+            context, self._device = self._codecs.open_on_card(self._codec.lower(), "r")
         else:
             context = self._codecs.open("h264" if self._codec == "H264" else "libvpx", "r", None)
         # Frame threads would hold back one frame each.
@@ -127,20 +146,46 @@ class VideoDecoder:
 
     def _leave_card(self, error: Exception) -> None:
         log.warning("NVDEC has failed (%s): the processor decodes this stream from its next keyframe", error)
-        self.side, self._context, self._needs_keyframe = "cpu", None, True
+        self.side, self._context, self._device, self._needs_keyframe = "cpu", None, None, True
         self.fallbacks += 1
 
 
 def copy_frame(frame: Any) -> VideoFrame:  # noqa: ANN401 - av's classes differ between stubs
-    """Own, writable planes: the decoder still predicts from the buffers of its frame."""
-    full_range = frame.format.name == "yuvj420p" or frame.color_range == 2
+    """Own, writable planes: the decoder still predicts from the buffers of its frame, and a card's comes down."""
+    colour = _colour_of(frame)
     if frame.format.name not in ("yuv420p", "yuvj420p"):
         frame = frame.reformat(format="yuv420p")
     height, width = frame.height, frame.width
     shapes = [(height, width), ((height + 1) // 2, (width + 1) // 2), ((height + 1) // 2, (width + 1) // 2)]
     planes = tuple(_read_plane(plane, *shape) for plane, shape in zip(frame.planes, shapes, strict=True))
-    colour = Colour("bt709" if frame.colorspace == 1 else "bt601", full_range)
     return VideoFrame(frame.pts, 0, "yuv420p", cast("Planes", planes), colour)
+
+
+def keep_frame(frame: Any, device: Device, room: CardRoom, decoder: object) -> VideoFrame | None:  # noqa: ANN401 - see copy_frame
+    """A picture that stays where NVDEC has put it; None where it has to be copied.
+
+    It may be written: FFmpeg gives out copies of the surfaces that it predicts from, unless it is asked not to
+    (`nvdec_retrieve_data` in `nvdec.c` ends in `av_frame_make_writable`). An odd side is not kept, as the encoder's
+    last column is then the decoder's padding.
+    """
+    if frame.format.name != "cuda" or frame.sw_format.name != "nv12" or frame.height % 2 or frame.width % 2:
+        return None
+    luma, pairs = frame.planes
+    half = frame.height // 2, frame.width // 2
+    at = (
+        PlaneAt(luma.buffer_ptr, frame.height, frame.width, luma.line_size),
+        PlaneAt(pairs.buffer_ptr, *half, pairs.line_size, 2),
+        PlaneAt(pairs.buffer_ptr + 1, *half, pairs.line_size, 2),
+    )
+    if not room.take(picture_bytes(at)):
+        return None
+    picture = CardPicture(at, device, frame, lambda: copy_frame(frame).planes, room, decoder)
+    return VideoFrame(frame.pts, 0, "yuv420p", picture, _colour_of(frame))
+
+
+def _colour_of(frame: Any) -> Colour:  # noqa: ANN401 - see copy_frame
+    full_range = frame.format.name == "yuvj420p" or frame.color_range == 2
+    return Colour("bt709" if frame.colorspace == 1 else "bt601", full_range)
 
 
 def _read_plane(plane: Any, height: int, width: int) -> NDArray[np.uint8]:  # noqa: ANN401 - see copy_frame
@@ -177,6 +222,7 @@ class VideoEncoder:
     Attributes:
         side: Who encodes now.
         fallbacks: How often the card was given up.
+        from_card: Pictures that were encoded where they lay, on the card.
     """
 
     def __init__(
@@ -191,13 +237,16 @@ class VideoEncoder:
         self.codec = codec
         self.side: Side = codecs.encode if codec == "H264" else "cpu"
         self.fallbacks = 0
+        self.from_card = 0
         self._codecs = codecs
+        self._device: Device | None = None
         self.keyframes = 0
         self.restarts = 0
         self._start_bps = start_bitrate_bps
         self._min_bps, self._max_bps = min_bitrate_bps, max_bitrate_bps
         self._context: Any = None
         self._key: tuple[int, int, Colour] | None = None
+        self._decoder: object = None
         self._bitrate_bps = 0
         self._estimate_bps: int | None = None
         self._begun_ns = 0
@@ -216,6 +265,11 @@ class VideoEncoder:
         """What the running encoder is set to; 0 before the first frame."""
         return self._bitrate_bps
 
+    @property
+    def takes_from_card(self) -> bool:
+        """Whether pictures that stay on the card may be encoded there."""
+        return self.side == "nvidia" and self._codecs.shared is not None
+
     def set_estimate(self, bitrate_bps: int) -> None:
         """Say what the path carries (the viewer's REMB)."""
         self._estimate_bps = bitrate_bps
@@ -227,32 +281,55 @@ class VideoEncoder:
             frame: Any size; an odd side is padded by one, because x264 wants even ones.
             now_ns: Clock time, for the pace of bitrate changes.
             keyframe: Whether it must be decodable alone.
+
+        Returns:
+            What to send; nothing where the picture is lost with the card that it lay on.
         """
         try:
-            packets = self._encoded(frame, now_ns, keyframe=keyframe)
-        except CARD_FAULTS as error:
-            if self.side == "cpu":
-                raise
-            self._leave_card(error)
-            # The same picture again: the new encoder begins with it, as a keyframe, and none is lost.
-            packets = self._encoded(frame, now_ns, keyframe=keyframe)
+            packets = self._encoded_somewhere(frame, now_ns, keyframe=keyframe)
+        except PictureLost as error:
+            log.warning("a picture cannot be encoded: %s", error)
+            return EncodedVideo([], keyframe=False)
         data = b"".join(bytes(packet) for packet in packets)
         is_key = any(packet.is_keyframe for packet in packets)
         self.keyframes += is_key
         return EncodedVideo(self._packetise(data), is_key)
 
+    def _encoded_somewhere(self, frame: VideoFrame, now_ns: int, *, keyframe: bool) -> list[Any]:
+        try:
+            return self._encoded(frame, now_ns, keyframe=keyframe)
+        except CARD_FAULTS as error:
+            if self.side == "cpu":
+                raise
+            self._leave_card(error)
+            # The same picture again: the new encoder begins with it, as a keyframe, and none is lost.
+            return self._encoded(frame, now_ns, keyframe=keyframe)
+
     def _encoded(self, frame: VideoFrame, now_ns: int, *, keyframe: bool) -> list[Any]:
         key = (frame.height, frame.width, frame.colour)
         wanted_bps = self._wanted_bps(frame, now_ns, same=key == self._key)
-        if self._context is None or key != self._key or wanted_bps != self._bitrate_bps:
+        moved = self._comes_from_elsewhere(frame)
+        if self._context is None or key != self._key or wanted_bps != self._bitrate_bps or moved:
             self._open(frame, wanted_bps, now_ns)
             self._key = key
+        if frame.on_card is not None:
+            self._decoder = frame.on_card.decoder
+        if self._codecs.shared is not None and self._device is not None:
+            self._codecs.shared.check(self._device)
         packets: list[Any] = self._context.encode(self._picture(frame, keyframe=keyframe))
         return packets
 
+    def _comes_from_elsewhere(self, frame: VideoFrame) -> bool:
+        """Whether the picture lies in another decoder's memory than those before it.
+
+        NVENC goes on knowing addresses that a decoder has freed, and another may be given the same ones. Who is held
+        here frees nothing before the encoder is a new one.
+        """
+        return frame.on_card is not None and self._decoder not in (None, frame.on_card.decoder)
+
     def _leave_card(self, error: Exception) -> None:
         log.warning("NVENC has failed (%s): the processor encodes this stream from this picture on", error)
-        self.side, self._context = "cpu", None
+        self.side, self._context, self._device = "cpu", None, None
         self.fallbacks += 1
 
     def _wanted_bps(self, frame: VideoFrame, now_ns: int, *, same: bool) -> int:
@@ -269,9 +346,14 @@ class VideoEncoder:
         return self._bitrate_bps
 
     def _open(self, frame: VideoFrame, bitrate_bps: int, now_ns: int) -> None:
-        context = self._codecs.open(self.name, "w", self._codecs.card if self.side == "nvidia" else None)
+        device: Device | None = None
+        if self.side == "nvidia":
+            context, device = self._codecs.open_on_card(self.name, "w")
+        else:
+            context = self._codecs.open(self.name, "w", None)
         context.width, context.height = frame.width + frame.width % 2, frame.height + frame.height % 2
-        context.pix_fmt = "yuv420p"
+        # What lies on the card is NV12, and one encoder takes one format.
+        context.pix_fmt = "yuv420p" if device is None else "nv12"
         context.bit_rate = bitrate_bps
         context.framerate = fractions.Fraction(_FRAME_RATE_HZ, 1)
         context.time_base = fractions.Fraction(1, _PTS_HZ)
@@ -289,13 +371,18 @@ class VideoEncoder:
         else:
             context.qmin, context.qmax = 2, 56
             context.options = _vp8_options(bitrate_bps)
+        if device is not None:
+            # Before the first picture: PyAV would else take that one's memory pool for the encoder's, and its size.
+            context.open()
         self.restarts += self._context is not None
-        self._context, self._bitrate_bps, self._begun_ns = context, bitrate_bps, now_ns
+        self._context, self._device, self._bitrate_bps, self._begun_ns = context, device, bitrate_bps, now_ns
 
     def _picture(self, frame: VideoFrame, *, keyframe: bool) -> Any:  # noqa: ANN401 - see copy_frame
-        picture = cast("Any", av.VideoFrame(self._context.width, self._context.height, "yuv420p"))
-        for plane, samples in zip(picture.planes, frame.planes, strict=True):
-            _write_plane(plane, samples)
+        if (card := frame.on_card) is not None and card.device is self._device:
+            picture = card.source
+            self.from_card += 1
+        else:
+            picture = self._copied(frame)
         picture.pict_type = PictureType.I if keyframe else PictureType.NONE
         # Rate control divides by the step: it must be positive, whatever pts do.
         pts = frame.pts_ns * _PTS_HZ // NS_PER_S
@@ -303,6 +390,16 @@ class VideoEncoder:
             pts = max(pts, self._last_pts + _PTS_HZ * NS_PER_MS // NS_PER_S)
         picture.pts = self._last_pts = pts
         picture.time_base = fractions.Fraction(1, _PTS_HZ)
+        return picture
+
+    def _copied(self, frame: VideoFrame) -> Any:  # noqa: ANN401 - see copy_frame
+        try:
+            planes = frame.planes
+        except CARD_FAULTS as error:
+            raise PictureLost(f"it cannot be brought into memory ({error})") from error
+        picture = cast("Any", av.VideoFrame(self._context.width, self._context.height, "yuv420p"))
+        for plane, samples in zip(picture.planes, planes, strict=True):
+            _write_plane(plane, samples)
         return picture
 
     def _packetise(self, data: bytes) -> list[bytes]:

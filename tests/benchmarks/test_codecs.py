@@ -8,6 +8,7 @@ import pytest
 from benchmarks import codecs as bench
 from benchmarks.codecs import check, pictures, run
 from stream.media.codec_device import CPU, CodecsConfig, choose
+from tests.kernels.cuda.fake_card import FakeCard
 from tests.stream.card_stand_in import Card
 
 pytestmark = pytest.mark.unit
@@ -30,6 +31,7 @@ def test_the_processors_codecs_are_measured_and_the_cards_are_listed_with_the_re
     assert reasons["128x96: encode VP8, card"] == "no card encodes VP8"
     assert "no NVIDIA driver" in reasons["128x96: encode H264, card"]
     assert "no NVIDIA driver" in reasons["128x96: decode VP8, card"]
+    assert "no NVIDIA driver" in reasons["128x96: decode, mark and encode H264, on the card"]
     assert reasons["encode H264, libopenh264"] == "this FFmpeg has none"
 
 
@@ -39,6 +41,29 @@ def test_a_card_that_works_is_measured_beside_the_processor() -> None:
     assert names["128x96: encode H264, card"] == "h264_nvenc"
     assert names["128x96: decode H264, card"] == "h264 (NVDEC)"
     assert names["128x96: decode VP8, card"] == "vp8 (NVDEC)"
+
+
+def test_pictures_that_stay_on_a_card_are_measured_beside_those_that_cross_the_bus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = FakeCard()
+    report = run(Card(memory=memory).shared(memory.open(monkeypatch)), (SMALL,), count=3)
+    rows = {row.name: row.extra["from_card"] for row in report.measured if "from_card" in row.extra}
+    assert rows == {
+        "128x96: decode, mark and encode H264, in memory": 0,
+        "128x96: decode, mark and encode H264, on the card": 13,
+    }
+    assert memory.used == 0
+
+
+def test_pictures_that_do_not_stay_as_they_were_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FakeCard()
+    codecs = Card(memory=memory).shared(memory.open(monkeypatch))
+    monkeypatch.setattr(memory, "enqueue_write", lambda *_: None)
+    reasons = {each["name"]: each["reason"] for each in run(codecs, (SMALL,), count=3).not_measured}
+    assert reasons["128x96: decode, mark and encode H264, on the card"] == (
+        "picture 0: the same on the card and in memory"
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,5 +99,5 @@ def test_the_json_holds_rows_and_reasons(
     (path,) = tmp_path.glob("*-codecs.json")
     told = json.loads(path.read_text())
     assert len(told["rows"]) == 4
-    assert len(told["not_measured"]) == 5
+    assert len(told["not_measured"]) == 6
     assert "encode H264, card: not measured: there is no NVIDIA driver" in capsys.readouterr().out

@@ -53,6 +53,8 @@ class FakeCard:
         graph_launches: How many graphs were launched.
         resets: How often the context was thrown away.
         sticky: An error that every wait raises from now on, as after an illegal address.
+        up: Bytes that were copied to it.
+        down: Bytes that were copied from it.
     """
 
     def __init__(self, room: int = 1 << 30, *, driver_version: int = 13000, cards: int = 1) -> None:
@@ -60,6 +62,7 @@ class FakeCard:
         self.launches: list[str] = []
         self.graph_launches = 0
         self.resets = 0
+        self.up = self.down = 0
         self.sticky: FakeError | None = None
         self.buffers: dict[int, tuple[ctypes.Array[ctypes.c_ubyte], int]] = {}
         self.contexts = threading.local()
@@ -80,12 +83,11 @@ class FakeCard:
             Stream=self._in_context(lambda _flags: types.SimpleNamespace(handle=77, synchronize=self.run_pending)),
             mem_alloc=self._in_context(self._mem_alloc),
             pagelocked_empty=self._in_context(np.empty),
-            memcpy_htod_async=self._in_context(
-                lambda address, array, _: self.enqueue(lambda: self._write(address, array))
-            ),
+            memcpy_htod_async=self._in_context(lambda address, array, _: self.enqueue_write(address, array)),
             memcpy_dtoh_async=self._in_context(
                 lambda array, address, _: self.enqueue(lambda: self._read(array, address))
             ),
+            Memcpy2D=lambda: _RowsUp(self),
             Event=self._in_context(lambda: _Event(self)),
             mem_get_info=self._in_context(lambda: (self.room - self.used, self.room)),
         )
@@ -160,6 +162,10 @@ class FakeCard:
             raise FakeLogicError(f"cuModuleGetFunction failed: named symbol not found: {name}")
         return self._stems[name]
 
+    def take(self, size: int) -> int:
+        """Room that no device of ours has asked for, such as a decoder's; from any thread."""
+        return int(self._mem_alloc(size))
+
     def _mem_alloc(self, size: int) -> "_Allocation":
         if self.used + size > self.room:
             raise FakeMemoryError("cuMemAlloc failed: out of memory")
@@ -175,19 +181,26 @@ class FakeCard:
             assert edge == bytes([_POISON]) * _GUARD, "something was written beside its room"
 
     def _inside(self, address: int, size: int) -> None:
-        assert any(start <= address and address + size <= start + room for start, (_, room) in self.buffers.items()), (
+        # Decoders of other threads take room and give it back meanwhile.
+        rooms = list(self.buffers.items())
+        assert any(start <= address and address + size <= start + room for start, (_, room) in rooms), (
             "a copy from or to no room of the card's"
         )
 
     def _write(self, address: int, array: NDArray[Any]) -> None:
         assert array.flags.c_contiguous
         self._inside(address, array.nbytes)
+        self.up += array.nbytes
         ctypes.memmove(address, array.ctypes.data, array.nbytes)
 
     def _read(self, array: NDArray[Any], address: int) -> None:
         assert array.flags.c_contiguous
         self._inside(address, array.nbytes)
+        self.down += array.nbytes
         ctypes.memmove(array.ctypes.data, address, array.nbytes)
+
+    def enqueue_write(self, address: int, array: NDArray[Any]) -> None:
+        self.enqueue(lambda: self._write(address, array))
 
     def enqueue(self, work: Callable[[], None]) -> None:
         (self._pending if self._recording is None else self._recording).append(work)
@@ -228,6 +241,30 @@ class FakeCard:
 class _Result(enum.Enum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_OUT_OF_MEMORY = 2
+
+
+class _RowsUp:
+    """pycuda's `Memcpy2D` from the host to the card; what is not set is not copied."""
+
+    height = width_in_bytes = src_pitch = dst_pitch = 0
+
+    def __init__(self, card: FakeCard) -> None:
+        self._card = card
+
+    def set_src_host(self, array: NDArray[Any]) -> None:
+        assert array.flags.c_contiguous
+        self._array = array
+
+    def set_dst_device(self, address: int) -> None:
+        self._address = address
+
+    def __call__(self, _stream: Any) -> None:
+        assert self._card.depth > 0, "there is no current context on this thread"
+        assert self.src_pitch >= self.width_in_bytes <= self.dst_pitch
+        rows = self._array.reshape(-1).view(np.uint8)
+        for index in range(self.height):
+            row = rows[index * self.src_pitch :][: self.width_in_bytes]
+            self._card.enqueue_write(self._address + index * self.dst_pitch, row)
 
 
 class _Event:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.cuda.jobs import CropJob, PlaneAt
+from kernels.cuda.jobs import PlaneAt, packed_planes
 from kernels.yuv import Planes
 
 HERE = Path(__file__).parent
@@ -95,8 +95,13 @@ def planes_at(planes: Planes) -> list[PlaneAt]:
     return [PlaneAt(plane.ctypes.data, *plane.shape, plane.strides[0], plane.strides[1]) for plane in planes]
 
 
+def packed_at(planes: Planes) -> bytes:
+    """The same as a job has them."""
+    return packed_planes(planes_at(planes))
+
+
 def crop_faces(
-    jobs: list[CropJob],
+    jobs: list[bytes],
     size: int,
     dtype: type[np.float32 | np.float16],
     *,
@@ -109,7 +114,7 @@ def crop_faces(
     """
     inputs, wholes = (guarded(len(jobs), channels, size, dtype) for channels in (6, 3))
     shown = identities or [None] * len(jobs)
-    table = (CropJob * len(jobs))(*jobs)
+    table = np.frombuffer(b"".join(jobs), np.uint8)
     name = "crop_faces_half" if dtype is np.float16 else "crop_faces_float"
     grid = (-(-size // block[0]), -(-size // block[1]), len(jobs))
     tables = [addresses(each) for each in (shown, list(inputs[1:-1]), list(wholes[1:-1]))]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from kernels.cuda import boxes
-from kernels.cuda.jobs import crop_job
+from kernels.cuda.jobs import crop_job, entries_of, packed_i420, packed_planes
 from kernels.yuv import Planes, Region
-from tests.kernels.cuda.host import crop_faces, planes_at
+from tests.kernels.cuda.host import crop_faces, packed_at
 
 pytestmark = pytest.mark.unit
 
@@ -43,45 +43,48 @@ MAPS = [
 @pytest.mark.parametrize("to_crop", MAPS)
 def test_a_crop_of_the_box_is_the_crop_of_the_picture(to_crop: np.ndarray, height_width: tuple[int, int]) -> None:
     planes = noise_planes(*height_width)
-    box = boxes.face_box([to_crop], 48, *height_width)
+    box = boxes.face_box([entries_of(to_crop)], 48, *height_width)
     assert not box.is_empty
     assert (box.top % 2, box.left % 2) == (0, 0)
     packed = np.full(boxes.box_bytes(box), 99, np.uint8)
-    boxes.pack(planes, box, packed)
-    at = boxes.planes_in(box, packed.ctypes.data)
-    _, (whole,) = crop_faces([crop_job(planes_at(planes), to_crop, 48)], 48, np.float32)
-    _, (boxed,) = crop_faces([crop_job(at, boxes.inside(to_crop, box), 48)], 48, np.float32)
+    assert boxes.pack(planes, box, packed) == len(packed)
+    at = packed_planes(boxes.planes_in(box, packed.ctypes.data))
+    assert at == packed_i420(packed.ctypes.data, box.height, box.width)
+    _, (whole,) = crop_faces([crop_job(packed_at(planes), entries_of(to_crop), 48)], 48, np.float32)
+    _, (boxed,) = crop_faces([crop_job(at, boxes.inside(entries_of(to_crop), box), 48)], 48, np.float32)
     np.testing.assert_allclose(boxed, whole, atol=_ATOL)
 
 
 def test_faces_that_share_a_box_are_cut_out_of_it_as_out_of_the_picture() -> None:
     planes = noise_planes(241, 319)
     shared = [MAPS[3], MAPS[4], MAPS[0]]
-    box = boxes.face_box(shared, 48, 241, 319)
+    box = boxes.face_box([entries_of(each) for each in shared], 48, 241, 319)
     packed = np.full(boxes.box_bytes(box), 99, np.uint8)
     boxes.pack(planes, box, packed)
-    at = boxes.planes_in(box, packed.ctypes.data)
+    at = packed_planes(boxes.planes_in(box, packed.ctypes.data))
     for to_crop in shared:
-        _, whole = crop_faces([crop_job(planes_at(planes), to_crop, 48)], 48, np.float32)
-        _, boxed = crop_faces([crop_job(at, boxes.inside(to_crop, box), 48)], 48, np.float32)
+        _, whole = crop_faces([crop_job(packed_at(planes), entries_of(to_crop), 48)], 48, np.float32)
+        _, boxed = crop_faces([crop_job(at, boxes.inside(entries_of(to_crop), box), 48)], 48, np.float32)
         np.testing.assert_allclose(boxed, whole, atol=_ATOL)
 
 
 def test_a_box_is_much_smaller_than_a_picture() -> None:
-    box = boxes.face_box([turned(96 / 300, 0, -60, -40)], 96, 1080, 1920)
+    box = boxes.face_box([entries_of(turned(96 / 300, 0, -60, -40))], 96, 1080, 1920)
     assert boxes.box_bytes(box) < 0.06 * 1080 * 1920 * 1.5
 
 
-@pytest.mark.parametrize("region", [Region(40, 60, 90, 120), Region(0, 0, 241, 319), Region(200, 300, 241, 319)])
-def test_only_the_changed_region_comes_back(region: Region) -> None:
+# Left, top, right and bottom in the box, which lies at the picture's corner: inside, all of it, at its end, nothing.
+@pytest.mark.parametrize("region", [(60, 40, 120, 90), (0, 0, 225, 241), (200, 140, 225, 241), (60, 40, 60, 90)])
+def test_only_the_changed_region_comes_back(region: tuple[int, int, int, int]) -> None:
     planes = noise_planes(241, 319)
     before = [plane.copy() for plane in planes]
-    box = boxes.face_box([turned(0.5, 0, -10, -20)], 96, 241, 319)
+    box = Region(0, 94, 241, 319)
     packed = np.full(boxes.box_bytes(box), 7, np.uint8)
-    boxes.unpack(packed, box, planes, region)
-    common = Region(*(max(region[i], box[i]) for i in (0, 1)), *(min(region[i], box[i]) for i in (2, 3)))
+    left, top, right, bottom = region
+    changed = Region(top, left + 94, bottom, right + 94)
+    assert boxes.unpack(packed, box, planes, region) == (0 if changed.is_empty else boxes.box_bytes(changed))
     for plane, old, view in zip(planes, before, (Region.of, Region.of_chroma, Region.of_chroma), strict=True):
         expected = old.copy()
-        if not common.is_empty:
-            view(common, expected)[...] = 7
+        if not changed.is_empty:
+            view(changed, expected)[...] = 7
         np.testing.assert_array_equal(plane, expected)

@@ -13,14 +13,14 @@ import pytest
 
 from kernels.cuda import fatbin, pycuda_device
 from kernels.cuda.device import DeviceError, DeviceMemoryFull, open_device
-from kernels.cuda.jobs import CropJob, PlaneAt, crop_job
+from kernels.cuda.jobs import CropJob, PlaneAt, crop_job, entries_of, packed_planes
 from tests.kernels.cuda.fake_card import FakeCard, FakeError
-from tests.kernels.cuda.host import crop_faces, planes_at
+from tests.kernels.cuda.host import crop_faces, packed_at
 
 pytestmark = pytest.mark.unit
 
 SIZE = 32
-TO_CROP = np.array([[0.4, 0.05, 3.0], [-0.05, 0.4, 4.0]], np.float32)
+TO_CROP = entries_of(np.array([[0.4, 0.05, 3.0], [-0.05, 0.4, 4.0]], np.float32))
 
 
 def noise_planes(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -35,7 +35,7 @@ def test_a_kernel_reads_what_was_uploaded_and_its_result_comes_down(monkeypatch:
     planes = noise_planes(71, 93)
     rooms = [device.allocate(plane.nbytes) for plane in planes]
     at = [PlaneAt(room, *plane.shape, plane.shape[1]) for room, plane in zip(rooms, planes, strict=True)]
-    job = np.frombuffer(bytes(crop_job(at, TO_CROP, SIZE)), np.uint8)
+    job = np.frombuffer(crop_job(packed_planes(at), TO_CROP, SIZE), np.uint8)
     made, whole = np.empty((6, SIZE, SIZE), np.float32), np.empty((3, SIZE, SIZE), np.float32)
     jobs, input_room, whole_room = (device.allocate(each.nbytes) for each in (job, made, whole))
     pointers = np.array([0, input_room, whole_room], np.uint64)
@@ -47,7 +47,7 @@ def test_a_kernel_reads_what_was_uploaded_and_its_result_comes_down(monkeypatch:
     device.to_host(made, input_room)
     device.to_host(whole, whole_room)
     device.synchronise()
-    (expected,), (whole_expected,) = crop_faces([crop_job(planes_at(planes), TO_CROP, SIZE)], SIZE, np.float32)
+    (expected,), (whole_expected,) = crop_faces([crop_job(packed_at(planes), TO_CROP, SIZE)], SIZE, np.float32)
     np.testing.assert_array_equal(made, expected)
     np.testing.assert_array_equal(whole, whole_expected)
     assert len(bytes(CropJob())) == job.nbytes
