@@ -317,6 +317,7 @@ def _add_evaluate_filter(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate_filter(parsed: argparse.Namespace) -> None:
     from training.config import read_config
+    from training.efficientnet_lite import has_weights, load_efficientnet
     from training.evaluate_filter import evaluate_filter
     from training.filter_subject import run_subject, shipped_subject
     from training.pix2pix import Pix2PixConfig, pairs_of
@@ -336,7 +337,8 @@ def _evaluate_filter(parsed: argparse.Namespace) -> None:
         raise ConfigError("nobody was held back; pass --all with pictures that the filter was not trained on")
     for each in held.left_out:
         _say(f"left out: {each.name} {each.reason}")
-    evaluate_filter(subject, held, maker, config, parsed.out, _say, clips=parsed.clips)
+    eye = load_efficientnet() if has_weights() else None
+    evaluate_filter(subject, held, maker, config, parsed.out, _say, clips=parsed.clips, eye=eye)
 
 
 def _add_lookahead(parser: argparse.ArgumentParser) -> None:
