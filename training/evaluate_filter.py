@@ -1,8 +1,8 @@
 """How good is a filter? Persons never trained on, beside its input and OpenCV's best, and whether it flickers.
 
-One command: `evaluation.json`, a table and a contact sheet. PSNR and SSIM are against what should have been drawn; where
-that is one of many right answers (a grey picture's colours), they say how near to the one that was photographed. What
-pictures look like, one by one and as a set, is measured by `training.perceptual`.
+One command: `evaluation.json`, a table and a contact sheet. PSNR and SSIM are against what should have been drawn;
+where that is one of many right answers (a grey picture's colours), they say how near to the one that was photographed.
+What pictures look like, one by one and as a set, is measured by `training.perceptual`.
 """
 
 from __future__ import annotations
@@ -135,9 +135,7 @@ def _kernel_distances(
     eye: EfficientNetLite0, methods: Mapping[str, Sequence[Rgb]], targets: Sequence[Rgb]
 ) -> dict[str, object]:
     real = pooled_features(eye, targets)
-    found = {
-        name: kernel_interval(paired_terms(pooled_features(eye, drawn), real)) for name, drawn in methods.items()
-    }
+    found = {name: kernel_interval(paired_terms(pooled_features(eye, drawn), real)) for name, drawn in methods.items()}
     return {"extractor": WEIGHTS.name, "pictures_resized": RESIZED, **found, FLOOR: floor(real)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -51,7 +51,8 @@ def run_subject(checkpoint: Path) -> tuple[FilterSubject, PairDataConfig]:
     network, config, step = filter_of_run(checkpoint)
     notes = {"step": step, "network": network.config.as_dict(), "seed": config.run.seed, "precision": "fp32 (torch)"}
     if config.run.batch == 1 and any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()):
-        network = as_served(network, 2 * (config.pairs.crop_px,), AsTrained(statistics="picture"))
+        side = config.pairs.crop_px
+        network = cast("Filter", as_served(network, (side, side), AsTrained(statistics="picture")))
         notes["statistics"] = "of the picture that is drawn, as while training with a batch of one; dropout off"
     return FilterSubject(checkpoint.parent.name, torch_drawer(network), notes), config.pairs
 

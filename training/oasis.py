@@ -308,6 +308,15 @@ def in_colours(ids: Ids) -> Rgb:
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
 
 
+def is_oasis(checkpoint: Path) -> bool:
+    """Whether a run draws from layouts.
+
+    Raises:
+        ConfigError: Missing or broken file.
+    """
+    return "layouts" in load_checkpoint(checkpoint)["config"]
+
+
 def oasis_of_run(checkpoint: Path) -> tuple[OasisGenerator, OasisTraining, int]:
     """The averaged generator of a run, its config and its step.
 

@@ -1,8 +1,9 @@
-"""What a network that knows ImageNet's classes thinks of drawn pictures: two distances of our own, under their own names.
+"""What a network that knows ImageNet's classes thinks of drawn pictures: two distances, under names of their own.
 
-KD-EffLite0 is how far two sets of pictures are apart: the squared maximum mean discrepancy of their pooled features under
-the kernel of KID, without bias. PD-EffLite0 is how far a picture is from its target: squared differences of features of
-unit length, as in LPIPS, but no person's judgement has weighed them. Neither is comparable with FID, KID or LPIPS.
+KD-EffLite0 is how far two sets of pictures are apart: the squared maximum mean discrepancy of their pooled features
+under the kernel of KID, without bias. PD-EffLite0 is how far a picture is from its target: squared differences of
+features of unit length, as in LPIPS, but no person's judgement has weighed them. Neither is comparable with FID, KID or
+LPIPS.
 
 Source: M. Bińkowski et al., "Demystifying MMD GANs", ICLR 2018 (arXiv:1801.01401): kernel; A. Gretton et al., "A Kernel
 Two-Sample Test", JMLR 13 (2012), equation 4: estimator; R. Zhang et al., CVPR 2018 (arXiv:1801.03924): unit features.
@@ -81,7 +82,7 @@ def kernel(first: Floats, second: Floats) -> Floats:
 
 
 def paired_terms(drawn: Floats, real: Floats) -> Floats:
-    """Of which KD-EffLite0 is the mean: [n, n], without the diagonal, in which a picture would meet itself or its target.
+    """Of which KD-EffLite0 is the mean: [n, n], without the diagonal, where a picture meets itself or its target.
 
     Args:
         drawn: [n, d].

@@ -57,6 +57,7 @@ class FilterLossConfig:
         features: Mean absolute difference of the judge's features.
         flicker: Change of the error between neighbouring views, which needs `[pairs] frames` of 2 or more.
         perceptual: Difference of EfficientNet-Lite0's features, see `training.perceptual`; its weights are frozen.
+        perceptual_px: Side of the square in which they are looked at, elsewhere in every step; 0: whole pictures.
     """
 
     gan: str = "vanilla"
@@ -66,6 +67,7 @@ class FilterLossConfig:
     features: float = 0.0
     flicker: float = 0.0
     perceptual: float = 0.0
+    perceptual_px: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +359,7 @@ def generator_losses(
     if weights.flicker:
         losses["flicker"] = flicker_loss(drawn, target, motion)
     if trainer.eye is not None:
-        losses["perceptual"] = perceptual_loss(trainer.eye, flat, wanted)
+        losses["perceptual"] = perceptual_loss(trainer.eye, *_same_square(flat, wanted, weights.perceptual_px))
     if not weights.judge:
         return losses
     trainer.judge.requires_grad_(requires_grad=False)
@@ -369,6 +371,16 @@ def generator_losses(
             losses["features"] = feature_loss(features[:-1], real[:-1])
     trainer.judge.requires_grad_(requires_grad=True)
     return losses | {"judge": generator_loss(weights.gan, features[-1].float())}
+
+
+def _same_square(drawn: Tensor, target: Tensor, side_px: int) -> tuple[Tensor, Tensor]:
+    """One square of all pictures, anywhere; of side 0, the whole."""
+    height, width = drawn.shape[2:]
+    if not 0 < side_px < min(height, width):
+        return drawn, target
+    top, left = (int(torch.randint(each - side_px + 1, ())) for each in (height, width))
+    inside = (..., slice(top, top + side_px), slice(left, left + side_px))
+    return drawn[inside], target[inside]
 
 
 def _judge_step(trainer: FilterTrainer, source: Tensor, target: Tensor, drawn: Tensor) -> float:
