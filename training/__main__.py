@@ -435,9 +435,9 @@ def _compare(parsed: argparse.Namespace) -> None:
         config = read_config(Pix2PixConfig, each)
         pairs = replace(config.pairs, direction=parsed.direction)
         recipes[Path(each).stem] = replace(config, pairs=pairs, run=replace(config.run, seed=parsed.seed))
-    pairs, test = (read_pairs(folder, parsed.direction) for folder in (parsed.pairs, parsed.test))
+    learnt, test = (read_pairs(folder, parsed.direction) for folder in (parsed.pairs, parsed.test))
     budget = Budget(parsed.steps, parsed.minutes)
-    compare_filters(recipes, pairs, test, budget, load_efficientnet(), parsed.out, _say)
+    compare_filters(recipes, learnt, test, budget, load_efficientnet(), parsed.out, _say)
 
 
 def _add_lookahead(parser: argparse.ArgumentParser) -> None:
