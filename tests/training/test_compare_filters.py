@@ -1,18 +1,22 @@
 """Recipes are compared within the same budget, on the same test pairs, and an interrupted comparison goes on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.training.pictures import made_picture, write_picture
 from training.__main__ import main
-from training.compare_filters import Budget, Measured
+from training.checkpoint import load_checkpoint
+from training.compare_filters import Budget, Measured, trained
 from training.config import CONFIG_FOLDER, ConfigError, read_config
+from training.data.photo_pairs import read_pairs
 from training.evaluate_filter import INPUT
 from training.perceptual import KD, PD
-from training.pix2pix import Pix2PixConfig
+from training.pix2pix import FROM_A_FOLDER, Pix2PixConfig, train_filter
 
 pytestmark = pytest.mark.unit
 
@@ -75,8 +79,21 @@ def test_the_command_trains_measures_and_goes_on(tmp_path: Path, capsys: pytest.
     assert all(each["processor_s"] > 0 and each["steps"] >= 1 for each in report["recipes"].values())
     assert report["recipes"]["two"]["pairs"]["direction"] == "BtoA"
     assert (tmp_path / "out" / "comparison.jpg").is_file()
-    trained = [(tmp_path / "out" / name / "checkpoint.pt").stat().st_mtime_ns for name in ("one", "two")]
-    assert main([*asked, "--minutes", "0.002", "--direction", "BtoA"]) == 0
-    assert trained == [(tmp_path / "out" / name / "checkpoint.pt").stat().st_mtime_ns for name in ("one", "two")]
     assert main([*asked, "--steps", "3"]) == 2
     assert "was begun with the budget" in capsys.readouterr().err
+
+
+def test_a_recipe_that_was_interrupted_goes_on_with_its_plan(tmp_path: Path) -> None:
+    pairs = read_pairs(_pairs(tmp_path / "learnt", 0, 3))
+    config = read_config(Pix2PixConfig, _recipe(tmp_path, "one"))
+    budget = Budget(steps=4)
+    planned = replace(config, run=replace(config.run, steps=4))
+    train_filter(planned, pairs, FROM_A_FOLDER, tmp_path / "run", stop_after=2, say=lambda _: None)
+    said: list[str] = []
+    path = trained(config, pairs, budget, tmp_path / "run", said.append)
+    whole = load_checkpoint(trained(config, pairs, budget, tmp_path / "whole", said.append))
+    assert load_checkpoint(path)["step"] == 4
+    assert all(torch.equal(a, load_checkpoint(path)["generator"][name]) for name, a in whole["generator"].items())
+    assert said[0] == "run: 4 steps, 2.7 epochs"
+    before = path.stat().st_mtime_ns
+    assert trained(config, pairs, budget, tmp_path / "run", said.append).stat().st_mtime_ns == before
