@@ -300,7 +300,8 @@ def _oasis(parsed: argparse.Namespace) -> None:
 def _add_segmenter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", default="camvid_segmenter", help="name in training/configs or path of a .toml")
     parser.add_argument("--pairs", type=Path, required=True, help="folder with layouts/ (class ids) and photos/")
-    parser.add_argument("--run", type=Path, required=True, help="folder for log and checkpoint")
+    parser.add_argument("--test", type=Path, help="likewise, never learnt from: scores of real photos, the ceiling")
+    parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoint and scores.json")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--steps", type=int, help="default: the config's")
     parser.set_defaults(command=_segmenter)
@@ -309,12 +310,17 @@ def _add_segmenter(parser: argparse.ArgumentParser) -> None:
 def _segmenter(parsed: argparse.Namespace) -> None:
     from training.config import read_config
     from training.data.layout_pairs import read_layouts
-    from training.segmenter import SegmenterTraining, train_segmenter
+    from training.evaluate_layouts import score_segmenter
+    from training.segmenter import SegmenterTraining, segmenter_of_run, train_segmenter
 
     config = read_config(SegmenterTraining, parsed.config)
     config = replace(config, run=replace(config.run, steps=parsed.steps or config.run.steps))
     pairs = read_layouts(parsed.pairs, config.layouts.classes)
-    _say(f"wrote {train_segmenter(config, pairs, parsed.run, resume=parsed.resume, say=_say)}")
+    checkpoint = train_segmenter(config, pairs, parsed.run, resume=parsed.resume, say=_say)
+    _say(f"wrote {checkpoint}")
+    if parsed.test is not None:
+        test = read_layouts(parsed.test, config.layouts.classes)
+        score_segmenter(segmenter_of_run(checkpoint)[:2], test, parsed.run, _say)
 
 
 def _add_export_filter(parser: argparse.ArgumentParser) -> None:

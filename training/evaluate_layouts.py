@@ -15,7 +15,7 @@ import torch
 
 from models.oasis import OasisGenerator
 from training.config import ConfigError
-from training.data.layout_pairs import LayoutConfig, LayoutPair, LayoutSet, held_layout, one_hot
+from training.data.layout_pairs import Ids, LayoutConfig, LayoutPair, LayoutSet, held_layout, one_hot
 from training.data.pair_batches import as_levels
 from training.data.pair_makers import Rgb
 from training.efficientnet_lite import WEIGHTS, EfficientNetLite0
@@ -101,6 +101,20 @@ def evaluate_layouts(
     return report
 
 
+def score_segmenter(
+    segmenter: tuple[Segmenter, SegmenterTraining], test: LayoutSet, out: Path, say: Callable[[str], None]
+) -> dict[str, Interval]:
+    """Measure a segmenter on real photos that it never saw: the ceiling. Writes scores.json."""
+    layouts = segmenter[1].layouts
+    pairs = [held_layout(each, layouts) for each in test.pairs]
+    read = [found_layout(segmenter[0], each.photo, layouts.dont_care) for each in pairs]
+    found = scores(_confusions(pairs, read, layouts), layouts)
+    report = {"pictures": len(pairs), "picture_px": 2 * [layouts.crop_px], "figures": found}
+    (out / "scores.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    say(f"{METRIC}, real photos: {found[METRIC].value:.4f} ({len(pairs)} pictures)")
+    return found
+
+
 def check_classes(found: LayoutConfig, wanted: LayoutConfig) -> None:
     """Hold a segmenter's classes against a generator's.
 
@@ -140,12 +154,12 @@ def _counted(
     # Half way round: neighbours in a film of a street have nearly the same layout.
     half = len(pairs) // 2
     read[CHANCE] = [*read[REAL][half:], *read[REAL][:half]]
-    return {
-        method: np.stack(
-            [confusion(a.ids, b, layouts.classes, layouts.dont_care) for a, b in zip(pairs, found, strict=True)]
-        )
-        for method, found in read.items()
-    }
+    return {method: _confusions(pairs, found, layouts) for method, found in read.items()}
+
+
+def _confusions(pairs: Sequence[LayoutPair], read: Sequence[Ids], layouts: LayoutConfig) -> Counts:
+    counted = [confusion(a.ids, b, layouts.classes, layouts.dont_care) for a, b in zip(pairs, read, strict=True)]
+    return np.stack(counted)
 
 
 def _write_sheet(

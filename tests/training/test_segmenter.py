@@ -135,13 +135,16 @@ def test_the_commands_train_and_read_back_what_a_run_of_oasis_draws(
     shown = ["--pairs", str(folder)]
     assert main(["oasis", "--config", str(tmp_path / "oasis.toml"), *shown, "--run", str(tmp_path / "oasis")]) == 0
     assert "perceptual" in (tmp_path / "oasis" / "log.jsonl").read_text()
-    assert main(["segmenter", "--config", "quick_segmenter", *shown, "--run", str(tmp_path / "segmenter")]) == 0
+    segmenter = ["segmenter", "--config", "quick_segmenter", *shown, "--run", str(tmp_path / "segmenter")]
+    assert main([*segmenter, "--test", str(folder)]) == 0
     asked = ["evaluate-filter", "--checkpoint", str(tmp_path / "oasis" / "checkpoint.pt"), "--out", str(tmp_path)]
     assert main([*asked, *shown, "--all", "--segmenter", str(tmp_path / "segmenter" / "checkpoint.pt")]) == 0
     report = json.loads((tmp_path / "evaluation.json").read_text())
     figures = report["figures"]
     assert all(METRIC in figures[row] and "class 0" in figures[row] for row in (DRAWN, REAL, CHANCE))
     assert KD in figures[DRAWN]
+    # Read back alone or beside a generator, real photos are worth the same.
+    assert json.loads((tmp_path / "segmenter" / "scores.json").read_text())["figures"] == figures[REAL]
     assert report["not_measured"] == ["mIoU of a published segmenter", "FID"]
     assert (tmp_path / "evaluation.jpg").is_file()
     assert main(asked) == 2
