@@ -62,7 +62,7 @@ def evaluate_layouts(
     """
     pairs = [held_layout(each, config.layouts) for each in held.pairs]
     drawn = drawn_photos(generator, config, pairs)
-    figures: dict[str, dict[str, Interval]] = {DRAWN: {}, REAL: {}, CHANCE: {}}
+    figures: dict[str, dict[str, Interval]] = {DRAWN: {}}
     if segmenter is not None:
         check_classes(segmenter[1].layouts, config.layouts)
         for method, counts in _counted(segmenter[0], config.layouts, pairs, drawn).items():
@@ -79,25 +79,18 @@ def evaluate_layouts(
         "left_out": [f"{each.name} {each.reason}" for each in held.left_out],
         "noise": f"one for all pictures, seed {config.run.seed}",
         "intervals": f"95 %, {RESAMPLES} resamples of pictures, seed {SEED}",
-        "figures": {method: row for method, row in figures.items() if row},
+        "figures": figures,
         "extractor": {"file": WEIGHTS.name, "pictures_resized": RESIZED} if eye is not None else None,
         "not_measured": [*missing, "mIoU of a published segmenter", "FID"],
     }
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (out / "evaluation.json").write_text(text + "\n", encoding="utf-8")
-    rows = {method: row for method, row in figures.items() if row}
-    lines = [f"# {name}, {len(pairs)} layouts", "", *figure_table(rows), "", f"In brackets: {report['intervals']}."]
+    lines = [f"# {name}, {len(pairs)} layouts", "", *figure_table(figures), "", f"In brackets: {report['intervals']}."]
     (out / "evaluation.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     _write_sheet(out / "evaluation.jpg", pairs, drawn, segmenter, config.layouts)
-    say(
-        "; ".join(
-            f"{method}: {key} {each.value:.4f}"
-            for method, row in rows.items()
-            for key, each in row.items()
-            if key in (METRIC, KD)
-        )
-    )
+    values = [(method, key, row[key].value) for method, row in figures.items() for key in (METRIC, KD) if key in row]
+    say("; ".join(f"{method}: {key} {value:.4f}" for method, key, value in values))
     return report
 
 
