@@ -48,10 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
     _add_cuhk_pairs(commands.add_parser("cuhk-pairs", help="CUHK's sketches and photos as folders of pairs"))
     _add_face_squares(commands.add_parser("face-squares", help="photos cut to their faces, for filters of the face"))
+    _add_camvid(commands.add_parser("camvid-layouts", help="CamVid's annotations and photos as folders of layouts"))
     _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
     _add_oasis(commands.add_parser("oasis", help="train a filter from semantic layouts and photos"))
+    _add_segmenter(commands.add_parser("segmenter", help="train what reads layouts from photos, for evaluate-filter"))
     _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
     _add_evaluate_filter(commands.add_parser("evaluate-filter", help="measure a filter on persons it never saw"))
+    _add_compare(commands.add_parser("compare-filters", help="train recipes alike and measure them on the same pairs"))
     _add_lookahead(
         commands.add_parser("lookahead", help="measure what sound after the picture is worth to drawn mouths")
     )
@@ -206,6 +209,17 @@ def _face_squares(parsed: argparse.Namespace) -> None:
     networks = LandmarkNetworks(threads=1)
     written, left_out = write_face_squares(networks, parsed.photos, parsed.out, parsed.size_px)
     _say(f"{written} faces, {left_out} pictures without one or that cannot be read")
+def _add_camvid(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--camvid", type=Path, required=True, help="folder with train/, trainannot/, val/ ...")
+    parser.add_argument("--out", type=Path, required=True, help="gets train/layouts, train/photos, val/layouts ...")
+    parser.set_defaults(command=_camvid)
+
+
+def _camvid(parsed: argparse.Namespace) -> None:
+    from training.data.camvid import write_camvid_layouts
+
+    counts = write_camvid_layouts(parsed.camvid, parsed.out)
+    _say(", ".join(f"{count} pairs in {split}" for split, count in counts.items()))
 
 
 def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
@@ -298,6 +312,32 @@ def _oasis(parsed: argparse.Namespace) -> None:
         say(f"wrote {filters / parsed.export}")
 
 
+def _add_segmenter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", default="camvid_segmenter", help="name in training/configs or path of a .toml")
+    parser.add_argument("--pairs", type=Path, required=True, help="folder with layouts/ (class ids) and photos/")
+    parser.add_argument("--test", type=Path, help="likewise, never learnt from: scores of real photos, the ceiling")
+    parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoint and scores.json")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--steps", type=int, help="default: the config's")
+    parser.set_defaults(command=_segmenter)
+
+
+def _segmenter(parsed: argparse.Namespace) -> None:
+    from training.config import read_config
+    from training.data.layout_pairs import read_layouts
+    from training.evaluate_layouts import score_segmenter
+    from training.segmenter import SegmenterTraining, segmenter_of_run, train_segmenter
+
+    config = read_config(SegmenterTraining, parsed.config)
+    config = replace(config, run=replace(config.run, steps=parsed.steps or config.run.steps))
+    pairs = read_layouts(parsed.pairs, config.layouts.classes)
+    checkpoint = train_segmenter(config, pairs, parsed.run, resume=parsed.resume, say=_say)
+    _say(f"wrote {checkpoint}")
+    if parsed.test is not None:
+        test = read_layouts(parsed.test, config.layouts.classes)
+        score_segmenter(segmenter_of_run(checkpoint)[:2], test, parsed.run, _say)
+
+
 def _add_export_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.pt of a run of pix2pix")
     parser.add_argument("--config", help="name or path of a .toml whose [served] counts; default: the run's")
@@ -327,6 +367,7 @@ def _add_evaluate_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=Path, help="folder with A/ and B/, or of pictures side by side")
     parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders of photos instead")
     parser.add_argument("--all", action="store_true", help="measure all pictures: they are not those of the training")
+    parser.add_argument("--segmenter", type=Path, help="checkpoint.pt of segmenter, for a run of oasis")
     parser.add_argument("--clips", type=Path, nargs="+", default=[], help="films on which flicker is measured too")
     parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json and evaluation.jpg")
     parser.set_defaults(command=_evaluate_filter)
@@ -334,12 +375,19 @@ def _add_evaluate_filter(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate_filter(parsed: argparse.Namespace) -> None:
     from training.config import read_config
+    from training.efficientnet_lite import has_weights, load_efficientnet
     from training.evaluate_filter import evaluate_filter
     from training.filter_subject import run_subject, shipped_subject
+    from training.oasis import is_oasis
     from training.pix2pix import Pix2PixConfig, pairs_of
 
     if (parsed.checkpoint is None) == (parsed.name is None):
         raise ConfigError("pass either --checkpoint RUN/checkpoint.pt or --name FILTER")
+    if parsed.checkpoint is not None and is_oasis(parsed.checkpoint):
+        _evaluate_layouts(parsed)
+        return
+    if parsed.segmenter is not None:
+        raise ConfigError("--segmenter reads layouts, and only a run of oasis draws from them")
     if parsed.checkpoint is not None:
         subject, config = run_subject(parsed.checkpoint)
     else:
@@ -353,7 +401,64 @@ def _evaluate_filter(parsed: argparse.Namespace) -> None:
         raise ConfigError("nobody was held back; pass --all with pictures that the filter was not trained on")
     for each in held.left_out:
         _say(f"left out: {each.name} {each.reason}")
-    evaluate_filter(subject, held, maker, config, parsed.out, _say, clips=parsed.clips)
+    eye = load_efficientnet() if has_weights() else None
+    evaluate_filter(subject, held, maker, config, parsed.out, _say, clips=parsed.clips, eye=eye)
+
+
+def _evaluate_layouts(parsed: argparse.Namespace) -> None:
+    from training.data.layout_pairs import read_layouts
+    from training.efficientnet_lite import has_weights, load_efficientnet
+    from training.evaluate_layouts import evaluate_layouts
+    from training.export_oasis import settle
+    from training.oasis import oasis_of_run
+    from training.segmenter import segmenter_of_run
+
+    if parsed.pairs is None:
+        raise ConfigError("a run of oasis is measured on --pairs FOLDER with layouts/ and photos/")
+    generator, config, _ = oasis_of_run(parsed.checkpoint)
+    pairs = read_layouts(parsed.pairs, config.layouts.classes)
+    learnt, held = (pairs, pairs) if parsed.all else pairs.split(config.layouts.held_every)
+    if not held.pairs:
+        raise ConfigError("nothing was held back; pass --all with layouts that were not trained on")
+    settle(generator, config, learnt)
+    segmenter = segmenter_of_run(parsed.segmenter)[:2] if parsed.segmenter is not None else None
+    eye = load_efficientnet() if has_weights() else None
+    name = parsed.checkpoint.parent.name
+    evaluate_layouts(generator, config, held, parsed.out, _say, name=name, segmenter=segmenter, eye=eye)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pairs", type=Path, required=True, help="what is learnt from: A/ and B/, or side by side")
+    parser.add_argument("--test", type=Path, required=True, help="pairs that no recipe sees, likewise")
+    parser.add_argument(
+        "--recipe",
+        required=True,
+        action="append",
+        help="name in training/configs or path of a .toml; the first is the base",
+    )
+    parser.add_argument("--minutes", type=float, default=0.0, help="of processor time, for each recipe")
+    parser.add_argument("--steps", type=int, default=0, help="of each recipe instead")
+    parser.add_argument("--direction", default="AtoB", help="AtoB or BtoA, of every recipe")
+    parser.add_argument("--seed", type=int, default=2017, help="of every recipe")
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs, comparison.json, .md and .jpg")
+    parser.set_defaults(command=_compare)
+
+
+def _compare(parsed: argparse.Namespace) -> None:
+    from training.compare_filters import Budget, compare_filters
+    from training.config import read_config
+    from training.data.photo_pairs import read_pairs
+    from training.efficientnet_lite import load_efficientnet
+    from training.pix2pix import Pix2PixConfig
+
+    recipes = {}
+    for each in parsed.recipe:
+        config = read_config(Pix2PixConfig, each)
+        pairs = replace(config.pairs, direction=parsed.direction)
+        recipes[Path(each).stem] = replace(config, pairs=pairs, run=replace(config.run, seed=parsed.seed))
+    learnt, test = (read_pairs(folder, parsed.direction) for folder in (parsed.pairs, parsed.test))
+    budget = Budget(parsed.steps, parsed.minutes)
+    compare_filters(recipes, learnt, test, budget, load_efficientnet(), parsed.out, _say)
 
 
 def _add_lookahead(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,8 @@
 """How good is a filter? Persons never trained on, beside its input and OpenCV's best, and whether it flickers.
 
-One command: `evaluation.json` and a contact sheet. PSNR and SSIM are against what should have been drawn; where that is
-one of many right answers (a grey picture's colours), they say how near to the one that was photographed.
+One command: `evaluation.json`, a table and a contact sheet. PSNR and SSIM are against what should have been drawn;
+where that is one of many right answers (a grey picture's colours), they say how near to the one that was photographed.
+What pictures look like, one by one and as a set, is measured by `training.perceptual`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,22 @@ from training.classical import classical_filters
 from training.data.pair_batches import PairDataConfig, as_units, camera_path, motions_between, viewed
 from training.data.pair_makers import Pair, PairMaker, Rgb, unchanged
 from training.data.photo_pairs import PairSet
+from training.efficientnet_lite import WEIGHTS, EfficientNetLite0
+from training.figure_table import figure_table
 from training.filter_glance import held_pair, write_sheet
 from training.filter_subject import FilterSubject
 from training.flicker import Flow, Mask, affine_flow, film_flow, warp_errors
 from training.intervals import COVERAGE_PERCENT, RESAMPLES, SEED, Interval
+from training.perceptual import (
+    FEWEST,
+    KD,
+    PD,
+    floor,
+    kernel_interval,
+    paired_terms,
+    picture_distances,
+    pooled_features,
+)
 from training.picture_figures import luma_ssim, psnr_db
 
 FIGURES: Mapping[str, Callable[[Rgb, Rgb], float]] = {"psnr_db": psnr_db, "ssim": luma_ssim}
@@ -30,7 +43,8 @@ SHOWN = 10
 MOVING_STILLS, VIEWS = 12, 6
 CLIP_FRAMES, CLIP_SIDE_PX = 50, 256
 FROZEN_FRAMES = 5
-DRAWN, INPUT = "filter", "input"
+DRAWN, INPUT, FLOOR = "filter", "input", "half of the targets against the other"
+RESIZED = "to 224 x 224 px, bicubic, antialiased (torch)"
 
 Report = dict[str, object]
 
@@ -44,8 +58,9 @@ def evaluate_filter(
     say: Callable[[str], None],
     *,
     clips: Sequence[Path] = (),
+    eye: EfficientNetLite0 | None = None,
 ) -> Report:
-    """Measure a filter and write evaluation.json and evaluation.jpg.
+    """Measure a filter and write evaluation.json, evaluation.md and evaluation.jpg.
 
     Args:
         subject: What draws.
@@ -55,6 +70,7 @@ def evaluate_filter(
         out: Folder to write to.
         say: Takes one line of progress.
         clips: Films on which flicker is measured too; their own flow is that of the pictures before they are spoilt.
+        eye: For KD-EffLite0 and PD-EffLite0, which are not measured without it, nor with fewer than eight pictures.
     """
     pairs = [held_pair(each, maker, config, i) for i, each in enumerate(held.pairs)]
     methods: dict[str, list[Rgb]] = {INPUT: [each.source for each in pairs]}
@@ -65,6 +81,11 @@ def evaluate_filter(
         name: {key: np.array([f(a, b.target) for a, b in zip(drawn, pairs, strict=True)]) for key, f in FIGURES.items()}
         for name, drawn in methods.items()
     }
+    seen = eye if len(pairs) >= FEWEST else None
+    targets = [each.target for each in pairs]
+    if seen is not None:
+        for name, drawn in methods.items():
+            values[name][PD] = picture_distances(seen, drawn, targets)
     best = _best_classical(values)
     report: Report = {
         "measured": subject.name,
@@ -75,6 +96,7 @@ def evaluate_filter(
         "persons": "held back whole, or from a folder of their own (--all)",
         "intervals": f"95 %, {RESAMPLES} resamples of pictures, seed {SEED}",
         "figures": {name: {key: _interval(each) for key, each in row.items()} for name, row in values.items()},
+        KD: _kernel_distances(seen, methods, targets) if seen is not None else None,
         "best_classical": best,
         "gain_over_input": _gains(values, INPUT),
         "gain_over_best_classical": _gains(values, best) if best else None,
@@ -83,11 +105,12 @@ def evaluate_filter(
             **{clip.stem: _of_clip(subject, clip, maker) for clip in clips},
         },
         "frozen_input": _frozen(subject, pairs[0].source),
-        "not_measured": ["kernel distance (no extractor with a licence at hand)", "FID", "LPIPS"],
+        "not_measured": [*([] if seen is not None else [KD, PD]), "FID", "LPIPS"],
     }
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (out / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+    (out / "evaluation.md").write_text("\n".join(_table(report)) + "\n", encoding="utf-8")
     _write_sheet(out / "evaluation.jpg", pairs, methods, best)
     say(_line(values, best))
     return report
@@ -104,7 +127,27 @@ def _best_classical(values: Values) -> str | None:
 
 
 def _gains(values: Values, over: str) -> dict[str, Interval]:
-    return {key: _interval(values[DRAWN][key] - values[over][key]) for key in FIGURES}
+    """The filter's figures less another's; of PD-EffLite0, less than 0 is better."""
+    return {key: _interval(each - values[over][key]) for key, each in values[DRAWN].items()}
+
+
+def _kernel_distances(
+    eye: EfficientNetLite0, methods: Mapping[str, Sequence[Rgb]], targets: Sequence[Rgb]
+) -> dict[str, object]:
+    real = pooled_features(eye, targets)
+    found = {name: kernel_interval(paired_terms(pooled_features(eye, drawn), real)) for name, drawn in methods.items()}
+    return {"extractor": WEIGHTS.name, "pictures_resized": RESIZED, **found, FLOOR: floor(real)}
+
+
+def _table(report: Report) -> list[str]:
+    """Every method by every figure, in Markdown."""
+    figures, kernels = report["figures"], report[KD] or {}
+    assert isinstance(figures, dict)
+    assert isinstance(kernels, dict)
+    rows = {name: {**row, **({KD: kernels[name]} if kernels else {})} for name, row in figures.items()}
+    rows |= {FLOOR: {KD: kernels[FLOOR]}} if kernels else {}
+    title = f"# {report['measured']}, {report['pictures']} pictures"
+    return [title, "", *figure_table(rows), "", f"In brackets: {report['intervals']}."]
 
 
 def _interval(samples: Samples) -> Interval:

@@ -56,12 +56,7 @@ def export_oasis(
     learnt, held = pairs.split(config.layouts.held_every)
     if not held.pairs:
         raise ConfigError("the gate looks at layouts that were held back; set [layouts] held_every in the run's config")
-    source = torch.Generator().manual_seed(config.run.seed)
-    batches = [
-        (torch.from_numpy(_layout(learnt, i, config)), torch.randn(1, config.network.noise, generator=source))
-        for i in np.linspace(0, len(learnt.pairs) - 1, STATISTICS_BATCHES).astype(int)
-    ]
-    settle_statistics(network, batches)
+    settle(network, config, learnt)
     job = FilterJob(
         folder=filters / name,
         title=f"{name}: a picture from a layout of {config.layouts.classes} classes",
@@ -78,6 +73,16 @@ def export_oasis(
     for line in export_report(manifest):
         say(line)
     return manifest
+
+
+def settle(network: OasisGenerator, config: OasisTraining, learnt: LayoutSet) -> None:
+    """Take batch norm's statistics anew over layouts that were learnt from; those of training are not the average's."""
+    source = torch.Generator().manual_seed(config.run.seed)
+    batches = [
+        (torch.from_numpy(_layout(learnt, i, config)), torch.randn(1, config.network.noise, generator=source))
+        for i in np.linspace(0, len(learnt.pairs) - 1, STATISTICS_BATCHES).astype(int)
+    ]
+    settle_statistics(network, batches)
 
 
 def _samples(pairs: LayoutSet, count: int, config: OasisTraining) -> FilterSamples:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from models.filter_graphs import AsTrained, as_served
 from training.config import ConfigError
 from training.data.pair_batches import PairDataConfig, as_levels, as_units
 from training.data.pair_makers import Rgb
@@ -41,13 +43,17 @@ class FilterSubject:
 
 
 def run_subject(checkpoint: Path) -> tuple[FilterSubject, PairDataConfig]:
-    """The averaged network of a run, and how its pairs were cut.
+    """The averaged network of a run, drawing as it is exported, and how its pairs were cut.
 
     Raises:
         ConfigError: Missing or broken file.
     """
     network, config, step = filter_of_run(checkpoint)
     notes = {"step": step, "network": network.config.as_dict(), "seed": config.run.seed, "precision": "fp32 (torch)"}
+    if config.run.batch == 1 and any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()):
+        side = config.pairs.crop_px
+        network = cast("Filter", as_served(network, (side, side), AsTrained(statistics="picture")))
+        notes["statistics"] = "of the picture that is drawn, as while training with a batch of one; dropout off"
     return FilterSubject(checkpoint.parent.name, torch_drawer(network), notes), config.pairs
 
 

@@ -40,9 +40,11 @@ from training.data.layout_pairs import (
 )
 from training.data.pair_batches import as_levels
 from training.data.pair_makers import Rgb
+from training.efficientnet_lite import EfficientNetLite0, load_efficientnet
 from training.filter_glance import write_sheet
 from training.loop import RunLog, begun, launched, onto
 from training.oasis_losses import average_into, drawn_loss, label_mask, label_mix_loss, mixed, real_loss
+from training.perceptual import perceptual_loss
 
 PARTS = ("generator", "averaged", "judge", "generator_adam", "judge_adam")
 PROCESS_SEED_OFFSET = 15_485_863
@@ -112,17 +114,30 @@ class OasisRunConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class OasisLossConfig:
+    """Weights of the generator's losses beside the judge's.
+
+    Attributes:
+        perceptual: Difference of EfficientNet-Lite0's features from those of the photo, see `training.perceptual`; its
+            weights are frozen. The published code can do likewise with VGG, and does not by default.
+    """
+
+    perceptual: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class OasisTraining:
     """One run."""
 
     network: OasisNetworkConfig = field(default_factory=OasisNetworkConfig)
     layouts: LayoutConfig = field(default_factory=LayoutConfig)
+    loss: OasisLossConfig = field(default_factory=OasisLossConfig)
     run: OasisRunConfig = field(default_factory=OasisRunConfig)
 
 
 @dataclass(slots=True)
 class OasisTrainer:
-    """Everything that changes while training."""
+    """Everything that changes while training, and `eye`, which is frozen and in no checkpoint."""
 
     config: OasisTraining
     fabric: Fabric
@@ -132,6 +147,7 @@ class OasisTrainer:
     judge: OasisDiscriminator
     generator_adam: torch.optim.Adam
     judge_adam: torch.optim.Adam
+    eye: EfficientNetLite0 | None
     step: int = 0
 
     def state(self) -> dict[str, Any]:
@@ -187,7 +203,8 @@ def new_oasis_trainer(config: OasisTraining, fabric: Fabric | None = None) -> Oa
     judge_adam = torch.optim.Adam(judge.parameters(), config.run.judge_rate, betas)
     shared = {"generator": fabric.setup_module(generator), "judge": fabric.setup_module(judge)}
     averaged.to(fabric.device)
-    return OasisTrainer(config, fabric, shared, generator, averaged, judge, generator_adam, judge_adam)
+    eye = load_efficientnet().to(fabric.device) if config.loss.perceptual else None
+    return OasisTrainer(config, fabric, shared, generator, averaged, judge, generator_adam, judge_adam, eye)
 
 
 def train_oasis(
@@ -245,9 +262,12 @@ def oasis_step(trainer: OasisTrainer, batch: LayoutBatch) -> dict[str, float]:
     dont_care = None if trainer.config.layouts.dont_care == NO_CLASS else trainer.config.layouts.dont_care
     generator, judge = trainer.shared["generator"], trainer.shared["judge"]
     trainer.judge.requires_grad_(requires_grad=False)
-    fooled = real_loss(judge(generator(layout)).float(), layout, dont_care)
+    drawn = generator(layout)
+    wanted = {"generator": real_loss(judge(drawn).float(), layout, dont_care)}
+    if trainer.eye is not None:
+        wanted["perceptual"] = perceptual_loss(trainer.eye, drawn.float(), photo)
     trainer.generator_adam.zero_grad()
-    trainer.fabric.backward(fooled)
+    trainer.fabric.backward(wanted["generator"] + trainer.config.loss.perceptual * wanted.get("perceptual", 0.0))
     trainer.generator_adam.step()
     trainer.judge.requires_grad_(requires_grad=True)
     with torch.no_grad():
@@ -264,7 +284,7 @@ def oasis_step(trainer: OasisTrainer, batch: LayoutBatch) -> dict[str, float]:
     trainer.fabric.backward(total)
     trainer.judge_adam.step()
     average_into(trainer.averaged, trainer.generator, trainer.config.run.ema_decay)
-    return {"generator": fooled.item(), **{name: value.item() for name, value in losses.items()}}
+    return {name: value.item() for name, value in (wanted | losses).items()}
 
 
 @torch.no_grad()
@@ -286,6 +306,15 @@ def in_colours(ids: Ids) -> Rgb:
     hue = (ids.astype(np.uint16) * 47 % 180).astype(np.uint8)
     hsv = np.stack([hue, np.full_like(ids, 150), np.where(ids % 2, 220, 160).astype(np.uint8)], -1)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
+
+
+def is_oasis(checkpoint: Path) -> bool:
+    """Whether a run draws from layouts.
+
+    Raises:
+        ConfigError: Missing or broken file.
+    """
+    return "layouts" in load_checkpoint(checkpoint)["config"]
 
 
 def oasis_of_run(checkpoint: Path) -> tuple[OasisGenerator, OasisTraining, int]:

@@ -3,8 +3,9 @@
 As published, and the default of every number: a step of the judge (half of the loss on a real pair and on a drawn one),
 then one of the generator (the judge's loss and 100 x the mean absolute error), Adam at 2e-4 with betas 0.5 and 0.999,
 batches of one, half of the epochs at that rate and half down to 0, pictures of 286 cropped to 256 and mirrored.
-Ours, off by default: the errors of edges, matched features, averaged weights, small networks, and stills in motion, of
-which neighbouring views must be drawn alike (`[pairs] frames`, `[loss] flicker`).
+Ours, off by default: the errors of edges, matched features, those of a network that knows ImageNet's classes (`[loss]
+perceptual`), averaged weights, small networks, and stills in motion, of which neighbouring views must be drawn alike
+(`[pairs] frames`, `[loss] flicker`).
 
 Source: P. Isola et al., CVPR 2017 (arXiv:1611.07004); junyanz/pytorch-CycleGAN-and-pix2pix, `models/pix2pix_model.py`.
 """
@@ -30,9 +31,11 @@ from training.data.clips import MaterialError
 from training.data.pair_batches import PairBatch, PairDataConfig, PairSampler
 from training.data.pair_makers import PairMaker, maker_named, same, unchanged
 from training.data.photo_pairs import PairSet, read_pairs, read_photos
+from training.efficientnet_lite import EfficientNetLite0, load_efficientnet
 from training.filter_glance import glance
 from training.filter_network import Filter, FilterNetworkConfig, drawn_run, has_memory, new_filter, new_judge
 from training.loop import RunLog, average, begun, launched, onto, set_learning_rate
+from training.perceptual import perceptual_loss
 from training.picture_losses import check_gan, flicker_loss, generator_loss, gradient_loss, judge_loss
 from training.quality import feature_loss
 
@@ -53,6 +56,8 @@ class FilterLossConfig:
         edges: Mean absolute error of the differences of neighbouring pixels.
         features: Mean absolute difference of the judge's features.
         flicker: Change of the error between neighbouring views, which needs `[pairs] frames` of 2 or more.
+        perceptual: Difference of EfficientNet-Lite0's features, see `training.perceptual`; its weights are frozen.
+        perceptual_px: Side of the square in which they are looked at, elsewhere in every step; 0: whole pictures.
     """
 
     gan: str = "vanilla"
@@ -61,6 +66,8 @@ class FilterLossConfig:
     edges: float = 0.0
     features: float = 0.0
     flicker: float = 0.0
+    perceptual: float = 0.0
+    perceptual_px: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +152,10 @@ class Pix2PixConfig:
 
 @dataclass(slots=True)
 class FilterTrainer:
-    """Everything that changes while training; `shared` calls the networks with gradients averaged over processes."""
+    """Everything that changes while training; `shared` calls the networks with gradients averaged over processes.
+
+    `eye` is frozen, and in no checkpoint; `processor_s` is the processor time of all steps so far.
+    """
 
     config: Pix2PixConfig
     fabric: Fabric
@@ -155,12 +165,15 @@ class FilterTrainer:
     judge: PatchGan
     generator_adam: torch.optim.Adam
     judge_adam: torch.optim.Adam
+    eye: EfficientNetLite0 | None
     step: int = 0
+    processor_s: float = 0.0
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
         tensors = {name: getattr(self, name).state_dict() for name in PARTS}
-        return {**tensors, "step": self.step, "config": dataclasses.asdict(self.config)}
+        course = {"step": self.step, "processor_s": self.processor_s}
+        return {**tensors, **course, "config": dataclasses.asdict(self.config)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint stopped.
@@ -170,6 +183,7 @@ class FilterTrainer:
         """
         check_network(state, self.config.network)
         restore_parts(self, PARTS, state)
+        self.processor_s = state.get("processor_s", 0.0)
 
 
 def new_filter_trainer(config: Pix2PixConfig, fabric: Fabric | None = None) -> FilterTrainer:
@@ -188,7 +202,8 @@ def new_filter_trainer(config: Pix2PixConfig, fabric: Fabric | None = None) -> F
     shared = {"generator": fabric.setup_module(generator), "judge": fabric.setup_module(judge)}
     shared["judge"].mark_forward_method("features")
     averaged.to(fabric.device)
-    return FilterTrainer(config, fabric, shared, generator, averaged, judge, generator_adam, judge_adam)
+    eye = load_efficientnet().to(fabric.device) if config.loss.perceptual else None
+    return FilterTrainer(config, fabric, shared, generator, averaged, judge, generator_adam, judge_adam, eye)
 
 
 def pairs_of(config: PairDataConfig, pairs: Path | None, photos: Sequence[Path]) -> tuple[PairSet, PairMaker]:
@@ -262,9 +277,11 @@ def train_filter(
     began_s = time.perf_counter()
     with RunLog(run, silent=not fabric.is_global_zero) as log:
         while trainer.step < last:
+            began_step_s = time.process_time()
             batch = sampler.batch(trainer.step, max(config.run.batch // fabric.world_size, 1))
             losses = filter_step(trainer, batch, learning_rate_of(trainer.step, steps, config.run))
             trainer.step += 1
+            trainer.processor_s += time.process_time() - began_step_s
             if not fabric.is_global_zero:
                 continue
             if trainer.step % config.run.log_every == 0:
@@ -341,6 +358,8 @@ def generator_losses(
         losses["edges"] = gradient_loss(flat, wanted)
     if weights.flicker:
         losses["flicker"] = flicker_loss(drawn, target, motion)
+    if trainer.eye is not None:
+        losses["perceptual"] = perceptual_loss(trainer.eye, *_same_square(flat, wanted, weights.perceptual_px))
     if not weights.judge:
         return losses
     trainer.judge.requires_grad_(requires_grad=False)
@@ -352,6 +371,16 @@ def generator_losses(
             losses["features"] = feature_loss(features[:-1], real[:-1])
     trainer.judge.requires_grad_(requires_grad=True)
     return losses | {"judge": generator_loss(weights.gan, features[-1].float())}
+
+
+def _same_square(drawn: Tensor, target: Tensor, side_px: int) -> tuple[Tensor, Tensor]:
+    """One square of all pictures, anywhere; of side 0, the whole."""
+    height, width = drawn.shape[2:]
+    if not 0 < side_px < min(height, width):
+        return drawn, target
+    top, left = (int(torch.randint(each - side_px + 1, ())) for each in (height, width))
+    inside = (..., slice(top, top + side_px), slice(left, left + side_px))
+    return drawn[inside], target[inside]
 
 
 def _judge_step(trainer: FilterTrainer, source: Tensor, target: Tensor, drawn: Tensor) -> float:

@@ -9,15 +9,19 @@ import pytest
 from tests.training.made import write_clip
 from tests.training.pictures import made_picture, write_photos, write_picture
 from training.__main__ import main
+from training.checkpoint import save_checkpoint
 from training.classical import classical_filters
 from training.config import CONFIG_FOLDER
 from training.data.pair_batches import PairDataConfig
 from training.data.pair_makers import PAIR_MAKERS, Pair, Rgb
 from training.data.photo_pairs import PairSet
 from training.evaluate_filter import DRAWN, INPUT, evaluate_filter
-from training.filter_subject import FilterSubject, Units
+from training.filter_glance import draw_picture
+from training.filter_network import FilterNetworkConfig
+from training.filter_subject import FilterSubject, Units, run_subject
 from training.flicker import affine_flow, film_flow, warp_errors
 from training.picture_figures import luma_ssim, psnr_db
+from training.pix2pix import FilterRunConfig, Pix2PixConfig, new_filter_trainer
 
 pytestmark = pytest.mark.unit
 
@@ -116,6 +120,22 @@ def test_flow_finds_the_motion_of_a_film() -> None:
     film = [big, _moved(big, 3)]
     found = warp_errors(film, [film_flow(*film)])[0]
     assert found < 0.5 * warp_errors(film, [affine_flow(STILL, 128, 128)])[0]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_batch_norm_that_learnt_one_by_one_is_measured_by_each_pictures_own_statistics(
+    batch: int, tmp_path: Path
+) -> None:
+    network = FilterNetworkConfig(downs=5, channels=4, receptive_px=16, judge_channels=4)
+    trainer = new_filter_trainer(Pix2PixConfig(network, PairDataConfig(crop_px=64), run=FilterRunConfig(batch=batch)))
+    save_checkpoint(tmp_path / "checkpoint.pt", trainer.state())
+    subject, _ = run_subject(tmp_path / "checkpoint.pt")
+    assert ("statistics" in subject.notes) == (batch == 1)
+    shown = [made_picture(i, SIDE, SIDE) for i in range(2)]
+    drawn = subject.pictures(shown)
+    assert np.array_equal(drawn[1], subject.pictures(shown[1:])[0])
+    stored = draw_picture(trainer.averaged, shown[1])
+    assert np.array_equal(drawn[1], stored) == (batch == 2)
 
 
 def test_the_command_measures_the_held_back_of_a_run_and_a_clip(
