@@ -89,11 +89,11 @@ class LoadedFilter:
         """Draw one frame.
 
         Args:
-            frame: What the manifest's `source` says, float32 [1, C, H, W].
+            frame: What the manifest's `source` says, float32 [1, C, H, W], or bytes.
             beside: What `start` gave for the first frame, and what this gave for the last one after that.
 
         Returns:
-            The picture, float32 [1, 3, H, W] in [-1, 1], and what goes in beside the next frame.
+            The picture, float32 [1, 3, H, W] in [-1, 1] or folded planes, and what goes in beside the next frame.
 
         Raises:
             EngineError: The frame does not fit, or the engine is closed.
@@ -173,7 +173,7 @@ def _check_draws(loaded: LoadedFilter, folder: Path) -> None:
         EngineError: It cannot be drawn.
     """
     spec = loaded.inputs[FRAME]
-    frame = np.zeros([1, *(size or 1 for size in spec.shape[1:])], np.float32)
+    frame = np.zeros([1, *(size or 1 for size in spec.shape[1:])], spec.dtype)
     try:
         loaded.draw(frame, loaded.start())
     except RuntimeError as error:

@@ -120,12 +120,10 @@ def _check(network: FilterNetwork, job: FilterJob, calibration: FilterSamples, g
         check_size(network, job.size_px)
     except ValueError as error:
         raise ExportError(str(error)) from None
-    expected = (network.config.in_channels, *job.size_px)
+    wanted = filter_inputs(network, job.size_px)[0]
     for samples in (calibration, gate):
-        if samples.frames.shape[1:] != expected:
-            raise ExportError(
-                f"samples are {list(samples.frames.shape)}, expected [K, {', '.join(map(str, expected))}]"
-            )
+        if not wanted.fits(samples.frames):
+            raise ExportError(f"samples are {samples.frames.dtype} {list(samples.frames.shape)}, expected {wanted}")
 
 
 def _write(

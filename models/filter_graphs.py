@@ -20,12 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from kernels.folded_planes import folded, unfolded
+from kernels.frame_tensor import frame_to_tensor, tensor_levels
+from kernels.yuv import rgb_to_i420
 from models.engine import Engine
 from models.filter_manifest import FRAME, NOISE, STATE, pinned_noise
-from models.filter_networks import FilterNetwork, Size, filter_inputs, filter_outputs
+from models.filter_networks import FilterNetwork, ServedNetwork, Size, filter_inputs, filter_outputs, takes_planes
 from models.oasis import OasisGenerator
 from models.openvino_engine import port_name
 from models.pix2pix import UNetGenerator
+from models.plane_filter import FoldedFilter, PlaneFilter
 from models.tiny_filter import TinyFilter
 
 Statistics = Literal["running", "picture"]
@@ -45,7 +49,7 @@ class FilterSamples:
     """Real inputs of a filter.
 
     Attributes:
-        frames: float32 [K, C, H, W] in [-1, 1].
+        frames: float32 [K, C, H, W] in [-1, 1]; of a network that takes planes see `shown_to`.
         run: How many of them in a row are one after the other in time; the state starts anew after that many.
         noise: float32 [K, C] for a network that takes some; None is what a stream of the filter has, see `with_noise`.
     """
@@ -122,7 +126,25 @@ class PinnedDropout(nn.Module):
         return x * self.mask
 
 
-def as_served(network: FilterNetwork, size_px: Size, how: AsTrained | None = None) -> FilterNetwork:
+def shown_to(network: ServedNetwork, frames: Array) -> NDArray[Any]:
+    """RGB pictures as an engine of the network is shown them.
+
+    Args:
+        network: Decides.
+        frames: float32 [K, 3, H, W] in [-1, 1].
+
+    Returns:
+        The same, or uint8 [K, H / 4, W / 4, 24] for a network that takes planes.
+    """
+    return in_cells(frames) if takes_planes(network) else frames
+
+
+def in_cells(frames: Array) -> NDArray[np.uint8]:
+    """RGB pictures, float32 [K, 3, H, W] in [-1, 1], as folded planes, uint8 [K, H / 4, W / 4, 24]."""
+    return np.stack([folded(rgb_to_i420(tensor_levels(each))) for each in frames])
+
+
+def as_served(network: FilterNetwork, size_px: Size, how: AsTrained | None = None) -> ServedNetwork:
     """A copy that draws one picture as it was trained to, in `eval`: the reference, and what is exported.
 
     Args:
@@ -143,7 +165,7 @@ def as_served(network: FilterNetwork, size_px: Size, how: AsTrained | None = Non
     else:
         _fold_batch_norm(served)
     _replace(served, nn.InstanceNorm2d, PictureNorm)
-    return served.eval()
+    return FoldedFilter(served).eval() if isinstance(served, PlaneFilter) else served.eval()
 
 
 def _replace(network: nn.Module, kind: type[nn.Module], make: Any) -> None:  # noqa: ANN401 - layer to layer
@@ -199,7 +221,7 @@ class ServedFilter:
     backend = "torch"
     precision = "fp32"
 
-    def __init__(self, network: FilterNetwork, size_px: Size) -> None:
+    def __init__(self, network: ServedNetwork, size_px: Size) -> None:
         self.inputs = {spec.name: spec for spec in filter_inputs(network, size_px)}
         self.outputs = {spec.name: spec for spec in filter_outputs(network, size_px)}
         self._network = network.eval()
@@ -231,11 +253,19 @@ def feeds_of(engine: Engine, samples: FilterSamples) -> Iterator[tuple[dict[str,
 
 def pictures(engine: Engine, samples: FilterSamples) -> Array:
     """What an engine draws of the samples, float32 [K, 3, H, W] in [0, 1]."""
-    return np.concatenate([(drawn + 1.0) / 2.0 for _, drawn in feeds_of(engine, samples)])
+    return np.concatenate([(rgb_of(drawn) + 1.0) / 2.0 for _, drawn in feeds_of(engine, samples)])
+
+
+def rgb_of(drawn: NDArray[Any]) -> Array:
+    """What an engine drew, float32 [1, 3, H, W] in [-1, 1], or folded planes, as the former."""
+    if drawn.dtype != np.uint8:
+        return drawn
+    planes = unfolded(drawn[0])
+    return frame_to_tensor(planes, planes[0].shape)[None]
 
 
 def write_filter_graphs(
-    served: FilterNetwork, size_px: Size, folder: Path, precisions: tuple[str, ...], calibration: FilterSamples
+    served: ServedNetwork, size_px: Size, folder: Path, precisions: tuple[str, ...], calibration: FilterSamples
 ) -> None:
     """Write the float graph (constants in half precision), and the int8 graph where it is asked for.
 
@@ -258,12 +288,12 @@ def write_filter_graphs(
         )
 
 
-def to_openvino(served: FilterNetwork, size_px: Size) -> Graph:
+def to_openvino(served: ServedNetwork, size_px: Size) -> Graph:
     """The network as an `openvino.Model` for one picture."""
     import openvino
 
     specs, given = filter_inputs(served, size_px), filter_outputs(served, size_px)
-    feed = tuple(torch.zeros([size or 1 for size in spec.shape]) for spec in specs)
+    feed = tuple(torch.zeros([size or 1 for size in spec.shape], dtype=getattr(torch, spec.dtype)) for spec in specs)
     graph = openvino.convert_model(served, example_input=feed, input=[list(tensor.shape) for tensor in feed])
     # Conversion may give a tensor more names than its own; an engine is told by exactly these.
     names = [spec.name for spec in specs]
@@ -274,7 +304,7 @@ def to_openvino(served: FilterNetwork, size_px: Size) -> Graph:
     return graph
 
 
-def quantise(graph: Graph, feeds: list[dict[str, Array]], served: FilterNetwork) -> Graph:
+def quantise(graph: Graph, feeds: list[dict[str, Array]], served: ServedNetwork) -> Graph:
     """Post-training quantisation of weights and activations to int8 by NNCF.
 
     The sum of a picture and what is added to it stays as it is: in 256 steps the picture itself would suffer. A tiny
@@ -285,6 +315,8 @@ def quantise(graph: Graph, feeds: list[dict[str, Array]], served: FilterNetwork)
 
     nncf.set_log_level(logging.ERROR)
     whole = []
+    if isinstance(served, FoldedFilter):
+        whole = [_last_sum(graph)]
     if isinstance(served, TinyFilter):
         whole = [_first_convolution(graph), *([_last_sum(graph)] if served.config.residual else [])]
     return nncf.quantize(

@@ -5,7 +5,7 @@ it names lies in it, and nothing in it is ever unpickled.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.folded_planes import CELL_BYTES, FOLD
 from models.engine import EngineError, TensorSpec
 from models.manifest import FILE_NAME, Checkpoint, EngineFiles, Licence, read_record, write_record
 
@@ -30,6 +31,7 @@ SOURCES: Mapping[str, str] = {
     "picture": "RGB [1, 3, H, W] in [-1, 1]",
     "grey": "the picture's luma in all three channels",
     "lines": "a drawing of the picture's lines, dark on white, in all three channels",
+    "planes": "the picture's own planes, folded: bytes [1, H / 4, W / 4, 24], as `kernels.folded_planes` has it",
     "layout": "one channel for each class of a semantic layout, 1 where it is and 0 elsewhere [1, N, H, W]",
 }
 """What the input `FRAME` is made of before the network sees it."""
@@ -170,15 +172,26 @@ def _wrong_shapes(manifest: FilterManifest) -> Iterator[str]:
     if len(drawn) != len(manifest.outputs) or set(drawn) != {FRAME} | state:
         yield f"outputs are {[spec.name for spec in manifest.outputs]}, expected {expected_names}"
         return
-    channels = len(manifest.classes) or 3
-    expected = {
-        "input frame": (given[FRAME], (None, channels, *manifest.size_px)),
-        "output frame": (drawn[FRAME], (None, 3, *manifest.size_px)),
-    }
-    for what, (spec, shape) in expected.items():
-        if spec.shape != shape or spec.dtype != "float32":
-            yield f"the {what} is {spec}, expected {TensorSpec(what, shape)}"
+    frames = zip(("input frame", "output frame"), (given[FRAME], drawn[FRAME]), _frame_specs(manifest), strict=True)
+    for what, spec, expected in frames:
+        if spec != expected:
+            yield f"the {what} is {spec}, expected {expected}"
     yield from _wrong_others(manifest, given, drawn)
+
+
+def cells_spec(size_px: Sequence[int]) -> TensorSpec:
+    """Of folded planes at a size."""
+    height, width = size_px
+    return TensorSpec(FRAME, (None, height // FOLD, width // FOLD, CELL_BYTES), "uint8")
+
+
+def _frame_specs(manifest: FilterManifest) -> tuple[TensorSpec, TensorSpec]:
+    """Of the frame that goes in and of the one that comes out."""
+    if manifest.source == "planes":
+        return cells_spec(manifest.size_px), cells_spec(manifest.size_px)
+    channels = len(manifest.classes) or 3
+    shown, drawn = ((None, each, *manifest.size_px) for each in (channels, 3))
+    return TensorSpec(FRAME, shown), TensorSpec(FRAME, drawn)
 
 
 def _wrong_others(

@@ -12,23 +12,28 @@ from torch import Tensor, nn
 
 from models.checkpoint import NOTES, read_weights, write_weights
 from models.engine import EngineError, TensorSpec
-from models.filter_manifest import FRAME, NOISE, STATE
+from models.filter_manifest import FRAME, NOISE, STATE, cells_spec
 from models.oasis import OasisConfig, OasisGenerator
 from models.pix2pix import ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
+from models.plane_filter import FoldedFilter, PlaneFilter, PlaneFilterConfig
 from models.tiny_filter import TinyFilter, TinyFilterConfig
 
-FilterNetwork = TinyFilter | UNetGenerator | ResNetGenerator | OasisGenerator
+FilterNetwork = TinyFilter | PlaneFilter | UNetGenerator | ResNetGenerator | OasisGenerator
+ServedNetwork = FilterNetwork | FoldedFilter
+"""As an engine runs it."""
 
 Size = tuple[int, int]
 """Height, width."""
 
-FAMILIES = ("tiny", "unet", "resnet", "oasis")
+FAMILIES = ("tiny", "planes", "unet", "resnet", "oasis")
 
 
 def family_of(network: FilterNetwork) -> str:
     """The name under which files know this kind of network."""
     if isinstance(network, TinyFilter):
         return "tiny"
+    if isinstance(network, PlaneFilter):
+        return "planes"
     if isinstance(network, OasisGenerator):
         return "oasis"
     return "unet" if isinstance(network, UNetGenerator) else "resnet"
@@ -46,6 +51,8 @@ def rebuild(family: str, config: Mapping[str, Any]) -> FilterNetwork:
     """
     if family == "tiny":
         return TinyFilter(TinyFilterConfig.from_dict(config))
+    if family == "planes":
+        return PlaneFilter(PlaneFilterConfig.from_dict(config))
     if family == "unet":
         return UNetGenerator(UNetConfig.from_dict(config))
     if family == "resnet":
@@ -71,19 +78,28 @@ def is_recurrent(network: FilterNetwork) -> bool:
     return isinstance(network, TinyFilter) and network.config.state_channels > 0
 
 
-def filter_inputs(network: FilterNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
+def takes_planes(network: ServedNetwork) -> bool:
+    """Whether an engine of the network takes and gives folded planes."""
+    return isinstance(network, PlaneFilter | FoldedFilter)
+
+
+def filter_inputs(network: ServedNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
     """What the network takes at a size, in the order of its arguments."""
+    if takes_planes(network):
+        return (cells_spec(size_px),)
     frame = TensorSpec(FRAME, (None, network.config.in_channels, *size_px))
     noise = (TensorSpec(NOISE, (None, network.config.noise)),) if isinstance(network, OasisGenerator) else ()
     return (frame, *_state(network, size_px), *noise)
 
 
-def filter_outputs(network: FilterNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
+def filter_outputs(network: ServedNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
     """What it gives, in the order in which it does."""
+    if takes_planes(network):
+        return (cells_spec(size_px),)
     return (TensorSpec(FRAME, (None, network.config.out_channels, *size_px)), *_state(network, size_px))
 
 
-def _state(network: FilterNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
+def _state(network: ServedNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
     if not isinstance(network, TinyFilter) or not network.config.state_channels:
         return ()
     height, width = size_px

@@ -203,6 +203,7 @@ def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--steps", type=int, help="default: the config's")
     parser.add_argument("--start", type=Path, help="checkpoint.pt of a run whose generator a new run begins with")
+    parser.add_argument("--teacher", type=Path, help="filter.safetensors of a filter that a smaller one learns from")
     parser.add_argument("--export", metavar="NAME", help="write engines too, to models/filters/NAME")
     parser.add_argument("--filters", type=Path, help="folder for --export; default: models/filters")
     parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU; they share each batch")
@@ -213,7 +214,7 @@ def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
 def _pix2pix(parsed: argparse.Namespace) -> None:
     from training.config import read_config
     from training.loop import launched
-    from training.pix2pix import Pix2PixConfig, pairs_of, train_filter
+    from training.pix2pix import Pix2PixConfig, pairs_of, teacher_from, train_filter
 
     config = read_config(Pix2PixConfig, parsed.config)
     config = replace(
@@ -226,7 +227,15 @@ def _pix2pix(parsed: argparse.Namespace) -> None:
     fabric = launched(bf16=config.run.bf16, devices=parsed.devices, accelerator=parsed.accelerator)
     say = _say if fabric.is_global_zero else lambda _: None
     checkpoint = train_filter(
-        config, pairs, maker, parsed.run, resume=parsed.resume, start=parsed.start, fabric=fabric, say=say
+        config,
+        pairs,
+        maker,
+        parsed.run,
+        resume=parsed.resume,
+        start=parsed.start,
+        teacher=teacher_from(parsed.teacher),
+        fabric=fabric,
+        say=say,
     )
     say(f"wrote {checkpoint}")
     if parsed.export and fabric.is_global_zero:

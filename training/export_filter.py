@@ -17,7 +17,7 @@ from torch import nn
 
 from models.filter_catalogue import FILTERS
 from models.filter_export import FilterJob, export_filter, export_report
-from models.filter_graphs import AsTrained, FilterSamples
+from models.filter_graphs import AsTrained, FilterSamples, shown_to
 from models.filter_manifest import FilterManifest
 from models.manifest import Licence
 from training.config import ConfigError
@@ -83,8 +83,11 @@ def export_run(
         licence=Licence(weights="Apache-2.0", data=data),
         how=how_trained(network, config, learnt, maker),
     )
-    calibration = _samples(learnt, maker, config, CALIBRATION_SAMPLES)
-    manifest = export_filter(network, job, calibration=calibration, gate=_samples(held, maker, config, GATE_SAMPLES))
+    calibration, gate = (
+        FilterSamples(shown_to(network, _samples(each, maker, config, count)))
+        for each, count in ((learnt, CALIBRATION_SAMPLES), (held, GATE_SAMPLES))
+    )
+    manifest = export_filter(network, job, calibration=calibration, gate=gate)
     for line in export_report(manifest):
         say(line)
     write_preview(filters / name / PREVIEW, name, held, maker, config, filters)
@@ -107,12 +110,12 @@ def _about(maker: str, name: str) -> str:
     return PAIR_MAKERS[maker].about if maker in PAIR_MAKERS else name
 
 
-def _samples(pairs: PairSet, maker: PairMaker, config: Pix2PixConfig, count: int) -> FilterSamples:
+def _samples(pairs: PairSet, maker: PairMaker, config: Pix2PixConfig, count: int) -> Units:
     """Spoilt pictures at the size that is served; few pictures are spoilt in several ways."""
     chosen = [i % len(pairs.pairs) for i in range(FEWEST)] if len(pairs.pairs) < FEWEST else None
     indices = chosen or _evenly(len(pairs.pairs), count)
     sources = [held_pair(pairs.pairs[i], maker, config.pairs, at).source for at, i in enumerate(indices)]
-    return FilterSamples(np.concatenate([_at_size(as_units(each), config.served) for each in sources]))
+    return np.concatenate([_at_size(as_units(each), config.served) for each in sources])
 
 
 def _evenly(length: int, count: int) -> list[int]:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from models.pix2pix import Norm, PatchGan, PatchGanConfig, ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
+from models.plane_filter import PlaneFilter, PlaneFilterConfig
 from models.tiny_filter import Memory, TinyFilter, TinyFilterConfig, TinySize
 from training.config import ConfigError
 
-Filter = UNetGenerator | ResNetGenerator | TinyFilter
-GENERATORS = ("unet", "resnet", "tiny")
+Filter = UNetGenerator | ResNetGenerator | TinyFilter | PlaneFilter
+GENERATORS = ("unet", "resnet", "tiny", "planes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class FilterNetworkConfig:
     """The generator and its judge. The defaults are Pix2Pix's U-Net-256 and PatchGAN 70.
 
     Attributes:
-        generator: "unet", "resnet" or "tiny".
+        generator: "unet", "resnet", "tiny" or "planes".
         downs: Of "unet": 8 is the U-Net-256, 7 the U-Net-128.
         blocks: Of "resnet".
         channels: Of the first layer of "unet" and "resnet" ("ngf").
@@ -31,6 +32,11 @@ class FilterNetworkConfig:
         residual: Of "tiny": draw the difference.
         memory: Of "tiny": "none", "previous" or "recurrent".
         state_channels: Of "tiny" with memory.
+        fine: Of "planes": channels on cells of 4 x 4 pixels.
+        middle: Of "planes": on the grid of half their number along each side.
+        coarse: Of "planes": on that of a quarter.
+        wide: Of "planes": residual blocks on the coarse grid.
+        again: Of "planes": further convolutions on the cells.
         receptive_px: Of the judge: 1, 16, 34, 70, 142 or 286.
         judge_channels: Of the judge's first layer ("ndf").
         judge_norm: As `norm`.
@@ -46,6 +52,11 @@ class FilterNetworkConfig:
     residual: bool = False
     memory: str = "none"
     state_channels: int = 0
+    fine: int = 24
+    middle: int = 48
+    coarse: int = 64
+    wide: int = 1
+    again: int = 0
     receptive_px: int = 70
     judge_channels: int = 64
     judge_norm: str = "batch"
@@ -65,6 +76,9 @@ def new_filter(network: FilterNetworkConfig) -> Filter:
             return ResNetGenerator(ResNetConfig(network.blocks, network.channels, norm, network.dropout))
         if network.generator == "tiny":
             return TinyFilter(_tiny(network))
+        if network.generator == "planes":
+            sizes = (network.fine, network.middle, network.coarse, network.wide, network.again)
+            return PlaneFilter(PlaneFilterConfig(*sizes))
     except ValueError as error:
         raise ConfigError(f"[network]: {error}") from None
     raise ConfigError(f"[network] generator is {network.generator!r}, expected one of {', '.join(GENERATORS)}")

@@ -71,6 +71,7 @@ def shipped_subject(name: str, precision: str | None, folder: Path | None = None
         EngineError: It is not there, or cannot be opened.
     """
     from models.filter_catalogue import FILTERS, load_filter
+    from models.filter_graphs import in_cells, rgb_of
 
     loaded = load_filter(name, precision, folders=(folder or FILTERS,))
     height, width = loaded.size_px
@@ -83,8 +84,10 @@ def shipped_subject(name: str, precision: str | None, folder: Path | None = None
         around = ((0, 0), (top, height - tall - top), (left, width - wide - left))
         beside, drawn = loaded.start(), []
         for frame in frames:
-            picture, beside = loaded.draw(np.pad(frame, around, mode="symmetric")[None], beside)
-            drawn.append(np.array(picture[0, :, top : top + tall, left : left + wide]))
+            shown = np.pad(frame, around, mode="symmetric")[None]
+            shown = in_cells(shown) if loaded.manifest.source == "planes" else shown
+            picture, beside = loaded.draw(shown, beside)
+            drawn.append(np.array(rgb_of(picture)[0, :, top : top + tall, left : left + wide]))
         return np.stack(drawn)
 
     manifest = loaded.manifest

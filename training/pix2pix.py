@@ -23,6 +23,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from models.engine import EngineError
+from models.filter_networks import FilterNetwork, is_recurrent, load_filter_weights
 from models.pix2pix import PatchGan
 from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
 from training.config import ConfigError, build
@@ -53,6 +55,7 @@ class FilterLossConfig:
         edges: Mean absolute error of the differences of neighbouring pixels.
         features: Mean absolute difference of the judge's features.
         flicker: Change of the error between neighbouring views, which needs `[pairs] frames` of 2 or more.
+        teacher: Weight of the same two errors of pictures, held against what a teacher draws instead of the target.
     """
 
     gan: str = "vanilla"
@@ -61,6 +64,7 @@ class FilterLossConfig:
     edges: float = 0.0
     features: float = 0.0
     flicker: float = 0.0
+    teacher: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,7 @@ class FilterTrainer:
     judge: PatchGan
     generator_adam: torch.optim.Adam
     judge_adam: torch.optim.Adam
+    teacher: FilterNetwork | None = None
     step: int = 0
 
     def state(self) -> dict[str, Any]:
@@ -219,6 +224,7 @@ def train_filter(
     resume: bool = False,
     stop_after: int | None = None,
     start: Path | None = None,
+    teacher: FilterNetwork | None = None,
     fabric: Fabric | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
@@ -232,6 +238,7 @@ def train_filter(
         resume: Go on from the run's checkpoint.
         stop_after: Stop at this step as if interrupted; the schedule stays that of `config`.
         start: Checkpoint of a run whose averaged generator a new run begins with.
+        teacher: A trained filter to learn from besides; it stays as it is.
         fabric: From `launched`, with the config's precision; default: one process, on a GPU where there is one.
         say: Takes one line for every file that was left out, and their number.
 
@@ -243,6 +250,8 @@ def train_filter(
         MaterialError: Everything would be held back.
     """
     config.check()
+    if (teacher is not None) != (config.loss.teacher > 0):
+        raise ConfigError("a teacher and a [loss] teacher above 0 go together; pass both, or neither")
     for each in pairs.left_out:
         say(f"left out: {each.name} {each.reason}")
     learnt, held = pairs.split(config.pairs.held_every)
@@ -252,6 +261,7 @@ def train_filter(
     checkpoint = begun(run, config.run.threads, resume=resume)
     trainer = new_filter_trainer(config, fabric)
     fabric = trainer.fabric
+    trainer.teacher = None if teacher is None else teacher.eval().requires_grad_(requires_grad=False).to(fabric.device)
     sampler = PairSampler(learnt.pairs, maker, config.pairs, config.run.seed + fabric.global_rank * PROCESS_SEED_OFFSET)
     if resume and checkpoint.exists():
         trainer.restore(load_checkpoint(checkpoint))
@@ -276,6 +286,23 @@ def train_filter(
                 save_checkpoint(checkpoint, trainer.state())
     fabric.barrier()
     return checkpoint
+
+
+def teacher_from(weights: Path | None) -> FilterNetwork | None:
+    """A shipped filter's network, from its weights.
+
+    Raises:
+        ConfigError: It is not there, is damaged, or takes no picture or needs a memory.
+    """
+    if weights is None:
+        return None
+    try:
+        network = load_filter_weights(weights)
+    except EngineError as error:
+        raise ConfigError(f"--teacher: {error}") from None
+    if network.config.in_channels != 3 or is_recurrent(network):
+        raise ConfigError(f"--teacher {weights} must draw a picture from a picture alone")
+    return network
 
 
 def begin_with(trainer: FilterTrainer, checkpoint: Path) -> None:
@@ -339,6 +366,11 @@ def generator_losses(
     losses = {"l1": (flat - wanted).abs().mean()}
     if weights.edges:
         losses["edges"] = gradient_loss(flat, wanted)
+    if trainer.teacher is not None:
+        with torch.no_grad():
+            taught = trainer.teacher(source.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        apart = weights.l1 * (flat - taught).abs().mean()
+        losses["teacher"] = apart + weights.edges * gradient_loss(flat, taught) if weights.edges else apart
     if weights.flicker:
         losses["flicker"] = flicker_loss(drawn, target, motion)
     if not weights.judge:
