@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,12 +24,13 @@ from kernels.folded_planes import folded, unfolded
 from kernels.frame_tensor import frame_to_tensor, tensor_levels
 from kernels.yuv import rgb_to_i420
 from models.engine import Engine
-from models.filter_manifest import FRAME, NOISE, STATE, pinned_noise
+from models.filter_manifest import CARRIED, FRAME, NOISE, pinned_noise
 from models.filter_networks import FilterNetwork, ServedNetwork, Size, filter_inputs, filter_outputs, takes_planes
 from models.oasis import OasisGenerator
 from models.openvino_engine import port_name
 from models.pix2pix import UNetGenerator
 from models.plane_filter import FoldedFilter, PlaneFilter
+from models.steady_filter import FoldedSteadyFilter, SteadyFilter
 from models.tiny_filter import TinyFilter
 
 Statistics = Literal["running", "picture"]
@@ -163,8 +164,10 @@ def as_served(network: FilterNetwork, size_px: Size, how: AsTrained | None = Non
     if how.statistics == "picture":
         _replace(served, nn.BatchNorm2d, PictureNorm)
     else:
-        _fold_batch_norm(served)
+        _fold_batch_norm(served.network if isinstance(served, SteadyFilter) else served)
     _replace(served, nn.InstanceNorm2d, PictureNorm)
+    if isinstance(served, SteadyFilter) and served.planes:
+        return FoldedSteadyFilter(served).eval()
     return FoldedFilter(served).eval() if isinstance(served, PlaneFilter) else served.eval()
 
 
@@ -242,13 +245,13 @@ def feeds_of(engine: Engine, samples: FilterSamples) -> Iterator[tuple[dict[str,
     """Each sample's feed, the state carried from the one before, with the picture that comes of it."""
     state: dict[str, Array] = {}
     for index in range(len(samples)):
-        if STATE in engine.inputs and index % samples.run == 0:
-            shape = [1, *(size or 1 for size in engine.inputs[STATE].shape[1:])]
-            state = {STATE: np.zeros(shape, np.float32)}
+        if index % samples.run == 0:
+            carried = [engine.inputs[name] for name in CARRIED if name in engine.inputs]
+            state = {each.name: np.zeros([1, *(size or 1 for size in each.shape[1:])], np.float32) for each in carried}
         feed = {**samples.frame_feed(index), **state}
         drawn = engine.infer(feed)
         yield feed, drawn[FRAME]
-        state = {name: array for name, array in drawn.items() if name == STATE}
+        state = {name: array for name, array in drawn.items() if name in CARRIED}
 
 
 def pictures(engine: Engine, samples: FilterSamples) -> Array:
@@ -310,15 +313,17 @@ def quantise(graph: Graph, feeds: list[dict[str, Array]], served: ServedNetwork)
     The sum of a picture and what is added to it stays as it is: in 256 steps the picture itself would suffer. A tiny
     network's first convolution does too, for what it passes on may be enlarged: of a trained one that lightens dark
     pictures, int8 was 31.5 dB (worst picture 21.5) from torch with it and 45.0 dB (37.8) without, for 11 % of the work.
+    What makes a filter steady stays whole: an error of it would stay from picture to picture.
     """
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    whole = []
-    if isinstance(served, FoldedFilter):
-        whole = [_last_sum(graph)]
-    if isinstance(served, TinyFilter):
-        whole = [_first_convolution(graph), *([_last_sum(graph)] if served.config.residual else [])]
+    whole = _around(graph, served)
+    network = served.steady.network if isinstance(served, FoldedSteadyFilter) else getattr(served, "network", served)
+    if isinstance(network, TinyFilter):
+        whole += [_first_convolution(graph, whole), *([_last_sum(graph, whole)] if network.config.residual else [])]
+    elif isinstance(network, PlaneFilter):
+        whole += [_last_sum(graph, whole)]
     return nncf.quantize(
         graph,
         nncf.Dataset(feeds),
@@ -329,14 +334,24 @@ def quantise(graph: Graph, feeds: list[dict[str, Array]], served: ServedNetwork)
     )
 
 
-def _first_convolution(graph: Graph) -> str:
-    operations = graph.get_ordered_ops()
-    return str(next(each for each in operations if each.get_type_name() == "Convolution").get_friendly_name())
+def _around(graph: Graph, served: ServedNetwork) -> list[str]:
+    """Names of the operations that make a network steady."""
+    if not isinstance(served, SteadyFilter | FoldedSteadyFilter):
+        return []
+    names = [name for kind, name in _operations(graph) if kind not in ("Constant", "Parameter", "Result")]
+    # A plane filter's own sums have no module's name, being done on its behalf.
+    outer = "aten::" if isinstance(served, SteadyFilter) else "__module.steady.steadying"
+    return [each for each in names if "steadying" in each or each.startswith(outer)]
 
 
-def _last_sum(graph: Graph) -> str:
-    """Name of the operation that adds the drawn difference to the frame: the last sum before the output."""
-    node = graph.outputs[0].get_node()
-    while node.get_type_name() != "Add":
-        node = node.input_value(0).get_node()
-    return str(node.get_friendly_name())
+def _first_convolution(graph: Graph, but: Container[str]) -> str:
+    return next(name for kind, name in _operations(graph) if kind == "Convolution" and name not in but)
+
+
+def _last_sum(graph: Graph, but: Container[str]) -> str:
+    """Name of the operation that adds the drawn difference to the frame: the last sum but for these."""
+    return [name for kind, name in _operations(graph) if kind == "Add" and name not in but][-1]
+
+
+def _operations(graph: Graph) -> list[tuple[str, str]]:
+    return [(str(each.get_type_name()), str(each.get_friendly_name())) for each in graph.get_ordered_ops()]

@@ -19,8 +19,11 @@ from models.manifest import FILE_NAME, Checkpoint, EngineFiles, Licence, read_re
 
 SCHEMA = 1
 
-FRAME, STATE, NOISE = "frame", "state", "z"
-"""Inputs by name. `FRAME` and `STATE` are outputs as well: the state is what the next frame is drawn with."""
+FRAME, STATE, LAST, NOISE = "frame", "state", "last", "z"
+"""Inputs by name. All but `NOISE` are outputs as well: what of it is `CARRIED` goes in beside the next frame."""
+
+CARRIED = (STATE, LAST)
+"""The state is what a network remembers; a steady filter also takes what it drew last, in the precision of its sums."""
 
 REGIONS: Mapping[str, str] = {
     "frame": "the whole picture",
@@ -165,11 +168,13 @@ def _wrong_shapes(manifest: FilterManifest) -> Iterator[str]:
         return
     given = {spec.name: spec for spec in manifest.inputs}
     drawn = {spec.name: spec for spec in manifest.outputs}
-    state, expected_names = ({STATE}, "frame, state") if manifest.recurrent else (set(), "frame")
-    if len(given) != len(manifest.inputs) or set(given) - {NOISE} != {FRAME} | state:
+    carried = {STATE, LAST} & set(given) if manifest.recurrent else set()
+    expected_names = "frame, state, perhaps last" if manifest.recurrent else "frame"
+    wanted = {FRAME} | carried | ({STATE} if manifest.recurrent else set())
+    if len(given) != len(manifest.inputs) or set(given) - {NOISE} != wanted:
         yield f"inputs are {[spec.name for spec in manifest.inputs]}, expected {expected_names}, perhaps z"
         return
-    if len(drawn) != len(manifest.outputs) or set(drawn) != {FRAME} | state:
+    if len(drawn) != len(manifest.outputs) or set(drawn) != wanted:
         yield f"outputs are {[spec.name for spec in manifest.outputs]}, expected {expected_names}"
         return
     frames = zip(("input frame", "output frame"), (given[FRAME], drawn[FRAME]), _frame_specs(manifest), strict=True)
@@ -197,7 +202,7 @@ def _frame_specs(manifest: FilterManifest) -> tuple[TensorSpec, TensorSpec]:
 def _wrong_others(
     manifest: FilterManifest, given: Mapping[str, TensorSpec], drawn: Mapping[str, TensorSpec]
 ) -> Iterator[str]:
-    others = [given[name] for name in (STATE, NOISE) if name in given]
+    others = [given[name] for name in (*CARRIED, NOISE) if name in given]
     largest = 64 * manifest.size_px[0] * manifest.size_px[1]
     if NOISE in given and len(given[NOISE].shape) != 2:
         yield f"the input z is {given[NOISE]}, expected float32 [N, channels]"
@@ -210,8 +215,9 @@ def _wrong_others(
             or not all(1 <= s <= largest for s in sizes)
         ):
             yield f"the input {spec.name} is {spec}, expected float32 [N, ...]"
-    if manifest.recurrent and given[STATE] != drawn[STATE]:
-        yield f"the state that goes in is {given[STATE]}, the one that comes out {drawn[STATE]}: expected the same"
+    for name in CARRIED:
+        if given.get(name) != drawn.get(name):
+            yield f"the {name} that goes in is {given[name]}, the one that comes out {drawn[name]}: expected the same"
 
 
 def _wrong_files(manifest: FilterManifest) -> Iterator[str]:

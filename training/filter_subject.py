@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.filter_networks import config_of
 from training.config import ConfigError
 from training.data.pair_batches import PairDataConfig, as_levels, as_units
 from training.data.pair_makers import Rgb
@@ -29,15 +30,21 @@ class FilterSubject:
         name: For the report.
         draw: The frames of one film, in order, to as many pictures; the film begins with an empty memory.
         notes: For the report.
+        memory: Whether what is drawn depends on the frames before.
     """
 
     name: str
     draw: Callable[[Units], Units]
     notes: dict[str, Any]
+    memory: bool = False
 
     def pictures(self, frames: list[Rgb]) -> list[Rgb]:
         """The same in levels."""
         return [as_levels(each) for each in self.draw(np.stack([as_units(each) for each in frames]))]
+
+    def alone(self, frames: list[Rgb]) -> list[Rgb]:
+        """The same without memory: each frame as the first of a film."""
+        return [self.pictures([each])[0] for each in frames]
 
 
 def run_subject(checkpoint: Path) -> tuple[FilterSubject, PairDataConfig]:
@@ -47,8 +54,9 @@ def run_subject(checkpoint: Path) -> tuple[FilterSubject, PairDataConfig]:
         ConfigError: Missing or broken file.
     """
     network, config, step = filter_of_run(checkpoint)
-    notes = {"step": step, "network": network.config.as_dict(), "seed": config.run.seed, "precision": "fp32 (torch)"}
-    return FilterSubject(checkpoint.parent.name, torch_drawer(network), notes), config.pairs
+    notes = {"step": step, "network": config_of(network), "seed": config.run.seed, "precision": "fp32 (torch)"}
+    subject = FilterSubject(checkpoint.parent.name, torch_drawer(network), notes, has_memory(network))
+    return subject, config.pairs
 
 
 def torch_drawer(network: Filter) -> Callable[[Units], Units]:
@@ -92,4 +100,4 @@ def shipped_subject(name: str, precision: str | None, folder: Path | None = None
 
     manifest = loaded.manifest
     notes = {"network": manifest.network, "precision": loaded.precision, "size_px": list(manifest.size_px)}
-    return FilterSubject(name, draw, notes)
+    return FilterSubject(name, draw, notes, manifest.recurrent)

@@ -26,6 +26,7 @@ from torch import Tensor
 from models.engine import EngineError
 from models.filter_networks import FilterNetwork, is_recurrent, load_filter_weights
 from models.pix2pix import PatchGan
+from models.steady_filter import SteadyFilter
 from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
 from training.config import ConfigError, build
 from training.data.clips import MaterialError
@@ -187,8 +188,12 @@ def new_filter_trainer(config: Pix2PixConfig, fabric: Fabric | None = None) -> F
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     betas = (config.run.beta1, config.run.beta2)
+    # What makes a network steady is learnt around it, and the network stays as it is.
+    learning = generator.steadying if isinstance(generator, SteadyFilter) else generator
+    generator.requires_grad_(requires_grad=learning is generator)
+    learning.requires_grad_(requires_grad=True)
     generator_adam, judge_adam = (
-        torch.optim.Adam(each.parameters(), config.run.learning_rate, betas) for each in (generator, judge)
+        torch.optim.Adam(each.parameters(), config.run.learning_rate, betas) for each in (learning, judge)
     )
     shared = {"generator": fabric.setup_module(generator), "judge": fabric.setup_module(judge)}
     shared["judge"].mark_forward_method("features")
@@ -313,6 +318,8 @@ def begin_with(trainer: FilterTrainer, checkpoint: Path) -> None:
     """
     known: dict[str, Tensor] = load_checkpoint(checkpoint)["averaged"]
     state = trainer.generator.state_dict()
+    if isinstance(trainer.generator, SteadyFilter) and not any(name.startswith("steadying.") for name in known):
+        known = {f"network.{name}": tensor for name, tensor in known.items()}
     for name, old in known.items():
         new = state.get(name)
         if new is None or new.shape[:1] != old.shape[:1] or (new.dim() > 1 and new.shape[1] < old.shape[1]):
@@ -339,7 +346,7 @@ def learning_rate_of(step: int, steps: int, run: FilterRunConfig) -> float:
 
 def filter_step(trainer: FilterTrainer, batch: PairBatch, rate: float) -> dict[str, float]:
     """One step of the judge, then one of the generator; returns the losses."""
-    source, target, motion = onto(trainer.fabric, *batch)
+    source, target, places = onto(trainer.fabric, *batch)
     for adam in (trainer.generator_adam, trainer.judge_adam):
         set_learning_rate(adam, rate)
     with trainer.fabric.autocast():
@@ -347,7 +354,7 @@ def filter_step(trainer: FilterTrainer, batch: PairBatch, rate: float) -> dict[s
     drawn = drawn.float()
     judged = trainer.config.loss.judge > 0
     judge = _judge_step(trainer, source, target, drawn.detach()) if judged else 0.0
-    losses = generator_losses(trainer, source, target, drawn, motion)
+    losses = generator_losses(trainer, source, target, drawn, places)
     weights = trainer.config.loss
     total = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
     trainer.generator_adam.zero_grad()
@@ -358,7 +365,7 @@ def filter_step(trainer: FilterTrainer, batch: PairBatch, rate: float) -> dict[s
 
 
 def generator_losses(
-    trainer: FilterTrainer, source: Tensor, target: Tensor, drawn: Tensor, motion: Tensor
+    trainer: FilterTrainer, source: Tensor, target: Tensor, drawn: Tensor, places: Tensor
 ) -> dict[str, Tensor]:
     """Each loss before its weight; pictures are [N, F, 3, S, S]. One whose weight is 0 is not computed."""
     weights = trainer.config.loss
@@ -372,7 +379,7 @@ def generator_losses(
         apart = weights.l1 * (flat - taught).abs().mean()
         losses["teacher"] = apart + weights.edges * gradient_loss(flat, taught) if weights.edges else apart
     if weights.flicker:
-        losses["flicker"] = flicker_loss(drawn, target, motion)
+        losses["flicker"] = flicker_loss(drawn, target, places)
     if not weights.judge:
         return losses
     trainer.judge.requires_grad_(requires_grad=False)
