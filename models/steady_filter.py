@@ -17,8 +17,10 @@ the weight falls with the square of the difference to zero, as in J. W. Tukey's 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -27,6 +29,8 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from kernels.folded_planes import CELL_BYTES, FOLD
 from kernels.yuv import BT601_LIMITED, rgb_to_yuv_matrix
+from models.checkpoint import read_weights, write_weights
+from models.engine import EngineError
 from models.plane_filter import LEVELS, PlaneFilter, cells_of_rgb, in_levels, rgb_of_cells
 
 SEEN = 8
@@ -37,6 +41,15 @@ CUT = 0.08
 
 LARGEST_PULL = 0.9
 
+CAUTION = 3.0
+"""How much sharper than it was trained it is served, so that what moves loses next to nothing.
+
+On films of five persons who were trained on, of which a part moves, the PSNR of that part was 0.05 (relight) and 0.07
+dB (sketch) less than without memory as it was trained, 0.015 and 0.013 with 3, and 0.003 and 0.002 with 10; of the warp
+error 37 and 49 %, 42 and 57 %, and 57 and 73 % were left.
+"""
+
+_KIND = "steadying"
 # So that a state of zeros, which no picture leaves, is known as none.
 _DARKEST = 1 / 64
 _FIRST_PULL, _FIRST_LOG_SHARPNESS, _LOG_SHARPNESS = 0.8, 4.0, (0.0, 12.0)
@@ -132,7 +145,8 @@ class Steadying(nn.Module):
         """Float [N, 1, H / 4, W / 4], at least 1, for pictures in [-1, 1]."""
         x = torch.relu(self.change(change.sqrt()) + self.there(sees.abs().sqrt()))
         x = torch.relu(self.wider(torch.relu(self.within(x))))
-        return pixel_shuffle(self.sharpness(x).clamp(*_LOG_SHARPNESS).exp(), 2)
+        sharpness = pixel_shuffle(self.sharpness(x).clamp(*_LOG_SHARPNESS).exp(), 2)
+        return sharpness if self.training else CAUTION * sharpness
 
 
 class SteadyFilter(nn.Module):
@@ -229,6 +243,30 @@ class FoldedSteadyFilter(nn.Module):
         shown = cells.permute(0, 3, 1, 2).to(torch.float32)
         drawn, seen = self.steady.redraw(shown, seen, last.permute(0, 3, 1, 2))
         return in_levels(drawn).to(torch.uint8).permute(0, 2, 3, 1), seen, drawn.permute(0, 2, 3, 1)
+
+
+def save_steadying(path: Path, steadying: Steadying) -> None:
+    """Write what makes a filter steady, without the filter."""
+    header = {_KIND: json.dumps(steadying.config.as_dict())}
+    write_weights(path, steadying.state_dict(), header, half=False)
+
+
+def steadied(network: nn.Module, path: Path) -> SteadyFilter:
+    """Lay what `save_steadying` wrote around a network, ready to draw.
+
+    Raises:
+        EngineError: The file is missing, damaged, or holds something else.
+        ValueError: The network is not of the kind that can be made steady.
+    """
+    header, tensors = read_weights(path)
+    if _KIND not in header:
+        raise EngineError(f"{path} holds nothing that makes a filter steady. Write it with save_steadying")
+    try:
+        steady = SteadyFilter(network, SteadyConfig.from_dict(json.loads(header[_KIND])))
+        steady.steadying.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise EngineError(f"{path} does not fit its own header: {error}. Train it again") from None
+    return steady.eval()
 
 
 def plane_looks() -> tuple[Tensor, Tensor]:

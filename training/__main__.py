@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
     _add_oasis(commands.add_parser("oasis", help="train a filter from semantic layouts and photos"))
     _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
+    _add_steady(commands.add_parser("steady", help="lay what keeps a filter steady in time around its network"))
     _add_evaluate_filter(commands.add_parser("evaluate-filter", help="measure a filter on persons it never saw"))
     _add_lookahead(
         commands.add_parser("lookahead", help="measure what sound after the picture is worth to drawn mouths")
@@ -311,9 +312,37 @@ def _export_filter(parsed: argparse.Namespace) -> None:
     _export_filter_of(parsed.checkpoint, config, pairs, maker, parsed)
 
 
+def _add_steady(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run with [network] steady_channels")
+    parser.add_argument("--steadying", type=Path, help="steadying.safetensors of a filter instead")
+    parser.add_argument("--network", type=Path, required=True, help="filter.safetensors of the filter to make steady")
+    parser.add_argument("--config", required=True, help="name or path of a .toml: the filter's [pairs] and [served]")
+    parser.add_argument("--pairs", type=Path, help="folder that the filter learnt from")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders that it learnt from instead")
+    parser.add_argument("--export", metavar="NAME", required=True, help="name of the filter")
+    parser.add_argument("--filters", type=Path, help="default: models/filters")
+    parser.set_defaults(command=_steady)
+
+
+def _steady(parsed: argparse.Namespace) -> None:
+    from models.filter_catalogue import FILTERS
+    from training.config import read_config
+    from training.export_filter import export_run, made_steady
+    from training.pix2pix import Pix2PixConfig, pairs_of
+
+    config = read_config(Pix2PixConfig, parsed.config)
+    pairs, maker = pairs_of(config.pairs, parsed.pairs, parsed.photos)
+    filters: Path = parsed.filters or FILTERS
+    network = made_steady(parsed.network, parsed.checkpoint, parsed.steadying, filters / parsed.export)
+    served = replace(config.served, source="planes" if network.planes else "picture")
+    export_run(network, replace(config, served=served), pairs, maker, parsed.export, _say, filters=filters)
+    _say(f"wrote {filters / parsed.export}")
+
+
 def _add_evaluate_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run, whose held-back persons are measured")
     parser.add_argument("--name", help="a filter as it is shipped instead; --config says what it was trained on")
+    parser.add_argument("--filters", type=Path, help="where --name lies; default: models/filters")
     parser.add_argument("--precision", help="fp32, bf16 or int8; default: the filter's own")
     parser.add_argument("--config", help="name in training/configs or path of a .toml; default: the run's")
     parser.add_argument("--pairs", type=Path, help="folder with A/ and B/, or of pictures side by side")
@@ -335,7 +364,7 @@ def _evaluate_filter(parsed: argparse.Namespace) -> None:
     if parsed.checkpoint is not None:
         subject, config = run_subject(parsed.checkpoint)
     else:
-        subject = shipped_subject(parsed.name, parsed.precision)
+        subject = shipped_subject(parsed.name, parsed.precision, parsed.filters)
         config = read_config(Pix2PixConfig, parsed.config or f"filter_{parsed.name}").pairs
     if parsed.config is not None:
         config = read_config(Pix2PixConfig, parsed.config).pairs
