@@ -110,7 +110,7 @@ class PlaneFilter(nn.Module):
 
     @torch.no_grad()
     def _begin_as_a_blur(self, quiet: tuple[nn.Conv2d, ...]) -> None:
-        """First weights: what a pixel differs from its surroundings by, twice, with both signs; most of it is taken away.
+        """First weights: what a pixel differs from its surroundings by, with either sign; most of it is taken away.
 
         All that is to be learnt is where, how much, and from which size on.
         """
@@ -141,11 +141,20 @@ class PlaneFilter(nn.Module):
         drawn = self.redraw(cells_of_rgb(frame))
         return rgb_of_cells(drawn if self.training else in_levels(drawn), clamped=not self.training)
 
-    def redraw(self, cells: Tensor) -> Tensor:
-        """Draw folded planes: float [N, 24, H / 4, W / 4] in 0 to 255, to the same, neither clamped nor rounded."""
+    def redraw(self, cells: Tensor, framed: Tensor | None = None) -> Tensor:
+        """Draw folded planes.
+
+        Args:
+            cells: Float [N, 24, H / 4, W / 4] in 0 to 255.
+            framed: The same with its border cells once more around it, where it was cheaper to frame it elsewhere.
+
+        Returns:
+            Float [N, 24, H / 4, W / 4], neither clamped nor rounded.
+        """
         shown = cells * (1.0 / LEVELS)
         # A black frame around a picture would be all detail.
-        fine = torch.relu(self.stem(pad(shown, (1, 1, 1, 1), mode="replicate")))
+        framed = pad(cells, (1, 1, 1, 1), mode="replicate") if framed is None else framed
+        fine = torch.relu(self.stem(framed * (1.0 / LEVELS)))
         middle = torch.relu(self.shrink(shown))
         coarse = self.wide(torch.relu(self.shrink_more(middle)))
         coarse = torch.relu(coarse + self.summary(coarse.mean((2, 3), keepdim=True)))
@@ -167,7 +176,8 @@ class DetailFirst(nn.Module):
 
     def __init__(self, mean_gain: float) -> None:
         super().__init__()
-        mixed = torch.block_diag(*(_detail_first(pixels, mean_gain) for pixels in (_LUMA, _LUMA // 4, _LUMA // 4)))
+        parts = [_detail_first(pixels, mean_gain) for pixels in (_LUMA, _LUMA // 4, _LUMA // 4)]
+        mixed = torch.block_diag(*parts)  # type: ignore[no-untyped-call]
         self.register_buffer("mixed", mixed, persistent=False)
         self.register_buffer("parted", torch.linalg.inv(mixed), persistent=False)
 
@@ -208,8 +218,14 @@ class FoldedFilter(nn.Module):
 
     def forward(self, cells: Tensor) -> Tensor:
         """uint8 [N, H / 4, W / 4, 24], as `kernels.folded_planes` has it, to the same."""
-        drawn = self.network.redraw(cells.permute(0, 3, 1, 2).to(torch.float32))
-        return in_levels(drawn).to(torch.uint8).permute(0, 2, 3, 1)
+        shown, framed = (each.permute(0, 3, 1, 2).to(torch.float32) for each in (cells, _framed(cells)))
+        return in_levels(self.network.redraw(shown, framed)).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _framed(cells: Tensor) -> Tensor:
+    """Cells [N, h, w, 24] with those of the border once more around them; as bytes, whole rows are copied."""
+    tall = torch.cat([cells[:, :1], cells, cells[:, -1:]], 1)
+    return torch.cat([tall[:, :, :1], tall, tall[:, :, -1:]], 2)
 
 
 def in_levels(cells: Tensor) -> Tensor:

@@ -166,7 +166,10 @@ def new_distil_trainer(config: Pix2PixConfig) -> DistilTrainer:
         raise ConfigError("[run] needs steps, and at least as many lessons as a batch has")
     if not 0.0 <= config.loss.teacher <= 1.0:
         raise ConfigError(f"[loss] teacher is {config.loss.teacher}, a share: expected 0 to 1")
-    generator.train().to(memory_format=torch.channels_last)
+    generator.train()
+    for parameter in generator.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     betas = (config.run.beta1, config.run.beta2)
     adam = torch.optim.Adam(generator.parameters(), config.run.learning_rate, betas)

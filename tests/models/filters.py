@@ -11,6 +11,7 @@ from models.filter_graphs import AsTrained, FilterSamples
 from models.manifest import Licence
 from models.oasis import OasisConfig, OasisGenerator
 from models.pix2pix import Norm, ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
+from models.plane_filter import PlaneFilter
 from models.tiny_filter import Memory, TinyFilter, TinyFilterConfig
 
 LICENCE = Licence(weights="none", data=("random numbers",))
@@ -53,6 +54,13 @@ def tiny(memory: Memory = "none", *, residual: bool = False, seed: int = 0) -> T
     with torch.no_grad():
         network.head.weight.mul_(5.0 if residual else 2.0)
     return network.eval()
+
+
+def planes(*, seed: int = 0) -> PlaneFilter:
+    """Random weights; a new one draws a blur of what it is shown."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    return PlaneFilter().eval()
 
 
 def unet(norm: Norm = "batch", *, seed: int = 0) -> UNetGenerator:
