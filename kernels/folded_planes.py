@@ -24,7 +24,7 @@ from kernels.frame_tensor import (
     tensor_to_frame,
     whole_quads,
 )
-from kernels.yuv import BT601_LIMITED, Colour, Plane, Planes, Region, check_planes, rgb_to_i420
+from kernels.yuv import BT601_LIMITED, Colour, Planes, Region, check_planes, rgb_to_i420
 
 FOLD = 4
 """Pixels along each side of a cell."""

@@ -156,7 +156,11 @@ def as_served(network: FilterNetwork, size_px: Size, how: AsTrained | None = Non
     how = how or AsTrained()
     served = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     for module in list(served.modules()):
-        for name, tensor in list(getattr(module, "parametrizations", {}).items()):
+        parametrizations = list(getattr(module, "parametrizations", {}).items())
+        if parametrizations:
+            # They are properties of a class that a copy shares with its original.
+            module.__class__ = type(type(module).__name__, type(module).__bases__, dict(vars(type(module))))
+        for name, tensor in parametrizations:
             assert tensor is not None
             nn.utils.parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     if how.dropout == "pinned":

@@ -31,7 +31,7 @@ from kernels.folded_planes import CELL_BYTES, FOLD
 from kernels.yuv import BT601_LIMITED, rgb_to_yuv_matrix
 from models.checkpoint import read_weights, write_weights
 from models.engine import EngineError
-from models.plane_filter import LEVELS, PlaneFilter, cells_of_rgb, in_levels, rgb_of_cells
+from models.plane_filter import LEVELS, PlaneFilter, cells_of_rgb, framed_cells, in_levels, rgb_of_cells
 
 SEEN = 8
 """Figures of a cell: brightness, five waves of it (a cell's halves, and its neighbouring pixels), two of colour."""
@@ -210,9 +210,11 @@ class SteadyFilter(nn.Module):
         drawn, seen = self._steadied(shown, new, seen, last)
         return pixel_shuffle(drawn, FOLD) / half - 1, seen, drawn
 
-    def redraw(self, cells: Tensor, seen: Tensor | None, last: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Draw folded planes: float [N, 24, H / 4, W / 4] in 0 to 255, to the same and what was seen of them."""
-        return self._steadied(cells, self.network.redraw(cells), seen, last)
+    def redraw(
+        self, cells: Tensor, seen: Tensor | None, last: Tensor | None, framed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw folded planes, as `PlaneFilter.redraw`; beside the drawing is what was seen of them."""
+        return self._steadied(cells, self.network.redraw(cells, framed), seen, last)
 
     def _steadied(self, shown: Tensor, new: Tensor, seen: Tensor | None, last: Tensor | None) -> tuple[Tensor, Tensor]:
         if seen is None or last is None:
@@ -240,8 +242,8 @@ class FoldedSteadyFilter(nn.Module):
         Returns:
             As `cells`, `seen` and `last`.
         """
-        shown = cells.permute(0, 3, 1, 2).to(torch.float32)
-        drawn, seen = self.steady.redraw(shown, seen, last.permute(0, 3, 1, 2))
+        shown, framed = (each.permute(0, 3, 1, 2).to(torch.float32) for each in (cells, framed_cells(cells)))
+        drawn, seen = self.steady.redraw(shown, seen, last.permute(0, 3, 1, 2), framed)
         return in_levels(drawn).to(torch.uint8).permute(0, 2, 3, 1), seen, drawn.permute(0, 2, 3, 1)
 
 

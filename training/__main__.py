@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
     _add_cuhk_pairs(commands.add_parser("cuhk-pairs", help="CUHK's sketches and photos as folders of pairs"))
     _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
+    _add_distil_filter(commands.add_parser("distil-filter", help="teach a filter to a smaller network, on planes"))
     _add_oasis(commands.add_parser("oasis", help="train a filter from semantic layouts and photos"))
     _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
     _add_steady(commands.add_parser("steady", help="lay what keeps a filter steady in time around its network"))
@@ -204,7 +205,6 @@ def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--steps", type=int, help="default: the config's")
     parser.add_argument("--start", type=Path, help="checkpoint.pt of a run whose generator a new run begins with")
-    parser.add_argument("--teacher", type=Path, help="filter.safetensors of a filter that a smaller one learns from")
     parser.add_argument("--export", metavar="NAME", help="write engines too, to models/filters/NAME")
     parser.add_argument("--filters", type=Path, help="folder for --export; default: models/filters")
     parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU; they share each batch")
@@ -215,7 +215,7 @@ def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
 def _pix2pix(parsed: argparse.Namespace) -> None:
     from training.config import read_config
     from training.loop import launched
-    from training.pix2pix import Pix2PixConfig, pairs_of, teacher_from, train_filter
+    from training.pix2pix import Pix2PixConfig, pairs_of, train_filter
 
     config = read_config(Pix2PixConfig, parsed.config)
     config = replace(
@@ -228,18 +228,35 @@ def _pix2pix(parsed: argparse.Namespace) -> None:
     fabric = launched(bf16=config.run.bf16, devices=parsed.devices, accelerator=parsed.accelerator)
     say = _say if fabric.is_global_zero else lambda _: None
     checkpoint = train_filter(
-        config,
-        pairs,
-        maker,
-        parsed.run,
-        resume=parsed.resume,
-        start=parsed.start,
-        teacher=teacher_from(parsed.teacher),
-        fabric=fabric,
-        say=say,
+        config, pairs, maker, parsed.run, resume=parsed.resume, start=parsed.start, fabric=fabric, say=say
     )
     say(f"wrote {checkpoint}")
     if parsed.export and fabric.is_global_zero:
+        _export_filter_of(checkpoint, config, pairs, maker, parsed)
+
+
+def _add_distil_filter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="name in training/configs or path of a .toml")
+    parser.add_argument("--teacher", type=Path, required=True, help="filter.safetensors of the filter to learn from")
+    parser.add_argument("--pairs", type=Path, help="folder with A/ and B/, or of pictures side by side")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders of photos, spoilt by a pair maker")
+    parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoint and contact sheets")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--export", metavar="NAME", help="write engines too, to models/filters/NAME")
+    parser.add_argument("--filters", type=Path, help="folder for --export; default: models/filters")
+    parser.set_defaults(command=_distil_filter)
+
+
+def _distil_filter(parsed: argparse.Namespace) -> None:
+    from training.config import read_config
+    from training.distil_filter import distil_filter
+    from training.pix2pix import Pix2PixConfig, pairs_of
+
+    config = read_config(Pix2PixConfig, parsed.config)
+    pairs, maker = pairs_of(config.pairs, parsed.pairs, parsed.photos)
+    checkpoint = distil_filter(config, pairs, maker, parsed.teacher, parsed.run, resume=parsed.resume, say=_say)
+    _say(f"wrote {checkpoint}")
+    if parsed.export:
         _export_filter_of(checkpoint, config, pairs, maker, parsed)
 
 

@@ -37,7 +37,6 @@ class FilterNetworkConfig:
         middle: Of "planes": on the grid of half their number along each side.
         coarse: Of "planes": on that of a quarter.
         wide: Of "planes": residual blocks on the coarse grid.
-        again: Of "planes": further convolutions on the cells.
         steady_channels: Of what makes the network steady in time (`models.steady_filter`); 0: nothing does.
         receptive_px: Of the judge: 1, 16, 34, 70, 142 or 286.
         judge_channels: Of the judge's first layer ("ndf").
@@ -54,11 +53,10 @@ class FilterNetworkConfig:
     residual: bool = False
     memory: str = "none"
     state_channels: int = 0
-    fine: int = 24
+    fine: int = 32
     middle: int = 48
     coarse: int = 64
     wide: int = 1
-    again: int = 0
     steady_channels: int = 0
     receptive_px: int = 70
     judge_channels: int = 64
@@ -87,7 +85,7 @@ def _drawing(network: FilterNetworkConfig) -> UNetGenerator | ResNetGenerator | 
     if network.generator == "tiny":
         return TinyFilter(_tiny(network))
     if network.generator == "planes":
-        sizes = (network.fine, network.middle, network.coarse, network.wide, network.again)
+        sizes = (network.fine, network.middle, network.coarse, network.wide)
         return PlaneFilter(PlaneFilterConfig(*sizes))
     raise ConfigError(f"[network] generator is {network.generator!r}, expected one of {', '.join(GENERATORS)}")
 

@@ -23,8 +23,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from models.engine import EngineError
-from models.filter_networks import FilterNetwork, is_recurrent, load_filter_weights
 from models.pix2pix import PatchGan
 from models.steady_filter import SteadyFilter
 from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
@@ -56,7 +54,8 @@ class FilterLossConfig:
         edges: Mean absolute error of the differences of neighbouring pixels.
         features: Mean absolute difference of the judge's features.
         flicker: Change of the error between neighbouring views, which needs `[pairs] frames` of 2 or more.
-        teacher: Weight of the same two errors of pictures, held against what a teacher draws instead of the target.
+        teacher: Of `training.distil_filter` alone: the share of the loss that holds the network against its teacher's
+            pictures; the rest holds it against the targets.
     """
 
     gan: str = "vanilla"
@@ -87,6 +86,7 @@ class FilterRunConfig:
         look_every: Steps between contact sheets of held-back pairs.
         threads: Torch threads.
         bf16: Autocast the convolutions to bfloat16.
+        lessons: Of `training.distil_filter` alone: samples that the teacher draws before the first step.
     """
 
     seed: int = 2017
@@ -103,6 +103,7 @@ class FilterRunConfig:
     look_every: int = 1000
     threads: int = 2
     bf16: bool = False
+    lessons: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,6 @@ class FilterTrainer:
     judge: PatchGan
     generator_adam: torch.optim.Adam
     judge_adam: torch.optim.Adam
-    teacher: FilterNetwork | None = None
     step: int = 0
 
     def state(self) -> dict[str, Any]:
@@ -229,7 +229,6 @@ def train_filter(
     resume: bool = False,
     stop_after: int | None = None,
     start: Path | None = None,
-    teacher: FilterNetwork | None = None,
     fabric: Fabric | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
@@ -243,7 +242,6 @@ def train_filter(
         resume: Go on from the run's checkpoint.
         stop_after: Stop at this step as if interrupted; the schedule stays that of `config`.
         start: Checkpoint of a run whose averaged generator a new run begins with.
-        teacher: A trained filter to learn from besides; it stays as it is.
         fabric: From `launched`, with the config's precision; default: one process, on a GPU where there is one.
         say: Takes one line for every file that was left out, and their number.
 
@@ -255,8 +253,6 @@ def train_filter(
         MaterialError: Everything would be held back.
     """
     config.check()
-    if (teacher is not None) != (config.loss.teacher > 0):
-        raise ConfigError("a teacher and a [loss] teacher above 0 go together; pass both, or neither")
     for each in pairs.left_out:
         say(f"left out: {each.name} {each.reason}")
     learnt, held = pairs.split(config.pairs.held_every)
@@ -266,7 +262,6 @@ def train_filter(
     checkpoint = begun(run, config.run.threads, resume=resume)
     trainer = new_filter_trainer(config, fabric)
     fabric = trainer.fabric
-    trainer.teacher = None if teacher is None else teacher.eval().requires_grad_(requires_grad=False).to(fabric.device)
     sampler = PairSampler(learnt.pairs, maker, config.pairs, config.run.seed + fabric.global_rank * PROCESS_SEED_OFFSET)
     if resume and checkpoint.exists():
         trainer.restore(load_checkpoint(checkpoint))
@@ -291,23 +286,6 @@ def train_filter(
                 save_checkpoint(checkpoint, trainer.state())
     fabric.barrier()
     return checkpoint
-
-
-def teacher_from(weights: Path | None) -> FilterNetwork | None:
-    """A shipped filter's network, from its weights.
-
-    Raises:
-        ConfigError: It is not there, is damaged, or takes no picture or needs a memory.
-    """
-    if weights is None:
-        return None
-    try:
-        network = load_filter_weights(weights)
-    except EngineError as error:
-        raise ConfigError(f"--teacher: {error}") from None
-    if network.config.in_channels != 3 or is_recurrent(network):
-        raise ConfigError(f"--teacher {weights} must draw a picture from a picture alone")
-    return network
 
 
 def begin_with(trainer: FilterTrainer, checkpoint: Path) -> None:
@@ -373,11 +351,6 @@ def generator_losses(
     losses = {"l1": (flat - wanted).abs().mean()}
     if weights.edges:
         losses["edges"] = gradient_loss(flat, wanted)
-    if trainer.teacher is not None:
-        with torch.no_grad():
-            taught = trainer.teacher(source.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        apart = weights.l1 * (flat - taught).abs().mean()
-        losses["teacher"] = apart + weights.edges * gradient_loss(flat, taught) if weights.edges else apart
     if weights.flicker:
         losses["flicker"] = flicker_loss(drawn, target, places)
     if not weights.judge:

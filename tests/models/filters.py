@@ -12,7 +12,7 @@ from models.filter_networks import DrawingNetwork
 from models.manifest import Licence
 from models.oasis import OasisConfig, OasisGenerator
 from models.pix2pix import Norm, ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
-from models.plane_filter import PlaneFilter, PlaneFilterConfig
+from models.plane_filter import PlaneFilter
 from models.steady_filter import SteadyFilter
 from models.tiny_filter import Memory, TinyFilter, TinyFilterConfig
 
@@ -59,13 +59,10 @@ def tiny(memory: Memory = "none", *, residual: bool = False, seed: int = 0) -> T
 
 
 def planes(*, seed: int = 0) -> PlaneFilter:
-    """Random weights, larger than first ones."""
+    """Random weights; a new one draws a blur of what it is shown."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    network = PlaneFilter(PlaneFilterConfig(fine=8, middle=8, coarse=8))
-    with torch.no_grad():
-        network.head.weight.mul_(5.0)
-    return network.eval()
+    return PlaneFilter().eval()
 
 
 def steady(inner: DrawingNetwork, *, seed: int = 0) -> SteadyFilter:

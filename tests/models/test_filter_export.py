@@ -50,6 +50,23 @@ def test_a_u_net_in_int8_is_near_torch(tmp_path: Path) -> None:
     assert _parity_db(tmp_path / "drawn", network, "int8") >= 35
 
 
+def test_a_filter_on_planes_is_shown_bytes_and_draws_them(tmp_path: Path) -> None:
+    network = planes()
+    samples = [FilterSamples(in_cells(frames(8, seed=seed).frames)) for seed in (1, 2, 3)]
+    what = replace(job(tmp_path / "drawn", ("fp32", "int8")), source="planes")
+    export_filter(network, what, calibration=samples[0], gate=samples[1])
+    expected = pictures(ServedFilter(as_served(network, SIZE), SIZE), samples[2])
+    for precision, limit_db in (("fp32", 45), ("int8", 35)):
+        loaded = load_filter("drawn", precision, folders=[tmp_path])
+        assert str(loaded.inputs["frame"]) == "uint8 [N, 16, 24, 24]"
+        assert measure_parity(expected, pictures(loaded, samples[2]), 0.0).psnr_db >= limit_db
+        loaded.close()
+    with pytest.raises(ExportError, match="samples are float32"):
+        export_filter(network, what, calibration=frames(8, seed=1), gate=frames(8, seed=2))
+    with pytest.raises(ExportError, match=r"the input frame is uint8 \[N, 16, 24, 24\], expected float32"):
+        export_filter(network, replace(what, source="picture"), calibration=samples[0], gate=samples[1])
+
+
 def test_a_residual_filter_in_int8_keeps_the_picture_itself_in_floats(shipped: Path) -> None:
     # 256 steps over [-1, 1] alone would be 53 dB from the picture; the difference to it takes a part of them.
     assert _parity_db(shipped / "steady", tiny("previous", residual=True), "int8") >= 45
@@ -163,7 +180,7 @@ def test_a_network_that_the_gate_refuses_leaves_nothing_behind(tmp_path: Path) -
     [
         ({"precisions": ("fp16",)}, r"precisions are \['fp16'\], expected some of"),
         ({"size_px": (60, 96)}, r"size_px is \[60, 96\], expected multiples of 8"),
-        ({"size_px": (64, 64)}, r"samples are \[8, 3, 64, 96\], expected \[K, 3, 64, 64\]"),
+        ({"size_px": (64, 64)}, r"samples are float32 \[8, 3, 64, 96\], expected float32 \[N, 3, 64, 64\]"),
         ({"region": "sky"}, r"region is 'sky', expected one of frame, face. Nothing was written"),
         ({"title": "two\nlines"}, r"title is 'two\\nlines', expected one line"),
         ({"source": "layout"}, r"classes are \[\] with source 'layout'"),

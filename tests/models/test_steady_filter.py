@@ -25,7 +25,7 @@ from models.tiny_filter import TinyFilter, TinyFilterConfig
 
 pytestmark = pytest.mark.unit
 
-PLANES = PlaneFilterConfig(fine=8, middle=8, coarse=8)
+PLANES = PlaneFilterConfig(middle=8, coarse=8)
 SIZE = 64, 96
 
 

@@ -29,7 +29,7 @@ from training.pix2pix import (
 pytestmark = pytest.mark.unit
 
 PLAIN = Pix2PixConfig(
-    FilterNetworkConfig(generator="planes", fine=4, middle=4, coarse=4, receptive_px=1, judge_channels=4),
+    FilterNetworkConfig(generator="planes", middle=4, coarse=4, receptive_px=1, judge_channels=4),
     PairDataConfig(maker="enhance", load_px=48, square=False, crop_px=32, held_every=3),
     FilterLossConfig(judge=0.0, l1=1.0),
     FilterRunConfig(steps=1, threads=1),
@@ -62,7 +62,7 @@ def test_the_network_stays_as_it_is_and_what_is_around_it_learns(run: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "network", [PlaneFilter(PlaneFilterConfig(4, 4, 4)), TinyFilter(TinyFilterConfig("a")), "steady already"]
+    "network", [PlaneFilter(PlaneFilterConfig(middle=4, coarse=4)), TinyFilter(TinyFilterConfig("a")), "steady already"]
 )
 def test_what_was_learnt_is_laid_around_another_network(
     network: PlaneFilter | TinyFilter | str, run: Path, tmp_path: Path
