@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from benchmarks import clips
 from benchmarks.harness import RESULTS, Measurement, percentiles, rows, table, write_result
 from benchmarks.transport import parse_size
+from kernels.folded_planes import cells_to_frame, frame_to_cells
 from kernels.frame_tensor import frame_to_tensor, tensor_to_frame
-from kernels.yuv import Planes
+from kernels.yuv import Planes, Region
 from models.filter_catalogue import FILTERS, filter_names, load_filter
 from stream.clock import MonotonicClock
+from stream.filter_sources import SOURCES, View
 from stream.filter_stage import FilterStage, FilterTask
 from stream.filters import Chosen, Filter, FilterShelf
 from stream.frames import NS_PER_S, VideoFrame
@@ -84,9 +86,9 @@ def cost(made: Filter, shown: Material) -> list[Measurement]:
     stage, numbers = FilterStage(MonotonicClock()), itertools.count()
     chosen = Chosen(made)
     beside = made.start()
-    tensor = frame_to_tensor(shown.frame(0).planes, made.size_px)[None]
-    if made.inputs["frame"].shape[1] != tensor.shape[1]:
-        tensor = np.zeros([size or 1 for size in made.inputs["frame"].shape], np.float32)
+    frame = shown.frame(0)
+    view = View(frame, Region(0, 0, frame.height, frame.width), made.size_px)
+    tensor = SOURCES[made.manifest.source](view)[None]
     name, (height, width) = made.manifest.name, made.size_px
     return [
         _timed(f"{name}, a picture", lambda: FilterTask(shown.frame(next(numbers)), (), chosen), stage.process),
@@ -95,9 +97,20 @@ def cost(made: Filter, shown: Material) -> list[Measurement]:
 
 
 def conversion(shown: Material, size: tuple[int, int]) -> list[Measurement]:
-    """What is spent around a network of that size."""
+    """What is spent around a network of that size, on RGB and on planes."""
     tensor, numbers = frame_to_tensor(shown.frame(0).planes, size), itertools.count()
+    cells = frame_to_cells(shown.frame(0).planes, size)
     return [
+        _timed(
+            f"to cells of {size[1]} x {size[0]}",
+            lambda: shown.frame(next(numbers)),
+            lambda frame: frame_to_cells(frame.planes, size),
+        ),
+        _timed(
+            f"back from cells of {size[1]} x {size[0]}",
+            lambda: shown.frame(next(numbers)),
+            lambda frame: cells_to_frame(cells, frame.planes),
+        ),
         _timed(
             f"to a tensor of {size[1]} x {size[0]}",
             lambda: shown.frame(next(numbers)),

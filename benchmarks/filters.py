@@ -22,12 +22,13 @@ from kernels.frame_tensor import frame_to_tensor
 from models.cost import multiply_adds
 from models.filter_catalogue import LoadedFilter, filter_names, load_filter
 from models.filter_export import FilterJob, export_filter
-from models.filter_graphs import AsTrained, FilterSamples, Statistics
-from models.filter_networks import FilterNetwork, Size, parameters_of
+from models.filter_graphs import AsTrained, FilterSamples, Statistics, as_served, in_cells, shown_to
+from models.filter_networks import FilterNetwork, Size, parameters_of, takes_planes
 from models.gate import ExportError
 from models.manifest import Licence
 from models.oasis import OasisGenerator, slim
 from models.pix2pix import Norm, ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
+from models.plane_filter import PlaneFilter
 from models.tiny_filter import Memory, TinyFilter, TinyFilterConfig, TinySize
 from stream.media.clip import ClipReader
 
@@ -45,6 +46,8 @@ BUDGET_MS = {
     ("tiny-a", 512, "int8"): 8.0,
     ("tiny-b", 512, "int8"): 8.0,
     ("tiny-d", 512, "int8"): 8.0,
+    ("planes", 256, "int8"): 3.0,
+    ("planes", 512, "int8"): 8.0,
 }
 """What a picture may cost on two threads, at the median."""
 
@@ -73,6 +76,7 @@ def cases() -> Iterator[Case]:
     """What is measured, with fresh weights."""
     sizes: tuple[TinySize, ...] = ("a", "b", "c", "d")
     for size_px in (256, 512):
+        yield Case("planes", size_px, PlaneFilter())
         for size in sizes:
             yield Case(f"tiny-{size}", size_px, _tiny(size))
         yield Case("tiny-b-previous", size_px, _tiny("b", "previous"))
@@ -92,9 +96,11 @@ def _tiny(size: TinySize, memory: Memory = "none") -> TinyFilter:
 
 def lively(network: FilterNetwork, samples: FilterSamples) -> FilterNetwork:
     """Batch norm statistics of these pictures: fresh weights then draw pictures that differ, which can be compared."""
-    for layer in network.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = 1.0
+    norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    if not norms:
+        return network.eval()
+    for layer in norms:
+        layer.momentum = 1.0
     network.train()
     with torch.no_grad():
         network(torch.from_numpy(samples.frames[:4]))
@@ -120,17 +126,17 @@ def measure_case(case: Case, folder: Path, count: int) -> Iterator[Measurement]:
     """Export, hold against torch, time."""
     frames = bundled_frames(case.size)
     layout = isinstance(case.network, OasisGenerator)
-    given = layouts_of(frames) if layout else frames
+    given = layouts_of(frames) if layout else shown_to(case.network, frames)
     calibration, gate = FilterSamples(given[::2].copy()), FilterSamples(given[1::2].copy())
     network = lively(case.network, calibration)
-    cost = _cost(network, calibration)
+    cost = _cost(network, case.size, calibration)
     for precision in PRECISIONS:
         job = FilterJob(
             folder=folder / f"case-{precision}",
             title=case.name,
             size_px=case.size,
             licence=Licence("none", ()),
-            source="layout" if layout else "picture",
+            source="layout" if layout else "planes" if takes_planes(case.network) else "picture",
             classes=tuple(f"class {i}" for i in range(LAYOUT_CLASSES)) if layout else (),
             how=AsTrained(statistics=case.statistics),
             precisions=(precision,),
@@ -149,9 +155,10 @@ def measure_case(case: Case, folder: Path, count: int) -> Iterator[Measurement]:
             loaded.close()
 
 
-def _cost(network: FilterNetwork, samples: FilterSamples) -> dict[str, float]:
+def _cost(network: FilterNetwork, size: Size, samples: FilterSamples) -> dict[str, float]:
     given = [torch.from_numpy(each) for each in samples.with_noise(network, 0).frame_feed(0).values()]
-    millions, giga = parameters_of(network) / 1e6, multiply_adds(network, *given) / 1e9
+    served = as_served(network, size) if takes_planes(network) else network
+    millions, giga = parameters_of(network) / 1e6, multiply_adds(served, *given) / 1e9
     return {"parameters_m": round(millions, 3), "gmac": round(giga, 3)}
 
 
@@ -180,9 +187,11 @@ def measure_shipped(count: int) -> Iterator[Measurement]:
         for threads in THREADS:
             loaded = load_filter(name, threads=threads)
             spec = loaded.inputs["frame"]
-            frame = np.zeros([1, *(size or 1 for size in spec.shape[1:])], np.float32)
+            frame = np.zeros([1, *(size or 1 for size in spec.shape[1:])], spec.dtype)
             if loaded.manifest.source != "layout":
                 frame = bundled_frames(loaded.size_px)[:1]
+            if loaded.manifest.source == "planes":
+                frame = in_cells(frame)
             label = f"shipped {name} {loaded.size_px[0]} {loaded.precision} T{threads}"
             extra = {"shipped": name, "precision": loaded.precision, "threads": threads}
             yield _timed(label, loaded, frame, count, extra)

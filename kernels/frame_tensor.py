@@ -200,26 +200,26 @@ def tensor_to_frame(
     box = changed_box(wanted, wipe_column, height, width)
     if box.is_empty or not checked_strength(strength):
         return Region(box.top, box.left, box.top, box.left)
-    rgb = _enlarged(_levels(tensor), tensor_to_pixels(wanted, (tensor.shape[1], tensor.shape[2])))
+    rgb = _enlarged(tensor_levels(tensor), tensor_to_pixels(wanted, (tensor.shape[1], tensor.shape[2])))
     inside = rgb[box.top - wanted.top : box.bottom - wanted.top, box.left - wanted.left : box.right - wanted.left]
-    whole = _whole_quads(box, height, width)
+    whole = whole_quads(box, height, width)
     luma, *chroma = rgb_to_i420(inside, colour)
     if whole != box and not whole.is_empty:
         _, *chroma = rgb_to_i420(_within(whole, box).of(inside), colour)
-    _blend(box.of(planes[0]), luma, strength)
+    blend(box.of(planes[0]), luma, strength)
     if not whole.is_empty:
         for plane, new in zip(planes[1:], chroma, strict=True):
-            _blend(whole.of_chroma(plane), new, strength)
+            blend(whole.of_chroma(plane), new, strength)
     return box
 
 
-def _levels(tensor: Tensor) -> Rgb:
+def tensor_levels(tensor: Tensor) -> Rgb:
     """To uint8 [h, w, 3], rounded."""
     scaled = [cv2.addWeighted(plane, _MIDDLE, plane, 0.0, _MIDDLE, dtype=cv2.CV_8U) for plane in tensor]
     return np.asarray(cv2.merge(scaled), np.uint8).reshape(*tensor.shape[1:], 3)
 
 
-def _whole_quads(box: Region, height: int, width: int) -> Region:
+def whole_quads(box: Region, height: int, width: int) -> Region:
     """The part of a box whose chroma samples have all of their pixels in it; the last ones of an odd picture have."""
     bottom = box.bottom if box.bottom == height else box.bottom & ~1
     right = box.right if box.right == width else box.right & ~1
@@ -230,7 +230,8 @@ def _within(inner: Region, box: Region) -> Region:
     return Region(inner.top - box.top, inner.left - box.left, inner.bottom - box.top, inner.right - box.left)
 
 
-def _blend(plane: Plane, new: Plane, strength: float) -> None:
+def blend(plane: Plane, new: Plane, strength: float) -> None:
+    """Put so much of new bytes in the place of old ones."""
     plane[...] = new if strength == 1.0 else cv2.addWeighted(new, strength, plane, 1.0 - strength, 0.0)
 
 

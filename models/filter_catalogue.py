@@ -14,9 +14,9 @@ import numpy as np
 from models.catalogue import default_threads, open_graph
 from models.engine import Array, Engine, EngineError, TensorSpec
 from models.filter_manifest import (
+    CARRIED,
     FRAME,
     NOISE,
-    STATE,
     FilterManifest,
     check_name,
     load_filter_manifest,
@@ -79,8 +79,8 @@ class LoadedFilter:
         """
         shapes = {name: [1, *(size or 1 for size in spec.shape[1:])] for name, spec in self.inputs.items()}
         found: dict[str, Array] = {}
-        if STATE in shapes:
-            found[STATE] = np.zeros(shapes[STATE], np.float32)
+        for name in shapes.keys() & set(CARRIED):
+            found[name] = np.zeros(shapes[name], np.float32)
         if NOISE in shapes:
             found[NOISE] = pinned_noise(self.manifest.seed, shapes[NOISE][1])
         return found
@@ -89,17 +89,17 @@ class LoadedFilter:
         """Draw one frame.
 
         Args:
-            frame: What the manifest's `source` says, float32 [1, C, H, W].
+            frame: What the manifest's `source` says, float32 [1, C, H, W], or bytes.
             beside: What `start` gave for the first frame, and what this gave for the last one after that.
 
         Returns:
-            The picture, float32 [1, 3, H, W] in [-1, 1], and what goes in beside the next frame.
+            The picture, float32 [1, 3, H, W] in [-1, 1] or folded planes, and what goes in beside the next frame.
 
         Raises:
             EngineError: The frame does not fit, or the engine is closed.
         """
         drawn = self.infer({FRAME: frame, **beside})
-        return drawn[FRAME], {**beside, **{name: array for name, array in drawn.items() if name == STATE}}
+        return drawn[FRAME], {**beside, **{name: array for name, array in drawn.items() if name in CARRIED}}
 
     def infer(self, feed: Mapping[str, Any]) -> dict[str, Any]:
         """See `Engine`."""
@@ -173,7 +173,7 @@ def _check_draws(loaded: LoadedFilter, folder: Path) -> None:
         EngineError: It cannot be drawn.
     """
     spec = loaded.inputs[FRAME]
-    frame = np.zeros([1, *(size or 1 for size in spec.shape[1:])], np.float32)
+    frame = np.zeros([1, *(size or 1 for size in spec.shape[1:])], spec.dtype)
     try:
         loaded.draw(frame, loaded.start())
     except RuntimeError as error:

@@ -29,6 +29,7 @@ from models.filter_networks import (
     FilterNetwork,
     Size,
     check_size,
+    config_of,
     family_of,
     filter_inputs,
     filter_outputs,
@@ -120,12 +121,10 @@ def _check(network: FilterNetwork, job: FilterJob, calibration: FilterSamples, g
         check_size(network, job.size_px)
     except ValueError as error:
         raise ExportError(str(error)) from None
-    expected = (network.config.in_channels, *job.size_px)
+    wanted = filter_inputs(network, job.size_px)[0]
     for samples in (calibration, gate):
-        if samples.frames.shape[1:] != expected:
-            raise ExportError(
-                f"samples are {list(samples.frames.shape)}, expected [K, {', '.join(map(str, expected))}]"
-            )
+        if not wanted.fits(samples.frames):
+            raise ExportError(f"samples are {samples.frames.dtype} {list(samples.frames.shape)}, expected {wanted}")
 
 
 def _write(
@@ -187,7 +186,7 @@ def _manifest(staging: Path, network: FilterNetwork, job: FilterJob, engines: di
         region=job.region,
         source=job.source,
         classes=job.classes,
-        network={"family": family_of(network), **network.config.as_dict(), **origin},
+        network={"family": family_of(network), **config_of(network), **origin},
         checkpoint=Checkpoint(CHECKPOINT_FILE, sha256_of(staging / CHECKPOINT_FILE)),
         inputs=filter_inputs(network, job.size_px),
         outputs=filter_outputs(network, job.size_px),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from kernels.folded_planes import folded, unfolded
+from kernels.frame_tensor import frame_to_tensor, tensor_levels
+from kernels.yuv import rgb_to_i420
 from models.engine import Engine
-from models.filter_manifest import FRAME, NOISE, STATE, pinned_noise
-from models.filter_networks import FilterNetwork, Size, filter_inputs, filter_outputs
+from models.filter_manifest import CARRIED, FRAME, NOISE, pinned_noise
+from models.filter_networks import FilterNetwork, ServedNetwork, Size, filter_inputs, filter_outputs, takes_planes
 from models.oasis import OasisGenerator
 from models.openvino_engine import port_name
 from models.pix2pix import UNetGenerator
+from models.plane_filter import FoldedFilter, PlaneFilter
+from models.steady_filter import FoldedSteadyFilter, SteadyFilter
 from models.tiny_filter import TinyFilter
 
 Statistics = Literal["running", "picture"]
@@ -45,7 +50,7 @@ class FilterSamples:
     """Real inputs of a filter.
 
     Attributes:
-        frames: float32 [K, C, H, W] in [-1, 1].
+        frames: float32 [K, C, H, W] in [-1, 1]; of a network that takes planes see `shown_to`.
         run: How many of them in a row are one after the other in time; the state starts anew after that many.
         noise: float32 [K, C] for a network that takes some; None is what a stream of the filter has, see `with_noise`.
     """
@@ -122,7 +127,25 @@ class PinnedDropout(nn.Module):
         return x * self.mask
 
 
-def as_served(network: FilterNetwork, size_px: Size, how: AsTrained | None = None) -> FilterNetwork:
+def shown_to(network: ServedNetwork, frames: Array) -> NDArray[Any]:
+    """RGB pictures as an engine of the network is shown them.
+
+    Args:
+        network: Decides.
+        frames: float32 [K, 3, H, W] in [-1, 1].
+
+    Returns:
+        The same, or uint8 [K, H / 4, W / 4, 24] for a network that takes planes.
+    """
+    return in_cells(frames) if takes_planes(network) else frames
+
+
+def in_cells(frames: Array) -> NDArray[np.uint8]:
+    """RGB pictures, float32 [K, 3, H, W] in [-1, 1], as folded planes, uint8 [K, H / 4, W / 4, 24]."""
+    return np.stack([folded(rgb_to_i420(tensor_levels(each))) for each in frames])
+
+
+def as_served(network: FilterNetwork, size_px: Size, how: AsTrained | None = None) -> ServedNetwork:
     """A copy that draws one picture as it was trained to, in `eval`: the reference, and what is exported.
 
     Args:
@@ -133,7 +156,11 @@ def as_served(network: FilterNetwork, size_px: Size, how: AsTrained | None = Non
     how = how or AsTrained()
     served = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     for module in list(served.modules()):
-        for name, tensor in list(getattr(module, "parametrizations", {}).items()):
+        parametrizations = list(getattr(module, "parametrizations", {}).items())
+        if parametrizations:
+            # They are properties of a class that a copy shares with its original.
+            module.__class__ = type(type(module).__name__, type(module).__bases__, dict(vars(type(module))))
+        for name, tensor in parametrizations:
             assert tensor is not None
             nn.utils.parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     if how.dropout == "pinned":
@@ -141,9 +168,11 @@ def as_served(network: FilterNetwork, size_px: Size, how: AsTrained | None = Non
     if how.statistics == "picture":
         _replace(served, nn.BatchNorm2d, PictureNorm)
     else:
-        _fold_batch_norm(served)
+        _fold_batch_norm(served.network if isinstance(served, SteadyFilter) else served)
     _replace(served, nn.InstanceNorm2d, PictureNorm)
-    return served.eval()
+    if isinstance(served, SteadyFilter) and served.planes:
+        return FoldedSteadyFilter(served).eval()
+    return FoldedFilter(served).eval() if isinstance(served, PlaneFilter) else served.eval()
 
 
 def _replace(network: nn.Module, kind: type[nn.Module], make: Any) -> None:  # noqa: ANN401 - layer to layer
@@ -199,7 +228,7 @@ class ServedFilter:
     backend = "torch"
     precision = "fp32"
 
-    def __init__(self, network: FilterNetwork, size_px: Size) -> None:
+    def __init__(self, network: ServedNetwork, size_px: Size) -> None:
         self.inputs = {spec.name: spec for spec in filter_inputs(network, size_px)}
         self.outputs = {spec.name: spec for spec in filter_outputs(network, size_px)}
         self._network = network.eval()
@@ -220,22 +249,30 @@ def feeds_of(engine: Engine, samples: FilterSamples) -> Iterator[tuple[dict[str,
     """Each sample's feed, the state carried from the one before, with the picture that comes of it."""
     state: dict[str, Array] = {}
     for index in range(len(samples)):
-        if STATE in engine.inputs and index % samples.run == 0:
-            shape = [1, *(size or 1 for size in engine.inputs[STATE].shape[1:])]
-            state = {STATE: np.zeros(shape, np.float32)}
+        if index % samples.run == 0:
+            carried = [engine.inputs[name] for name in CARRIED if name in engine.inputs]
+            state = {each.name: np.zeros([1, *(size or 1 for size in each.shape[1:])], np.float32) for each in carried}
         feed = {**samples.frame_feed(index), **state}
         drawn = engine.infer(feed)
         yield feed, drawn[FRAME]
-        state = {name: array for name, array in drawn.items() if name == STATE}
+        state = {name: array for name, array in drawn.items() if name in CARRIED}
 
 
 def pictures(engine: Engine, samples: FilterSamples) -> Array:
     """What an engine draws of the samples, float32 [K, 3, H, W] in [0, 1]."""
-    return np.concatenate([(drawn + 1.0) / 2.0 for _, drawn in feeds_of(engine, samples)])
+    return np.concatenate([(rgb_of(drawn) + 1.0) / 2.0 for _, drawn in feeds_of(engine, samples)])
+
+
+def rgb_of(drawn: NDArray[Any]) -> Array:
+    """What an engine drew, float32 [1, 3, H, W] in [-1, 1], or folded planes, as the former."""
+    if drawn.dtype != np.uint8:
+        return drawn
+    planes = unfolded(drawn[0])
+    return frame_to_tensor(planes, planes[0].shape)[None]
 
 
 def write_filter_graphs(
-    served: FilterNetwork, size_px: Size, folder: Path, precisions: tuple[str, ...], calibration: FilterSamples
+    served: ServedNetwork, size_px: Size, folder: Path, precisions: tuple[str, ...], calibration: FilterSamples
 ) -> None:
     """Write the float graph (constants in half precision), and the int8 graph where it is asked for.
 
@@ -258,12 +295,12 @@ def write_filter_graphs(
         )
 
 
-def to_openvino(served: FilterNetwork, size_px: Size) -> Graph:
+def to_openvino(served: ServedNetwork, size_px: Size) -> Graph:
     """The network as an `openvino.Model` for one picture."""
     import openvino
 
     specs, given = filter_inputs(served, size_px), filter_outputs(served, size_px)
-    feed = tuple(torch.zeros([size or 1 for size in spec.shape]) for spec in specs)
+    feed = tuple(torch.zeros([size or 1 for size in spec.shape], dtype=getattr(torch, spec.dtype)) for spec in specs)
     graph = openvino.convert_model(served, example_input=feed, input=[list(tensor.shape) for tensor in feed])
     # Conversion may give a tensor more names than its own; an engine is told by exactly these.
     names = [spec.name for spec in specs]
@@ -274,19 +311,23 @@ def to_openvino(served: FilterNetwork, size_px: Size) -> Graph:
     return graph
 
 
-def quantise(graph: Graph, feeds: list[dict[str, Array]], served: FilterNetwork) -> Graph:
+def quantise(graph: Graph, feeds: list[dict[str, Array]], served: ServedNetwork) -> Graph:
     """Post-training quantisation of weights and activations to int8 by NNCF.
 
     The sum of a picture and what is added to it stays as it is: in 256 steps the picture itself would suffer. A tiny
     network's first convolution does too, for what it passes on may be enlarged: of a trained one that lightens dark
     pictures, int8 was 31.5 dB (worst picture 21.5) from torch with it and 45.0 dB (37.8) without, for 11 % of the work.
+    What makes a filter steady stays whole: an error of it would stay from picture to picture.
     """
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    whole = []
-    if isinstance(served, TinyFilter):
-        whole = [_first_convolution(graph), *([_last_sum(graph)] if served.config.residual else [])]
+    whole = _around(graph, served)
+    network = served.steady.network if isinstance(served, FoldedSteadyFilter) else getattr(served, "network", served)
+    if isinstance(network, TinyFilter):
+        whole += [_first_convolution(graph, whole), *([_last_sum(graph, whole)] if network.config.residual else [])]
+    elif isinstance(network, PlaneFilter):
+        whole += [_last_sum(graph, whole)]
     return nncf.quantize(
         graph,
         nncf.Dataset(feeds),
@@ -297,14 +338,24 @@ def quantise(graph: Graph, feeds: list[dict[str, Array]], served: FilterNetwork)
     )
 
 
-def _first_convolution(graph: Graph) -> str:
-    operations = graph.get_ordered_ops()
-    return str(next(each for each in operations if each.get_type_name() == "Convolution").get_friendly_name())
+def _around(graph: Graph, served: ServedNetwork) -> list[str]:
+    """Names of the operations that make a network steady."""
+    if not isinstance(served, SteadyFilter | FoldedSteadyFilter):
+        return []
+    names = [name for kind, name in _operations(graph) if kind not in ("Constant", "Parameter", "Result")]
+    # A plane filter's own sums have no module's name, being done on its behalf.
+    outer = "aten::" if isinstance(served, SteadyFilter) else "__module.steady.steadying"
+    return [each for each in names if "steadying" in each or each.startswith(outer)]
 
 
-def _last_sum(graph: Graph) -> str:
-    """Name of the operation that adds the drawn difference to the frame: the last sum before the output."""
-    node = graph.outputs[0].get_node()
-    while node.get_type_name() != "Add":
-        node = node.input_value(0).get_node()
-    return str(node.get_friendly_name())
+def _first_convolution(graph: Graph, but: Container[str]) -> str:
+    return next(name for kind, name in _operations(graph) if kind == "Convolution" and name not in but)
+
+
+def _last_sum(graph: Graph, but: Container[str]) -> str:
+    """Name of the operation that adds the drawn difference to the frame: the last sum but for these."""
+    return [name for kind, name in _operations(graph) if kind == "Add" and name not in but][-1]
+
+
+def _operations(graph: Graph) -> list[tuple[str, str]]:
+    return [(str(each.get_type_name()), str(each.get_friendly_name())) for each in graph.get_ordered_ops()]

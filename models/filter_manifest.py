@@ -5,7 +5,7 @@ it names lies in it, and nothing in it is ever unpickled.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.folded_planes import CELL_BYTES, FOLD
 from models.engine import EngineError, TensorSpec
 from models.manifest import FILE_NAME, Checkpoint, EngineFiles, Licence, read_record, write_record
 
 SCHEMA = 1
 
-FRAME, STATE, NOISE = "frame", "state", "z"
-"""Inputs by name. `FRAME` and `STATE` are outputs as well: the state is what the next frame is drawn with."""
+FRAME, STATE, LAST, NOISE = "frame", "state", "last", "z"
+"""Inputs by name. All but `NOISE` are outputs as well: what of it is `CARRIED` goes in beside the next frame."""
+
+CARRIED = (STATE, LAST)
+"""The state is what a network remembers; a steady filter also takes what it drew last, in the precision of its sums."""
 
 REGIONS: Mapping[str, str] = {
     "frame": "the whole picture",
@@ -30,6 +34,7 @@ SOURCES: Mapping[str, str] = {
     "picture": "RGB [1, 3, H, W] in [-1, 1]",
     "grey": "the picture's luma in all three channels",
     "lines": "a drawing of the picture's lines, dark on white, in all three channels",
+    "planes": "the picture's own planes, folded: bytes [1, H / 4, W / 4, 24], as `kernels.folded_planes` has it",
     "layout": "one channel for each class of a semantic layout, 1 where it is and 0 elsewhere [1, N, H, W]",
 }
 """What the input `FRAME` is made of before the network sees it."""
@@ -163,28 +168,41 @@ def _wrong_shapes(manifest: FilterManifest) -> Iterator[str]:
         return
     given = {spec.name: spec for spec in manifest.inputs}
     drawn = {spec.name: spec for spec in manifest.outputs}
-    state, expected_names = ({STATE}, "frame, state") if manifest.recurrent else (set(), "frame")
-    if len(given) != len(manifest.inputs) or set(given) - {NOISE} != {FRAME} | state:
+    carried = {STATE, LAST} & set(given) if manifest.recurrent else set()
+    expected_names = "frame, state, perhaps last" if manifest.recurrent else "frame"
+    wanted = {FRAME} | carried | ({STATE} if manifest.recurrent else set())
+    if len(given) != len(manifest.inputs) or set(given) - {NOISE} != wanted:
         yield f"inputs are {[spec.name for spec in manifest.inputs]}, expected {expected_names}, perhaps z"
         return
-    if len(drawn) != len(manifest.outputs) or set(drawn) != {FRAME} | state:
+    if len(drawn) != len(manifest.outputs) or set(drawn) != wanted:
         yield f"outputs are {[spec.name for spec in manifest.outputs]}, expected {expected_names}"
         return
-    channels = len(manifest.classes) or 3
-    expected = {
-        "input frame": (given[FRAME], (None, channels, *manifest.size_px)),
-        "output frame": (drawn[FRAME], (None, 3, *manifest.size_px)),
-    }
-    for what, (spec, shape) in expected.items():
-        if spec.shape != shape or spec.dtype != "float32":
-            yield f"the {what} is {spec}, expected {TensorSpec(what, shape)}"
+    frames = zip(("input frame", "output frame"), (given[FRAME], drawn[FRAME]), _frame_specs(manifest), strict=True)
+    for what, spec, expected in frames:
+        if spec != expected:
+            yield f"the {what} is {spec}, expected {expected}"
     yield from _wrong_others(manifest, given, drawn)
+
+
+def cells_spec(size_px: Sequence[int]) -> TensorSpec:
+    """Of folded planes at a size."""
+    height, width = size_px
+    return TensorSpec(FRAME, (None, height // FOLD, width // FOLD, CELL_BYTES), "uint8")
+
+
+def _frame_specs(manifest: FilterManifest) -> tuple[TensorSpec, TensorSpec]:
+    """Of the frame that goes in and of the one that comes out."""
+    if manifest.source == "planes":
+        return cells_spec(manifest.size_px), cells_spec(manifest.size_px)
+    channels = len(manifest.classes) or 3
+    shown, drawn = ((None, each, *manifest.size_px) for each in (channels, 3))
+    return TensorSpec(FRAME, shown), TensorSpec(FRAME, drawn)
 
 
 def _wrong_others(
     manifest: FilterManifest, given: Mapping[str, TensorSpec], drawn: Mapping[str, TensorSpec]
 ) -> Iterator[str]:
-    others = [given[name] for name in (STATE, NOISE) if name in given]
+    others = [given[name] for name in (*CARRIED, NOISE) if name in given]
     largest = 64 * manifest.size_px[0] * manifest.size_px[1]
     if NOISE in given and len(given[NOISE].shape) != 2:
         yield f"the input z is {given[NOISE]}, expected float32 [N, channels]"
@@ -197,8 +215,9 @@ def _wrong_others(
             or not all(1 <= s <= largest for s in sizes)
         ):
             yield f"the input {spec.name} is {spec}, expected float32 [N, ...]"
-    if manifest.recurrent and given[STATE] != drawn[STATE]:
-        yield f"the state that goes in is {given[STATE]}, the one that comes out {drawn[STATE]}: expected the same"
+    for name in CARRIED:
+        if given.get(name) != drawn.get(name):
+            yield f"the {name} that goes in is {given[name]}, the one that comes out {drawn[name]}: expected the same"
 
 
 def _wrong_files(manifest: FilterManifest) -> Iterator[str]:

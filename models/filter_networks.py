@@ -10,28 +10,50 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from kernels.folded_planes import CELL_BYTES, FOLD
 from models.checkpoint import NOTES, read_weights, write_weights
 from models.engine import EngineError, TensorSpec
-from models.filter_manifest import FRAME, NOISE, STATE
+from models.filter_manifest import FRAME, LAST, NOISE, STATE, cells_spec
 from models.oasis import OasisConfig, OasisGenerator
 from models.pix2pix import ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
+from models.plane_filter import FoldedFilter, PlaneFilter, PlaneFilterConfig
+from models.steady_filter import SEEN, FoldedSteadyFilter, SteadyConfig, SteadyFilter
 from models.tiny_filter import TinyFilter, TinyFilterConfig
 
-FilterNetwork = TinyFilter | UNetGenerator | ResNetGenerator | OasisGenerator
+DrawingNetwork = TinyFilter | PlaneFilter | UNetGenerator | ResNetGenerator | OasisGenerator
+FilterNetwork = DrawingNetwork | SteadyFilter
+ServedNetwork = FilterNetwork | FoldedFilter | FoldedSteadyFilter
+"""As an engine runs it."""
 
 Size = tuple[int, int]
 """Height, width."""
 
-FAMILIES = ("tiny", "unet", "resnet", "oasis")
+STEADY = "steady"
+"""A network of another family, with what makes it steady around it."""
+
+FAMILIES = ("tiny", "planes", "unet", "resnet", "oasis", STEADY)
 
 
 def family_of(network: FilterNetwork) -> str:
     """The name under which files know this kind of network."""
+    if isinstance(network, SteadyFilter):
+        return STEADY
     if isinstance(network, TinyFilter):
         return "tiny"
+    if isinstance(network, PlaneFilter):
+        return "planes"
     if isinstance(network, OasisGenerator):
         return "oasis"
     return "unet" if isinstance(network, UNetGenerator) else "resnet"
+
+
+def config_of(network: FilterNetwork) -> dict[str, Any]:
+    """What `rebuild` needs to know, but for the family."""
+    if not isinstance(network, SteadyFilter):
+        return network.config.as_dict()
+    inner: Any = network.network
+    steadying = network.steadying.config.as_dict()
+    return {"around": family_of(inner), "network": config_of(inner), "steadying": steadying}
 
 
 def rebuild(family: str, config: Mapping[str, Any]) -> FilterNetwork:
@@ -39,19 +61,24 @@ def rebuild(family: str, config: Mapping[str, Any]) -> FilterNetwork:
 
     Args:
         family: One of `FAMILIES`.
-        config: What `network.config.as_dict()` gave; what is left out is the default.
+        config: What `config_of` gave; what is left out is the default.
 
     Raises:
         ValueError: There is no such network.
     """
     if family == "tiny":
         return TinyFilter(TinyFilterConfig.from_dict(config))
+    if family == "planes":
+        return PlaneFilter(PlaneFilterConfig.from_dict(config))
     if family == "unet":
         return UNetGenerator(UNetConfig.from_dict(config))
     if family == "resnet":
         return ResNetGenerator(ResNetConfig.from_dict(config))
     if family == "oasis":
         return OasisGenerator(OasisConfig.from_dict(config))
+    if family == STEADY:
+        inner = rebuild(str(config.get("around")), config.get("network", {}))
+        return SteadyFilter(inner, SteadyConfig.from_dict(config.get("steadying", {})))
     raise ValueError(f"family is {family!r}, expected one of {', '.join(FAMILIES)}")
 
 
@@ -68,25 +95,40 @@ def check_size(network: FilterNetwork, size_px: Size) -> None:
 
 def is_recurrent(network: FilterNetwork) -> bool:
     """Whether a state goes in and out."""
-    return isinstance(network, TinyFilter) and network.config.state_channels > 0
+    return bool(_carried(network, (1, 1)))
 
 
-def filter_inputs(network: FilterNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
+def takes_planes(network: ServedNetwork) -> bool:
+    """Whether an engine of the network takes and gives folded planes."""
+    if isinstance(network, SteadyFilter):
+        return network.planes
+    return isinstance(network, PlaneFilter | FoldedFilter | FoldedSteadyFilter)
+
+
+def filter_inputs(network: ServedNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
     """What the network takes at a size, in the order of its arguments."""
-    frame = TensorSpec(FRAME, (None, network.config.in_channels, *size_px))
+    rgb = TensorSpec(FRAME, (None, network.config.in_channels, *size_px))
     noise = (TensorSpec(NOISE, (None, network.config.noise)),) if isinstance(network, OasisGenerator) else ()
-    return (frame, *_state(network, size_px), *noise)
+    return (cells_spec(size_px) if takes_planes(network) else rgb, *_carried(network, size_px), *noise)
 
 
-def filter_outputs(network: FilterNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
+def filter_outputs(network: ServedNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
     """What it gives, in the order in which it does."""
-    return (TensorSpec(FRAME, (None, network.config.out_channels, *size_px)), *_state(network, size_px))
+    rgb = TensorSpec(FRAME, (None, network.config.out_channels, *size_px))
+    return (cells_spec(size_px) if takes_planes(network) else rgb, *_carried(network, size_px))
 
 
-def _state(network: FilterNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
+def _carried(network: ServedNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
+    """What goes in and out, from frame to frame."""
+    height, width = size_px
+    if isinstance(network, SteadyFilter | FoldedSteadyFilter):
+        cells = (height // FOLD, width // FOLD)
+        state = TensorSpec(STATE, (None, SEEN, *cells))
+        if takes_planes(network):
+            return state, TensorSpec(LAST, (None, *cells, CELL_BYTES))
+        return state, TensorSpec(LAST, (None, 3 * FOLD**2, *cells))
     if not isinstance(network, TinyFilter) or not network.config.state_channels:
         return ()
-    height, width = size_px
     fold = network.config.fold
     return (TensorSpec(STATE, (None, network.config.state_channels, height // fold, width // fold)),)
 
@@ -109,7 +151,7 @@ def save_filter_weights(
         notes: JSON values that travel with the weights: steps, seed, figures.
         storage: float16 halves the file; batch norm statistics stay float32.
     """
-    header = {family_of(network): json.dumps(network.config.as_dict()), NOTES: json.dumps(dict(notes or {}))}
+    header = {family_of(network): json.dumps(config_of(network)), NOTES: json.dumps(dict(notes or {}))}
     write_weights(path, network.state_dict(), header, half=storage == "float16")
 
 

@@ -113,7 +113,7 @@ class TinyFilterConfig:
         return cls(**values)
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """x + conv(ReLU(conv(x))), ReLU; for x that is nowhere negative."""
 
     def __init__(self, channels: int) -> None:
@@ -139,12 +139,12 @@ class TinyFilter(nn.Module):
         before, within, after = layout.blocks
         self.fold = nn.PixelUnshuffle(layout.fold)
         self.stem = nn.Conv2d(self.config.in_channels * folded + kept, fine, 3, padding=1)
-        self.before = nn.Sequential(*(_Residual(fine) for _ in range(before)))
+        self.before = nn.Sequential(*(Residual(fine) for _ in range(before)))
         self.shrink = nn.Conv2d(fine, coarse, 3, 2, 1)
-        self.within = nn.Sequential(*(_Residual(coarse) for _ in range(within)))
+        self.within = nn.Sequential(*(Residual(coarse) for _ in range(within)))
         self.grow = nn.Conv2d(coarse, 4 * fine, 1)
         self.widen = nn.PixelShuffle(2)
-        self.after = nn.Sequential(*(_Residual(fine) for _ in range(after)))
+        self.after = nn.Sequential(*(Residual(fine) for _ in range(after)))
         self.head = nn.Conv2d(fine, self.config.out_channels * folded, 3, padding=1)
         self.unfold = nn.PixelShuffle(layout.fold)
         if self.config.memory == "previous":
@@ -153,8 +153,8 @@ class TinyFilter(nn.Module):
             self.remember = nn.Conv2d(fine, kept, 3, padding=1)
             self.gate = nn.Conv2d(fine, kept, 3, padding=1)
             nn.init.constant_(self.gate.bias, -KEPT)  # type: ignore[arg-type]
-        _same_for_a_cell(self.grow, 2)
-        _same_for_a_cell(self.head, layout.fold)
+        same_for_a_cell(self.grow, 2)
+        same_for_a_cell(self.head, layout.fold)
         if self.config.residual:
             with torch.no_grad():
                 self.head.weight.mul_(RESIDUAL_GAIN)
@@ -203,7 +203,7 @@ class TinyFilter(nn.Module):
         return state + torch.sigmoid(self.gate(features)) * (torch.tanh(self.remember(features)) - state)
 
 
-def _same_for_a_cell(conv: nn.Conv2d, fold: int) -> None:
+def same_for_a_cell(conv: nn.Conv2d, fold: int) -> None:
     """Give all pixels of a cell the same first weights: a new network draws no checkerboard."""
     assert conv.bias is not None
     with torch.no_grad():

@@ -10,7 +10,7 @@ import heapq
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,14 +77,6 @@ class _Request:
         return len(self.item.faces)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Alone:
-    """Work on a picture that needs no painter, such as a filter's; others gain nothing from being there."""
-
-    work: Callable[[], VideoFrame]
-    wait: _Wait
-
-
 class Batcher:
     """Does the pictures of all render stages on one lane.
 
@@ -108,7 +100,7 @@ class Batcher:
         self._clock = clock
         self._gather_ns = gather_ns
         self._changed = threading.Condition()
-        self._waiting: list[tuple[int, int, _Request | _Alone]] = []
+        self._waiting: list[tuple[int, int, _Request]] = []
         self._asked = 0
         self._longest_ns = self._quickest_ns = 0
 
@@ -125,23 +117,11 @@ class Batcher:
         """
         return await self._ask(_Request(stage, item, self._wait(id(stage), deadline_ns)))
 
-    async def alone(
-        self, work: Callable[[], VideoFrame], deadline_ns: int | None, *, session: Drawing
-    ) -> Outcome[VideoFrame]:
-        """Have something else done to a picture, in its turn among the paintings.
-
-        Args:
-            work: What to do; what it raises is an outcome.
-            deadline_ns: See `submit`.
-            session: The stage of the same session that submits pictures to be painted.
-        """
-        return await self._ask(_Alone(work, self._wait(id(session), deadline_ns)))
-
     def _wait(self, session: int, deadline_ns: int | None) -> _Wait:
         loop = asyncio.get_running_loop()
         return _Wait(session, deadline_ns, self._clock.now_ns(), loop, loop.create_future())
 
-    async def _ask(self, request: _Request | _Alone) -> Outcome[VideoFrame]:
+    async def _ask(self, request: _Request) -> Outcome[VideoFrame]:
         wait = request.wait
         with self._changed:
             self._asked += 1
@@ -163,9 +143,6 @@ class Batcher:
         with self._changed:
             self._gather()
             requests = self._take()
-        if isinstance(requests, _Alone):
-            self._do(requests)
-            return
         if not requests:
             return
         # Whatever goes wrong here, nobody is left waiting.
@@ -182,8 +159,8 @@ class Batcher:
     def _may_wait_ns(self) -> int:
         """Time until the batch has to go: the longest waiter has waited enough, or the most urgent one must not."""
         most = self.painter.max_batch
-        paintings = [request for _, _, request in self._waiting if isinstance(request, _Request)]
-        if most < 2 or len(paintings) < len(self._waiting) or sum(request.faces for request in paintings) >= most:
+        paintings = [request for _, _, request in self._waiting]
+        if most < 2 or sum(request.faces for request in paintings) >= most:
             return 0
         # With every session here there is nobody to wait for.
         if len(self._waiting) >= self.load.figures().sessions:
@@ -192,20 +169,12 @@ class Batcher:
         go_ns = min(asked_ns + self._gather_ns, self._waiting[0][0] - self._longest_ns)
         return go_ns - self._clock.now_ns()
 
-    def _take(self) -> list[_Request] | _Alone:
-        """The requests of the next batch, the most urgent first, at least one where there are any; or one alone."""
+    def _take(self) -> list[_Request]:
+        """The requests of the next batch, the most urgent first, at least one where there are any."""
         taken: list[_Request] = []
         faces = 0
         while self._waiting:
             request = self._waiting[0][2]
-            if isinstance(request, _Alone):
-                # Done among a batch, it would hold up the paintings before it.
-                if taken:
-                    break
-                heapq.heappop(self._waiting)
-                if not request.wait.answer.cancelled():
-                    return request
-                continue
             if faces and faces + request.faces > self.painter.max_batch:
                 break
             heapq.heappop(self._waiting)
@@ -214,16 +183,6 @@ class Batcher:
                 taken.append(request)
                 faces += request.faces
         return taken
-
-    def _do(self, request: _Alone) -> None:
-        begun_ns, due_ns = self._clock.now_ns(), request.wait.deadline_ns
-        if due_ns is not None and due_ns < begun_ns:
-            self._answer([(request, Outcome(None, late=True))])
-            return
-        done = attempt(request.work)
-        took_ns = self._clock.now_ns() - begun_ns
-        self.load.filtered(took_ns)
-        self._answer([(request, Outcome(done, took_ns))])
 
     def _work(self, requests: Sequence[_Request]) -> None:
         begun_ns = self._clock.now_ns()
@@ -276,14 +235,14 @@ class Batcher:
         self.load.worked(took_ns, len(every_shot), self.painter.max_batch)
         self._answer([(request, Outcome(each, took_ns)) for (request, _), each in zip(to_paint, done, strict=True)])
 
-    def _answer(self, outcomes: Sequence[tuple[_Request | _Alone, Outcome[VideoFrame]]]) -> None:
+    def _answer(self, outcomes: Sequence[tuple[_Request, Outcome[VideoFrame]]]) -> None:
         """Wake those who wait, all of one event loop together."""
         now_ns = self._clock.now_ns()
         by_loop: defaultdict[asyncio.AbstractEventLoop, list[tuple[_Wait, Outcome[VideoFrame]]]] = defaultdict(list)
         for request, outcome in outcomes:
             wait = request.wait
             slack_ns = None if wait.deadline_ns is None else wait.deadline_ns - now_ns
-            self.load.done(wait.session, slack_ns, late=outcome.late, painted=isinstance(request, _Request))
+            self.load.done(wait.session, slack_ns, late=outcome.late)
             by_loop[wait.loop].append((wait, outcome))
         for loop, answers in by_loop.items():
             # A loop that has ended has nobody waiting.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.face_layout import face_layout
+from kernels.folded_planes import Cells, frame_to_cells
 from kernels.frame_tensor import Tensor, frame_to_tensor
 from kernels.lines import line_drawing
 from kernels.yuv import Region
@@ -49,6 +50,11 @@ def lines(view: View) -> Tensor:
     return _in_all_channels(np.rint(255.0 * drawn) / 127.5 - 1.0)
 
 
+def planes(view: View) -> Cells:
+    """Show the bytes that it is made of."""
+    return frame_to_cells(view.frame.planes, view.size, view.frame.colour, view.region)
+
+
 def layout(view: View) -> Tensor:
     """Show which part of the face is where, and nothing of the picture."""
     return face_layout(None if view.face is None else view.face.landmarks, view.region, view.size)
@@ -58,10 +64,11 @@ def _in_all_channels(plane: Tensor) -> Tensor:
     return np.repeat(plane[None].astype(np.float32, copy=False), 3, axis=0)
 
 
-SOURCES: Mapping[str, Callable[[View], Tensor]] = {
+SOURCES: Mapping[str, Callable[[View], Tensor | Cells]] = {
     "picture": picture,
     "grey": grey,
     "lines": lines,
+    "planes": planes,
     "layout": layout,
 }
-"""From a view to float32 [C, h, w]: pictures in [-1, 1], a layout in 0 and 1."""
+"""From a view to float32 [C, h, w], pictures in [-1, 1], a layout in 0 and 1; or to folded planes."""

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.crop import upright_region
-from kernels.frame_tensor import Tensor, tensor_to_frame
+from kernels.folded_planes import cells_to_frame
+from kernels.frame_tensor import tensor_to_frame
 from kernels.yuv import Plane, Region
 from models.engine import Array, EngineError
 from stream.badge import Badge
@@ -21,6 +23,9 @@ from stream.filter_sources import SOURCES, View
 from stream.filters import Chosen
 from stream.frames import NS_PER_S, FaceCrop, VideoFrame
 from stream.stages import StageFigures, StageMeter
+
+Drawn = NDArray[Any]
+"""What a network is shown, or makes of it: a float32 tensor, or folded planes in bytes."""
 
 # A stream or a face that was away for longer starts anew.
 _FORGET_NS = NS_PER_S
@@ -61,8 +66,8 @@ class _Stream:
 
     region: Region
     beside: dict[str, Array] | None = field(default=None, repr=False)
-    shown: Tensor | None = field(default=None, repr=False)
-    made: Tensor | None = field(default=None, repr=False)
+    shown: Drawn | None = field(default=None, repr=False)
+    made: Drawn | None = field(default=None, repr=False)
     seen_ns: int = 0
 
 
@@ -111,8 +116,8 @@ class FilterStage:
             self.passed[reason] += 1
             return frame
         made = self._made(task)
-        for stream, tensor in made:
-            _lay(frame, tensor, chosen, stream.region)
+        for stream, drawn in made:
+            _lay(frame, drawn, chosen, stream.region)
         for mark in (self._mark, self._lips_mark if task.lips else None):
             if mark is not None:
                 mark.draw(frame)
@@ -143,7 +148,7 @@ class FilterStage:
         for key in away:
             del self._streams[key]
 
-    def _made(self, task: FilterTask) -> list[tuple[_Stream, Tensor]]:
+    def _made(self, task: FilterTask) -> list[tuple[_Stream, Drawn]]:
         """Run the network on all that is to be filtered of a picture, before any of it is changed."""
         made = []
         for face, region in self._regions(task):
@@ -164,7 +169,7 @@ class FilterStage:
 
     # -- the network -------------------------------------------------------------------------------
 
-    def _run(self, task: FilterTask, stream: _Stream, face: FaceCrop | None) -> Tensor:
+    def _run(self, task: FilterTask, stream: _Stream, face: FaceCrop | None) -> Drawn:
         """What the network makes of the part of the picture that the stream is about."""
         network = task.chosen.filter
         view = View(task.frame, stream.region, network.size_px, face)
@@ -172,9 +177,10 @@ class FilterStage:
         if stream.made is not None and stream.shown is not None and np.array_equal(shown, stream.shown):
             return stream.made
         drawn, beside = network.draw(shown[None], network.start() if stream.beside is None else stream.beside)
-        if not np.isfinite(drawn).all():
+        # Bytes are always finite.
+        if drawn.dtype != np.uint8 and not np.isfinite(drawn).all():
             raise EngineError(f"the filter {task.chosen.name} made a picture that is not finite: take another")
-        made: Tensor = drawn[0]
+        made: Drawn = drawn[0]
         stream.beside, stream.shown, stream.made = beside, shown, made
         return made
 
@@ -188,20 +194,27 @@ def _moved(held: Region, seen: Region) -> bool:
 # -- pixels ------------------------------------------------------------------------------------------
 
 
-def _lay(frame: VideoFrame, tensor: Tensor, chosen: Chosen, region: Region) -> None:
+def _lay(frame: VideoFrame, drawn: Drawn, chosen: Chosen, region: Region) -> None:
     """Blend what the network made into the picture."""
     # Even, so that chroma has no fringe.
     column = 2 * round(chosen.wipe * frame.width / 2)
     planes = frame.planes
     if chosen.area == "frame":
-        tensor_to_frame(tensor, planes, None, chosen.strength, frame.colour, wipe_column=column)
+        _blend(frame, drawn, None, chosen.strength, column)
         return
     inside = region.clipped(frame.height, frame.width).on_even_grid(frame.height, frame.width)
     views: list[Callable[[Plane], Plane]] = [inside.of, inside.of_chroma, inside.of_chroma]
     before = [view(plane).copy() for view, plane in zip(views, planes, strict=True)]
-    tensor_to_frame(tensor, planes, region, chosen.strength, frame.colour, wipe_column=column)
+    _blend(frame, drawn, region, chosen.strength, column)
     for view, plane, old, step in zip(views, planes, before, (1, 2, 2), strict=True):
         _fade_edges(view(plane), old, region, inside, step)
+
+
+def _blend(frame: VideoFrame, drawn: Drawn, region: Region | None, strength: float, column: int) -> None:
+    if drawn.dtype == np.uint8:
+        cells_to_frame(drawn, frame.planes, region, strength, frame.colour, wipe_column=column)
+    else:
+        tensor_to_frame(drawn, frame.planes, region, strength, frame.colour, wipe_column=column)
 
 
 def _fade_edges(now: Plane, old: Plane, region: Region, inside: Region, step: int) -> None:

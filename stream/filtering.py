@@ -1,15 +1,15 @@
-"""A session's filter: what is chosen now, its turns on the engine's thread, and the account of what came of them."""
+"""A session's filter: what is chosen now, its turns on a thread of its own, and the account of what came of them."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from stream.batcher import Batcher, Drawing
 from stream.clock import Clock
 from stream.filter_stage import FilterStage, FilterTask
 from stream.filters import Chosen
 from stream.frames import FaceCrop, VideoFrame
-from stream.pipeline import Lane, Outcome, StageRunner
+from stream.load import EngineLoad
+from stream.pipeline import Lane, Outcome, StageRunner, attempt
 
 
 class Filtering:
@@ -17,9 +17,9 @@ class Filtering:
 
     Args:
         stage: The session's own.
-        lane: The engine's thread.
-        batcher: Whose turn it is on that thread.
-        session: The same session's render stage.
+        lane: The session's thread for filters: while one picture is filtered, the lips of another are made.
+        load: Told what filters take: it is taken from the cores that lips are made on.
+        session: By which `load` knows the session.
         clock: The clock of the deadlines.
         on_off: Told the reason when filtering is switched off or rests.
         on_again: Told when it works again after a rest.
@@ -33,18 +33,19 @@ class Filtering:
         self,
         stage: FilterStage,
         lane: Lane,
-        batcher: Batcher,
-        session: Drawing,
+        load: EngineLoad,
+        session: int,
         clock: Clock,
         *,
         on_off: Callable[[str], None],
         on_again: Callable[[], None],
     ) -> None:
         async def through(task: FilterTask, deadline_ns: int | None) -> Outcome[VideoFrame]:
-            return await batcher.alone(lambda: stage.process(task), deadline_ns, session=session)
+            return await lane.run(lambda: self._turn(task, deadline_ns))
 
         self.chosen: Chosen | None = None
         self._stage = stage
+        self._load, self._session = load, session
         self._clock = clock
         self._passed: Counter[str] = Counter()
         self.runner: StageRunner[FilterTask, VideoFrame] = StageRunner(
@@ -93,6 +94,18 @@ class Filtering:
         late = runner.late
         if await runner.apply(FilterTask(frame, faces, chosen, lips), deadline_ns) is None:
             self._passed["no_time" if runner.late > late else "failed"] += 1
+
+    def _turn(self, task: FilterTask, deadline_ns: int | None) -> Outcome[VideoFrame]:
+        """Filter a picture whose turn did not come too late; this is the lane's side."""
+        begun_ns = self._clock.now_ns()
+        late = deadline_ns is not None and deadline_ns < begun_ns
+        done = None if late else attempt(self._stage.process, task)
+        ended_ns = self._clock.now_ns()
+        if not late:
+            self._load.filtered(ended_ns - begun_ns)
+        slack_ns = None if deadline_ns is None else deadline_ns - ended_ns
+        self._load.done(self._session, slack_ns, late=late, painted=False)
+        return Outcome(done, ended_ns - begun_ns, late=late)
 
     def public(self) -> dict[str, Any]:
         """As the page takes it: what is chosen, how many pictures were filtered or passed, and what filters cost."""

@@ -213,7 +213,7 @@ class FilterShelf:
         ]
 
     def close(self) -> None:
-        """Close every filter, on the thread that they were used on."""
+        """Close every filter; a session that still runs one is refused its next picture."""
         while self._filters:
             self._filters.popitem()[1].close()
 
@@ -228,7 +228,8 @@ def opened(name: str, open_filter: Callable[[str], Filter], clock: Clock) -> Fil
     try:
         _check(made)
         begun_ns = clock.now_ns()
-        shown, beside = np.zeros([size or 1 for size in made.inputs["frame"].shape], np.float32), made.start()
+        frame, beside = made.inputs["frame"], made.start()
+        shown = np.zeros([size or 1 for size in frame.shape], frame.dtype)
         for _ in range(_WARM_UP):
             _, beside = made.draw(shown, beside)
         log.info("filter %s: warm after %.0f ms", made, (clock.now_ns() - begun_ns) / 1e6)

@@ -57,10 +57,27 @@ class _Met:
     Attributes:
         synced: What lips are made of; without faces it passes.
         faces: Those of the picture, for a filter that works around them.
+        chosen: What it is filtered with: as was chosen when its turn began.
     """
 
     synced: SyncedFrame
     faces: tuple[FaceCrop, ...] = ()
+    chosen: Chosen | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A picture that has its lips, or has none made.
+
+    Attributes:
+        frame: It.
+        met: What it was drawn from.
+        lips: Whether lips were made.
+    """
+
+    frame: VideoFrame
+    met: _Met
+    lips: bool
 
 
 class Session:
@@ -102,6 +119,7 @@ class Session:
         self._begun, self._changed = asyncio.Event(), asyncio.Event()
         self._held: BoundedQueue[VideoFrame] = BoundedQueue(1)
         self._to_render: BoundedQueue[_Met] = BoundedQueue(2, Leaky.DOWNSTREAM)
+        self._to_finish: BoundedQueue[_Drawn] = BoundedQueue(1)
         self._passed: Counter[str] = Counter()
         self.face_lane = Lane(f"faces-{name}")
         self._face_stage = engines.face_stage()
@@ -119,11 +137,12 @@ class Session:
             on_off=self._tell("render"),
             on_again=lambda: self._health.recover(name, "render"),
         )
+        self.filter_lane = Lane(f"filter-{name}")
         self.filtering = Filtering(
             engines.filter_stage(),
-            engines.lane,
-            engines.batcher,
-            self._renderer,
+            self.filter_lane,
+            engines.batcher.load,
+            id(self._renderer),
             clock,
             on_off=self._tell("filter"),
             on_again=lambda: self._health.recover(name, "filter"),
@@ -235,9 +254,8 @@ class Session:
         """Carry media until the peer is gone, then end every task within three seconds."""
         try:
             async with self._tasks:
-                media = [
-                    self._tasks.create_task(loop()) for loop in (self._gather, self._find_faces, self._draw, self._hear)
-                ]
+                loops = (self._gather, self._find_faces, self._draw, self._finish, self._hear)
+                media = [self._tasks.create_task(loop()) for loop in loops]
                 speaking = self._tasks.create_task(self._speak())
                 self._running = True
                 if self.dubbing is not None:
@@ -261,6 +279,7 @@ class Session:
         self._health.recover(self.name)
         await self.peer.close()
         self._engines.batcher.leave(self._renderer)
+        self.filter_lane.close()
         if not await self.face_lane.finish(self._end_faces, _STAGES_END_WITHIN_S):
             log.error("%s: its face thread hangs in %s and was left behind", self.name, self.faces.name)
 
@@ -280,11 +299,15 @@ class Session:
             await self._held.close()
 
     async def _find_faces(self) -> None:
-        """Pictures through the face stage, to their meeting with the voice."""
+        """Pictures through the face stage, to their meeting with the voice, and through a filter that goes first."""
         try:
             while True:
                 frame = await self._released(await self._held.get())
-                await self._to_render.put(await self._met(frame))
+                met = replace(await self._met(frame), chosen=self.filtering.chosen)
+                if met.chosen is not None:
+                    met = await self._in_memory(met)
+                await self._filter_before(met)
+                await self._to_render.put(met)
         except SessionClosed:
             await self._to_render.close()
 
@@ -345,38 +368,49 @@ class Session:
             opener = StageRunner(Call("opening the face finder", self._face_stage.open), self.face_lane, self._clock)
             self._opening = self._tasks.create_task(opener.apply(None))
 
+    async def _filter_before(self, met: _Met) -> None:
+        """Filter a picture that lips are still to be made in, while those of the one before it are made."""
+        chosen, frame = met.chosen, met.synced.frame
+        if chosen is None or chosen.order != "before":
+            return
+        deadline_ns = self.playout.deadline_ns(frame)
+        lips_ns = self.render.expected_ns if met.synced.faces else 0
+        by_ns = None if deadline_ns is None else deadline_ns - lips_ns
+        await self.filtering.apply(frame, met.faces, chosen, by_ns)
+
     async def _draw(self) -> None:
-        """Pictures through the filter and the render stage and out; those that need neither only pass, in order."""
+        """Pictures through the render stage; those that need no lips only pass, in order."""
         try:
             while True:
-                met = await self._to_render.get()
-                await self.playout.picture(await self._drawn(met))
+                met = await self._where_it_is_drawn(await self._to_render.get())
+                made = self._renderer.made
+                frame = await self._with_lips(met.synced, self.playout.deadline_ns(met.synced.frame))
+                await self._to_finish.put(_Drawn(frame, met, self._renderer.made > made))
+        except SessionClosed:
+            await self._to_finish.close()
+
+    async def _finish(self) -> None:
+        """Pictures through a filter that goes last, while lips are made in the next one, and out."""
+        try:
+            while True:
+                drawn = await self._to_finish.get()
+                chosen = drawn.met.chosen
+                if chosen is not None and chosen.order == "after":
+                    deadline_ns = self.playout.deadline_ns(drawn.frame)
+                    await self.filtering.apply(drawn.frame, drawn.met.faces, chosen, deadline_ns, lips=drawn.lips)
+                await self.playout.picture(drawn.frame)
         except SessionClosed:
             return
 
-    async def _drawn(self, met: _Met) -> VideoFrame:
-        # Read once: a picture is filtered as was chosen when its turn began.
-        chosen = self.filtering.chosen
-        met = await self._where_it_is_drawn(met, filtered=chosen is not None)
-        frame = met.synced.frame
-        deadline_ns = self.playout.deadline_ns(frame)
-        if chosen is not None and chosen.order == "before":
-            lips_ns = self.render.expected_ns if met.synced.faces else 0
-            by_ns = None if deadline_ns is None else deadline_ns - lips_ns
-            await self.filtering.apply(frame, met.faces, chosen, by_ns)
-        made = self._renderer.made
-        frame = await self._with_lips(met.synced, deadline_ns)
-        if chosen is not None and chosen.order == "after":
-            await self.filtering.apply(frame, met.faces, chosen, deadline_ns, lips=self._renderer.made > made)
-        return frame
+    async def _where_it_is_drawn(self, met: _Met) -> _Met:
+        """The picture in memory, unless nobody changes it or its painter does so on the card that it lies on."""
+        if not met.synced.faces or self._engines.paints_where_it_lies(met.synced.frame):
+            return met
+        return await self._in_memory(met)
 
-    async def _where_it_is_drawn(self, met: _Met, *, filtered: bool) -> _Met:
-        """The picture in memory, unless it is on a card and nobody but its painter will change it."""
+    async def _in_memory(self, met: _Met) -> _Met:
         frame = met.synced.frame
         if not isinstance(frame.picture, CardPicture):
-            return met
-        drawn = filtered or bool(met.synced.faces)
-        if not drawn or (not filtered and self._engines.paints_where_it_lies(frame)):
             return met
         # What lay in the context of an engine that has failed is lost.
         brought = await self.face_lane.run(lambda: attempt(frame.in_memory))

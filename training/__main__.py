@@ -50,9 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_face_squares(commands.add_parser("face-squares", help="photos cut to their faces, for filters of the face"))
     _add_camvid(commands.add_parser("camvid-layouts", help="CamVid's annotations and photos as folders of layouts"))
     _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
+    _add_distil_filter(commands.add_parser("distil-filter", help="teach a filter to a smaller network, on planes"))
     _add_oasis(commands.add_parser("oasis", help="train a filter from semantic layouts and photos"))
     _add_segmenter(commands.add_parser("segmenter", help="train what reads layouts from photos, for evaluate-filter"))
     _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
+    _add_steady(commands.add_parser("steady", help="lay what keeps a filter steady in time around its network"))
     _add_evaluate_filter(commands.add_parser("evaluate-filter", help="measure a filter on persons it never saw"))
     _add_compare(commands.add_parser("compare-filters", help="train recipes alike and measure them on the same pairs"))
     _add_lookahead(
@@ -209,6 +211,8 @@ def _face_squares(parsed: argparse.Namespace) -> None:
     networks = LandmarkNetworks(threads=1)
     written, left_out = write_face_squares(networks, parsed.photos, parsed.out, parsed.size_px)
     _say(f"{written} faces, {left_out} pictures without one or that cannot be read")
+
+
 def _add_camvid(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camvid", type=Path, required=True, help="folder with train/, trainannot/, val/ ...")
     parser.add_argument("--out", type=Path, required=True, help="gets train/layouts, train/photos, val/layouts ...")
@@ -261,6 +265,31 @@ def _pix2pix(parsed: argparse.Namespace) -> None:
     )
     say(f"wrote {checkpoint}")
     if parsed.export and fabric.is_global_zero:
+        _export_filter_of(checkpoint, config, pairs, maker, parsed)
+
+
+def _add_distil_filter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="name in training/configs or path of a .toml")
+    parser.add_argument("--teacher", type=Path, required=True, help="filter.safetensors of the filter to learn from")
+    parser.add_argument("--pairs", type=Path, help="folder with A/ and B/, or of pictures side by side")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders of photos, spoilt by a pair maker")
+    parser.add_argument("--run", type=Path, required=True, help="folder for log, checkpoint and contact sheets")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--export", metavar="NAME", help="write engines too, to models/filters/NAME")
+    parser.add_argument("--filters", type=Path, help="folder for --export; default: models/filters")
+    parser.set_defaults(command=_distil_filter)
+
+
+def _distil_filter(parsed: argparse.Namespace) -> None:
+    from training.config import read_config
+    from training.distil_filter import distil_filter
+    from training.pix2pix import Pix2PixConfig, pairs_of
+
+    config = read_config(Pix2PixConfig, parsed.config)
+    pairs, maker = pairs_of(config.pairs, parsed.pairs, parsed.photos)
+    checkpoint = distil_filter(config, pairs, maker, parsed.teacher, parsed.run, resume=parsed.resume, say=_say)
+    _say(f"wrote {checkpoint}")
+    if parsed.export:
         _export_filter_of(checkpoint, config, pairs, maker, parsed)
 
 
@@ -359,9 +388,37 @@ def _export_filter(parsed: argparse.Namespace) -> None:
     _export_filter_of(parsed.checkpoint, config, pairs, maker, parsed)
 
 
+def _add_steady(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run with [network] steady_channels")
+    parser.add_argument("--steadying", type=Path, help="steadying.safetensors of a filter instead")
+    parser.add_argument("--network", type=Path, required=True, help="filter.safetensors of the filter to make steady")
+    parser.add_argument("--config", required=True, help="name or path of a .toml: the filter's [pairs] and [served]")
+    parser.add_argument("--pairs", type=Path, help="folder that the filter learnt from")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders that it learnt from instead")
+    parser.add_argument("--export", metavar="NAME", required=True, help="name of the filter")
+    parser.add_argument("--filters", type=Path, help="default: models/filters")
+    parser.set_defaults(command=_steady)
+
+
+def _steady(parsed: argparse.Namespace) -> None:
+    from models.filter_catalogue import FILTERS
+    from training.config import read_config
+    from training.export_filter import export_run, made_steady
+    from training.pix2pix import Pix2PixConfig, pairs_of
+
+    config = read_config(Pix2PixConfig, parsed.config)
+    pairs, maker = pairs_of(config.pairs, parsed.pairs, parsed.photos)
+    filters: Path = parsed.filters or FILTERS
+    network = made_steady(parsed.network, parsed.checkpoint, parsed.steadying, filters / parsed.export)
+    served = replace(config.served, source="planes" if network.planes else "picture")
+    export_run(network, replace(config, served=served), pairs, maker, parsed.export, _say, filters=filters)
+    _say(f"wrote {filters / parsed.export}")
+
+
 def _add_evaluate_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run, whose held-back persons are measured")
     parser.add_argument("--name", help="a filter as it is shipped instead; --config says what it was trained on")
+    parser.add_argument("--filters", type=Path, help="where --name lies; default: models/filters")
     parser.add_argument("--precision", help="fp32, bf16 or int8; default: the filter's own")
     parser.add_argument("--config", help="name in training/configs or path of a .toml; default: the run's")
     parser.add_argument("--pairs", type=Path, help="folder with A/ and B/, or of pictures side by side")
@@ -391,7 +448,7 @@ def _evaluate_filter(parsed: argparse.Namespace) -> None:
     if parsed.checkpoint is not None:
         subject, config = run_subject(parsed.checkpoint)
     else:
-        subject = shipped_subject(parsed.name, parsed.precision)
+        subject = shipped_subject(parsed.name, parsed.precision, parsed.filters)
         config = read_config(Pix2PixConfig, parsed.config or f"filter_{parsed.name}").pairs
     if parsed.config is not None:
         config = read_config(Pix2PixConfig, parsed.config).pairs

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ from training.data.pair_makers import Pair, PairMaker, Rgb, unchanged
 from training.data.photo_pairs import PairSet
 from training.efficientnet_lite import WEIGHTS, EfficientNetLite0
 from training.figure_table import figure_table
+from training.data.still_motion import maps_of_part, places_between, seen_through
 from training.filter_glance import held_pair, write_sheet
 from training.filter_subject import FilterSubject
 from training.flicker import Flow, Mask, affine_flow, film_flow, warp_errors
@@ -37,16 +39,20 @@ from training.perceptual import (
     pooled_features,
 )
 from training.picture_figures import luma_ssim, psnr_db
+from training.steadiness import MOVED_PX, lag_pictures, moving_psnr_db
 
 FIGURES: Mapping[str, Callable[[Rgb, Rgb], float]] = {"psnr_db": psnr_db, "ssim": luma_ssim}
 SHOWN = 10
 MOVING_STILLS, VIEWS = 12, 6
 CLIP_FRAMES, CLIP_SIDE_PX = 50, 256
 FROZEN_FRAMES = 5
-DRAWN, INPUT, FLOOR = "filter", "input", "half of the targets against the other"
+PART_VIEWS = 16
+DRAWN, INPUT, ALONE = "filter", "input", "without_memory"
+FLOOR = "half of the targets against the other"
 RESIZED = "to 224 x 224 px, bicubic, antialiased (torch)"
 
-Report = dict[str, object]
+Report = dict[str, Any]
+Row = dict[str, float | None]
 
 
 def evaluate_filter(
@@ -102,6 +108,7 @@ def evaluate_filter(
         "gain_over_best_classical": _gains(values, best) if best else None,
         "flicker": {
             "moving_stills": _of_stills(subject, held, maker, config),
+            "moving_parts": _of_parts(subject, held, maker, config),
             **{clip.stem: _of_clip(subject, clip, maker) for clip in clips},
         },
         "frozen_input": _frozen(subject, pairs[0].source),
@@ -171,6 +178,19 @@ def _of_stills(subject: FilterSubject, held: PairSet, maker: PairMaker, config: 
     return _means(rows)
 
 
+def _of_parts(subject: FilterSubject, held: PairSet, maker: PairMaker, config: PairDataConfig) -> Report:
+    """Films of stills of which a part moves before a still background, as in a call."""
+    rows = []
+    for i, pair in enumerate(held.pairs[:MOVING_STILLS]):
+        whole = held_pair(pair, maker._replace(again=unchanged), config, i)
+        maps = maps_of_part(np.random.default_rng([SEED, 14, i]), PART_VIEWS, *whole.source.shape[:2])
+        flows: list[tuple[Flow, Mask]] = [(each, each.min(-1) >= 0) for each in places_between(maps)]
+        source, target = ([seen_through(side, view) for view in maps] for side in whole)
+        moved = [np.abs(after - before).max(-1) > MOVED_PX for before, after in pairwise(maps)]
+        rows.append(_film_row(subject, _spoilt(source, maker, i), target, flows, moved))
+    return _means(rows)
+
+
 def _of_clip(subject: FilterSubject, clip: Path, maker: PairMaker) -> Report:
     """A real film; nobody knows what should be drawn, so its own flow stands for the motion."""
     film = _read_clip(clip)
@@ -188,21 +208,39 @@ def _spoilt(film: list[Rgb], maker: PairMaker, seed: int) -> list[Rgb]:
 
 
 def _film_row(
-    subject: FilterSubject, source: list[Rgb], target: list[Rgb], flows: list[tuple[Flow, Mask]]
-) -> dict[str, float]:
-    drawn = subject.pictures(source)
-    errors = {
-        f"warp_error_{name}": float(np.nanmean(warp_errors(film, flows)[1:]))
-        for name, film in ((DRAWN, drawn), (INPUT, source), ("target", target))
-    }
-    ssim = float(np.mean([luma_ssim(a, b) for a, b in zip(drawn, target, strict=True)]))
-    return {**errors, "ssim": ssim}
+    subject: FilterSubject,
+    source: list[Rgb],
+    target: list[Rgb],
+    flows: list[tuple[Flow, Mask]],
+    moved: list[Mask] | None = None,
+) -> Row:
+    films = {DRAWN: subject.pictures(source), INPUT: source, "target": target}
+    if subject.memory:
+        films[ALONE] = subject.alone(source)
+    row: Row = {f"warp_error_{name}": float(np.nanmean(warp_errors(film, flows)[1:])) for name, film in films.items()}
+    for name in (DRAWN, ALONE):
+        if name not in films:
+            continue
+        end = "" if name == DRAWN else f"_{ALONE}"
+        row[f"ssim{end}"] = float(np.mean([luma_ssim(a, b) for a, b in zip(films[name], target, strict=True)]))
+        row[f"lag_pictures{end}"] = lag_pictures(films[name], target)
+        if moved is not None:
+            row[f"moving_psnr_db{end}"] = moving_psnr_db(films[name], target, moved)
+    return row
 
 
-def _means(rows: list[dict[str, float]]) -> Report:
-    means = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
-    share = round(means[f"warp_error_{DRAWN}"] / max(means[f"warp_error_{INPUT}"], 1e-9), 4)
-    return {**means, "share_of_inputs": share, "films": len(rows)}
+def _means(rows: list[Row]) -> Report:
+    """Means over films, each lag by itself; what could not be measured of a film is left out."""
+    means: Report = {}
+    for key in rows[0]:
+        values = [value for row in rows if (value := row[key]) is not None and np.isfinite(value)]
+        means[key] = values if key.startswith("lag") else round(float(np.mean(values)), 4) if values else None
+    for name, end in ((INPUT, "inputs"), (ALONE, ALONE)):
+        if (other := means.get(f"warp_error_{name}")) is not None:
+            errors = means[f"warp_error_{DRAWN}"], other
+            assert all(isinstance(each, float) for each in errors)
+            means[f"share_of_{end}"] = round(errors[0] / max(errors[1], 1e-9), 4)
+    return {**means, "films": len(rows)}
 
 
 def _frozen(subject: FilterSubject, picture: Rgb) -> Report:

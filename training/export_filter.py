@@ -17,22 +17,27 @@ from torch import nn
 
 from models.filter_catalogue import FILTERS
 from models.filter_export import FilterJob, export_filter, export_report
-from models.filter_graphs import AsTrained, FilterSamples
+from models.filter_graphs import AsTrained, FilterSamples, shown_to
 from models.filter_manifest import FilterManifest
+from models.filter_networks import load_filter_weights
 from models.manifest import Licence
+from models.steady_filter import SteadyFilter, save_steadying, steadied
 from training.config import ConfigError
 from training.data.pair_batches import as_units
 from training.data.pair_makers import PAIR_MAKERS, PairMaker, Rgb
 from training.data.photo_pairs import PairSet
 from training.filter_glance import held_pair
-from training.filter_network import Filter
+from training.filter_network import Filter, has_memory
 from training.filter_subject import Units, shipped_subject
 from training.oasis_losses import settle_statistics
-from training.pix2pix import Pix2PixConfig, ServedConfig
+from training.pix2pix import Pix2PixConfig, ServedConfig, filter_of_run
 
 CALIBRATION_SAMPLES, GATE_SAMPLES, FEWEST = 48, 24, 8
 STATISTICS_BATCHES = 50
 PREVIEW = "preview.jpg"
+STEADYING = "steadying.safetensors"
+RUN_OF_A_STILL = 4
+"""Pictures of one still, each with its own grain, by which a network with memory is calibrated and gated."""
 PREVIEW_PERSONS, PREVIEW_SIDE_PX = 4, 192
 SOURCES_OF_DATA = (
     "portraits of members of the US Congress (unitedstates/images): public domain",
@@ -83,12 +88,47 @@ def export_run(
         licence=Licence(weights="Apache-2.0", data=data),
         how=how_trained(network, config, learnt, maker),
     )
-    calibration = _samples(learnt, maker, config, CALIBRATION_SAMPLES)
-    manifest = export_filter(network, job, calibration=calibration, gate=_samples(held, maker, config, GATE_SAMPLES))
+    run = RUN_OF_A_STILL if has_memory(network) else 1
+    calibration, gate = (
+        FilterSamples(shown_to(network, _samples(each, maker, config, count, run)), run)
+        for each, count in ((learnt, CALIBRATION_SAMPLES), (held, GATE_SAMPLES))
+    )
+    manifest = export_filter(network, job, calibration=calibration, gate=gate)
     for line in export_report(manifest):
         say(line)
     write_preview(filters / name / PREVIEW, name, held, maker, config, filters)
     return manifest
+
+
+def made_steady(weights: Path, checkpoint: Path | None, steadying: Path | None, folder: Path) -> SteadyFilter:
+    """A filter's network with what a run learnt around it; what was learnt is written to the folder by itself, too.
+
+    Args:
+        weights: Of the filter; if it is steady already, of what is inside.
+        checkpoint: Of a run with `[network] steady_channels`.
+        steadying: What this wrote for another network, instead.
+        folder: Of the filter that will be.
+
+    Raises:
+        ConfigError: Neither or both were given, or what was given does not fit.
+        EngineError: A file is missing or damaged.
+    """
+    if (checkpoint is None) == (steadying is None):
+        raise ConfigError("pass either --checkpoint STEADY_RUN/checkpoint.pt or --steadying FILE")
+    network = load_filter_weights(weights)
+    network = network.network if isinstance(network, SteadyFilter) else network
+    if checkpoint is not None:
+        learnt = filter_of_run(checkpoint)[0]
+        if not isinstance(learnt, SteadyFilter):
+            raise ConfigError(f"{checkpoint} is of a run without [network] steady_channels")
+        folder.mkdir(parents=True, exist_ok=True)
+        steadying = folder / STEADYING
+        save_steadying(steadying, learnt.steadying)
+    assert steadying is not None
+    try:
+        return steadied(network, steadying)
+    except ValueError as error:
+        raise ConfigError(f"{weights}: {error}") from None
 
 
 def how_trained(network: Filter, config: Pix2PixConfig, learnt: PairSet, maker: PairMaker) -> AsTrained:
@@ -107,12 +147,17 @@ def _about(maker: str, name: str) -> str:
     return PAIR_MAKERS[maker].about if maker in PAIR_MAKERS else name
 
 
-def _samples(pairs: PairSet, maker: PairMaker, config: Pix2PixConfig, count: int) -> FilterSamples:
-    """Spoilt pictures at the size that is served; few pictures are spoilt in several ways."""
-    chosen = [i % len(pairs.pairs) for i in range(FEWEST)] if len(pairs.pairs) < FEWEST else None
-    indices = chosen or _evenly(len(pairs.pairs), count)
-    sources = [held_pair(pairs.pairs[i], maker, config.pairs, at).source for at, i in enumerate(indices)]
-    return FilterSamples(np.concatenate([_at_size(as_units(each), config.served) for each in sources]))
+def _samples(pairs: PairSet, maker: PairMaker, config: Pix2PixConfig, count: int, run: int) -> Units:
+    """Spoilt pictures at the size that is served, each as often as a run is long; few are spoilt in several ways."""
+    fewest = FEWEST // run
+    chosen = [i % len(pairs.pairs) for i in range(fewest)] if len(pairs.pairs) < fewest else None
+    indices = chosen or _evenly(len(pairs.pairs), count // run)
+    sources = [
+        held_pair(pairs.pairs[i], maker, config.pairs, at, grain).source
+        for at, i in enumerate(indices)
+        for grain in range(run)
+    ]
+    return np.concatenate([_at_size(as_units(each), config.served) for each in sources])
 
 
 def _evenly(length: int, count: int) -> list[int]:

@@ -41,15 +41,15 @@ def glance(network: Filter, held: PairSet, maker: PairMaker, config: PairDataCon
     return dict(zip(("held_psnr_db", "held_ssim", "source_psnr_db", "source_ssim"), means, strict=True))
 
 
-def held_pair(pair: Pair, maker: PairMaker, config: PairDataConfig, index: int) -> Pair:
-    """A whole held-back picture, spoilt always in the same way, sides a multiple of 32.
+def held_pair(pair: Pair, maker: PairMaker, config: PairDataConfig, index: int, frame: int = 0) -> Pair:
+    """A whole held-back picture, spoilt always in the same way, sides a multiple of 32; each frame has its own grain.
 
     As training would load it; or, where that is a square, resized to the crop's side, as published for tests.
     """
     whole = loaded(pair, replace(config, load_px=config.crop_px) if config.square else config)
     height, width = (side // SIDE_MULTIPLE * SIDE_MULTIPLE for side in whole.source.shape[:2])
     source, target = (np.ascontiguousarray(each[:height, :width]) for each in whole)
-    how, grain = np.random.default_rng([SEED, index]), np.random.default_rng([SEED, index, 0])
+    how, grain = np.random.default_rng([SEED, index]), np.random.default_rng([SEED, index, frame])
     return Pair(maker.again(source, how, grain), target)
 
 

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from models.pix2pix import Norm, PatchGan, PatchGanConfig, ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
+from models.plane_filter import PlaneFilter, PlaneFilterConfig
+from models.steady_filter import SteadyConfig, SteadyFilter
 from models.tiny_filter import Memory, TinyFilter, TinyFilterConfig, TinySize
 from training.config import ConfigError
 
-Filter = UNetGenerator | ResNetGenerator | TinyFilter
-GENERATORS = ("unet", "resnet", "tiny")
+Filter = UNetGenerator | ResNetGenerator | TinyFilter | PlaneFilter | SteadyFilter
+GENERATORS = ("unet", "resnet", "tiny", "planes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class FilterNetworkConfig:
     """The generator and its judge. The defaults are Pix2Pix's U-Net-256 and PatchGAN 70.
 
     Attributes:
-        generator: "unet", "resnet" or "tiny".
+        generator: "unet", "resnet", "tiny" or "planes".
         downs: Of "unet": 8 is the U-Net-256, 7 the U-Net-128.
         blocks: Of "resnet".
         channels: Of the first layer of "unet" and "resnet" ("ngf").
@@ -31,6 +33,11 @@ class FilterNetworkConfig:
         residual: Of "tiny": draw the difference.
         memory: Of "tiny": "none", "previous" or "recurrent".
         state_channels: Of "tiny" with memory.
+        fine: Of "planes": channels on cells of 4 x 4 pixels.
+        middle: Of "planes": on the grid of half their number along each side.
+        coarse: Of "planes": on that of a quarter.
+        wide: Of "planes": residual blocks on the coarse grid.
+        steady_channels: Of what makes the network steady in time (`models.steady_filter`); 0: nothing does.
         receptive_px: Of the judge: 1, 16, 34, 70, 142 or 286.
         judge_channels: Of the judge's first layer ("ndf").
         judge_norm: As `norm`.
@@ -46,6 +53,11 @@ class FilterNetworkConfig:
     residual: bool = False
     memory: str = "none"
     state_channels: int = 0
+    fine: int = 32
+    middle: int = 48
+    coarse: int = 64
+    wide: int = 1
+    steady_channels: int = 0
     receptive_px: int = 70
     judge_channels: int = 64
     judge_norm: str = "batch"
@@ -57,16 +69,24 @@ def new_filter(network: FilterNetworkConfig) -> Filter:
     Raises:
         ConfigError: There is no such network.
     """
-    norm = cast("Norm", network.norm)
     try:
-        if network.generator == "unet":
-            return UNetGenerator(UNetConfig(network.downs, network.channels, norm, network.dropout))
-        if network.generator == "resnet":
-            return ResNetGenerator(ResNetConfig(network.blocks, network.channels, norm, network.dropout))
-        if network.generator == "tiny":
-            return TinyFilter(_tiny(network))
+        drawing = _drawing(network)
+        return SteadyFilter(drawing, SteadyConfig(network.steady_channels)) if network.steady_channels else drawing
     except ValueError as error:
         raise ConfigError(f"[network]: {error}") from None
+
+
+def _drawing(network: FilterNetworkConfig) -> UNetGenerator | ResNetGenerator | TinyFilter | PlaneFilter:
+    norm = cast("Norm", network.norm)
+    if network.generator == "unet":
+        return UNetGenerator(UNetConfig(network.downs, network.channels, norm, network.dropout))
+    if network.generator == "resnet":
+        return ResNetGenerator(ResNetConfig(network.blocks, network.channels, norm, network.dropout))
+    if network.generator == "tiny":
+        return TinyFilter(_tiny(network))
+    if network.generator == "planes":
+        sizes = (network.fine, network.middle, network.coarse, network.wide)
+        return PlaneFilter(PlaneFilterConfig(*sizes))
     raise ConfigError(f"[network] generator is {network.generator!r}, expected one of {', '.join(GENERATORS)}")
 
 
@@ -93,7 +113,7 @@ def _tiny(network: FilterNetworkConfig) -> TinyFilterConfig:
 
 def has_memory(network: nn.Module) -> bool:
     """Whether frames must be drawn one after the other."""
-    return isinstance(network, TinyFilter) and network.config.state_channels > 0
+    return isinstance(network, SteadyFilter) or (isinstance(network, TinyFilter) and network.config.state_channels > 0)
 
 
 def drawn_run(generator: Any, frames: Tensor, *, memory: bool) -> Tensor:  # noqa: ANN401 - a filter, or Fabric's around it
@@ -112,8 +132,9 @@ def drawn_run(generator: Any, frames: Tensor, *, memory: bool) -> Tensor:  # noq
         flat = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         drawn: Tensor = generator(flat)
         return drawn.reshape(count, length, *drawn.shape[1:])
-    pictures, state = [], None
+    pictures: list[Tensor] = []
+    state: list[Tensor] = []
     for frame in frames.unbind(1):
-        picture, state = generator(frame.contiguous(memory_format=torch.channels_last), state)
+        picture, *state = generator(frame.contiguous(memory_format=torch.channels_last), *state)
         pictures.append(picture)
     return torch.stack(pictures, 1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.filter_graphs import AsTrained, as_served
+from models.filter_networks import config_of
 from training.config import ConfigError
 from training.data.pair_batches import PairDataConfig, as_levels, as_units
 from training.data.pair_makers import Rgb
@@ -31,15 +32,21 @@ class FilterSubject:
         name: For the report.
         draw: The frames of one film, in order, to as many pictures; the film begins with an empty memory.
         notes: For the report.
+        memory: Whether what is drawn depends on the frames before.
     """
 
     name: str
     draw: Callable[[Units], Units]
     notes: dict[str, Any]
+    memory: bool = False
 
     def pictures(self, frames: list[Rgb]) -> list[Rgb]:
         """The same in levels."""
         return [as_levels(each) for each in self.draw(np.stack([as_units(each) for each in frames]))]
+
+    def alone(self, frames: list[Rgb]) -> list[Rgb]:
+        """The same without memory: each frame as the first of a film."""
+        return [self.pictures([each])[0] for each in frames]
 
 
 def run_subject(checkpoint: Path) -> tuple[FilterSubject, PairDataConfig]:
@@ -49,12 +56,13 @@ def run_subject(checkpoint: Path) -> tuple[FilterSubject, PairDataConfig]:
         ConfigError: Missing or broken file.
     """
     network, config, step = filter_of_run(checkpoint)
-    notes = {"step": step, "network": network.config.as_dict(), "seed": config.run.seed, "precision": "fp32 (torch)"}
+    notes = {"step": step, "network": config_of(network), "seed": config.run.seed, "precision": "fp32 (torch)"}
+    remembers = has_memory(network)
     if config.run.batch == 1 and any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()):
         side = config.pairs.crop_px
         network = cast("Filter", as_served(network, (side, side), AsTrained(statistics="picture")))
         notes["statistics"] = "of the picture that is drawn, as while training with a batch of one; dropout off"
-    return FilterSubject(checkpoint.parent.name, torch_drawer(network), notes), config.pairs
+    return FilterSubject(checkpoint.parent.name, torch_drawer(network), notes, remembers), config.pairs
 
 
 def torch_drawer(network: Filter) -> Callable[[Units], Units]:
@@ -77,6 +85,7 @@ def shipped_subject(name: str, precision: str | None, folder: Path | None = None
         EngineError: It is not there, or cannot be opened.
     """
     from models.filter_catalogue import FILTERS, load_filter
+    from models.filter_graphs import in_cells, rgb_of
 
     loaded = load_filter(name, precision, folders=(folder or FILTERS,))
     height, width = loaded.size_px
@@ -89,10 +98,12 @@ def shipped_subject(name: str, precision: str | None, folder: Path | None = None
         around = ((0, 0), (top, height - tall - top), (left, width - wide - left))
         beside, drawn = loaded.start(), []
         for frame in frames:
-            picture, beside = loaded.draw(np.pad(frame, around, mode="symmetric")[None], beside)
-            drawn.append(np.array(picture[0, :, top : top + tall, left : left + wide]))
+            shown = np.pad(frame, around, mode="symmetric")[None]
+            shown = in_cells(shown) if loaded.manifest.source == "planes" else shown
+            picture, beside = loaded.draw(shown, beside)
+            drawn.append(np.array(rgb_of(picture)[0, :, top : top + tall, left : left + wide]))
         return np.stack(drawn)
 
     manifest = loaded.manifest
     notes = {"network": manifest.network, "precision": loaded.precision, "size_px": list(manifest.size_px)}
-    return FilterSubject(name, draw, notes)
+    return FilterSubject(name, draw, notes, manifest.recurrent)

@@ -51,7 +51,7 @@ def gradient_loss(drawn: Tensor, target: Tensor) -> Tensor:
     return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
 
 
-def flicker_loss(drawn: Tensor, target: Tensor, motion: Tensor) -> Tensor:
+def flicker_loss(drawn: Tensor, target: Tensor, places: Tensor) -> Tensor:
     """How much a filter's error changes from one view of a still to the next, after the motion is taken out.
 
     Where nothing moves this is the change of the drawn picture. What interpolation blurs is blurred in drawn picture
@@ -60,28 +60,25 @@ def flicker_loss(drawn: Tensor, target: Tensor, motion: Tensor) -> Tensor:
     Args:
         drawn: [N, F, 3, S, S].
         target: Likewise.
-        motion: [N, F - 1, 2, 3], see `PairBatch`.
+        places: [N, F - 1, S, S, 2], see `PairBatch`.
     """
     error = drawn - target
     before, after = error[:, :-1].flatten(0, 1), error[:, 1:].flatten(0, 1)
-    moved, inside = warped(before, motion.flatten(0, 1))
+    moved, inside = warped(before, places.flatten(0, 1))
     return ((after - moved).abs() * inside).sum() / (inside.sum() * after.shape[1]).clamp(min=1)
 
 
-def warped(pictures: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
+def warped(pictures: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """Look up where pixels were.
 
     Args:
         pictures: [N, C, S, S].
-        motion: [N, 2, 3]: where a pixel (x, y, 1) of the result lies in the picture, x first.
+        places: [N, S, S, 2]: where a pixel of the result lies in the picture, x first.
 
     Returns:
         [N, C, S, S], bilinear, and [N, 1, S, S]: 1 where the place is inside.
     """
     side = pictures.shape[-1]
-    along = torch.arange(side, device=pictures.device, dtype=pictures.dtype)
-    y, x = torch.meshgrid(along, along, indexing="ij")
-    places = torch.einsum("nij,jhw->nhwi", motion, torch.stack([x, y, torch.ones_like(x)]))
     inside = ((places >= 0) & (places <= side - 1)).all(-1)[:, None].to(pictures.dtype)
     grid = (2 * places + 1) / side - 1
     return nn.functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False), inside

@@ -25,6 +25,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from models.pix2pix import PatchGan
+from models.steady_filter import SteadyFilter
 from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
 from training.config import ConfigError, build
 from training.data.clips import MaterialError
@@ -58,6 +59,8 @@ class FilterLossConfig:
         flicker: Change of the error between neighbouring views, which needs `[pairs] frames` of 2 or more.
         perceptual: Difference of EfficientNet-Lite0's features, see `training.perceptual`; its weights are frozen.
         perceptual_px: Side of the square in which they are looked at, elsewhere in every step; 0: whole pictures.
+        teacher: Of `training.distil_filter` alone: the share of the loss that holds the network against its teacher's
+            pictures; the rest holds it against the targets.
     """
 
     gan: str = "vanilla"
@@ -68,6 +71,7 @@ class FilterLossConfig:
     flicker: float = 0.0
     perceptual: float = 0.0
     perceptual_px: int = 0
+    teacher: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class FilterRunConfig:
         look_every: Steps between contact sheets of held-back pairs.
         threads: Torch threads.
         bf16: Autocast the convolutions to bfloat16.
+        lessons: Of `training.distil_filter` alone: samples that the teacher draws before the first step.
     """
 
     seed: int = 2017
@@ -105,6 +110,7 @@ class FilterRunConfig:
     look_every: int = 1000
     threads: int = 2
     bf16: bool = False
+    lessons: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +202,12 @@ def new_filter_trainer(config: Pix2PixConfig, fabric: Fabric | None = None) -> F
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     betas = (config.run.beta1, config.run.beta2)
+    # What makes a network steady is learnt around it, and the network stays as it is.
+    learning = generator.steadying if isinstance(generator, SteadyFilter) else generator
+    generator.requires_grad_(requires_grad=learning is generator)
+    learning.requires_grad_(requires_grad=True)
     generator_adam, judge_adam = (
-        torch.optim.Adam(each.parameters(), config.run.learning_rate, betas) for each in (generator, judge)
+        torch.optim.Adam(each.parameters(), config.run.learning_rate, betas) for each in (learning, judge)
     )
     shared = {"generator": fabric.setup_module(generator), "judge": fabric.setup_module(judge)}
     shared["judge"].mark_forward_method("features")
@@ -303,6 +313,8 @@ def begin_with(trainer: FilterTrainer, checkpoint: Path) -> None:
     """
     known: dict[str, Tensor] = load_checkpoint(checkpoint)["averaged"]
     state = trainer.generator.state_dict()
+    if isinstance(trainer.generator, SteadyFilter) and not any(name.startswith("steadying.") for name in known):
+        known = {f"network.{name}": tensor for name, tensor in known.items()}
     for name, old in known.items():
         new = state.get(name)
         if new is None or new.shape[:1] != old.shape[:1] or (new.dim() > 1 and new.shape[1] < old.shape[1]):
@@ -329,7 +341,7 @@ def learning_rate_of(step: int, steps: int, run: FilterRunConfig) -> float:
 
 def filter_step(trainer: FilterTrainer, batch: PairBatch, rate: float) -> dict[str, float]:
     """One step of the judge, then one of the generator; returns the losses."""
-    source, target, motion = onto(trainer.fabric, *batch)
+    source, target, places = onto(trainer.fabric, *batch)
     for adam in (trainer.generator_adam, trainer.judge_adam):
         set_learning_rate(adam, rate)
     with trainer.fabric.autocast():
@@ -337,7 +349,7 @@ def filter_step(trainer: FilterTrainer, batch: PairBatch, rate: float) -> dict[s
     drawn = drawn.float()
     judged = trainer.config.loss.judge > 0
     judge = _judge_step(trainer, source, target, drawn.detach()) if judged else 0.0
-    losses = generator_losses(trainer, source, target, drawn, motion)
+    losses = generator_losses(trainer, source, target, drawn, places)
     weights = trainer.config.loss
     total = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
     trainer.generator_adam.zero_grad()
@@ -348,7 +360,7 @@ def filter_step(trainer: FilterTrainer, batch: PairBatch, rate: float) -> dict[s
 
 
 def generator_losses(
-    trainer: FilterTrainer, source: Tensor, target: Tensor, drawn: Tensor, motion: Tensor
+    trainer: FilterTrainer, source: Tensor, target: Tensor, drawn: Tensor, places: Tensor
 ) -> dict[str, Tensor]:
     """Each loss before its weight; pictures are [N, F, 3, S, S]. One whose weight is 0 is not computed."""
     weights = trainer.config.loss
@@ -357,7 +369,7 @@ def generator_losses(
     if weights.edges:
         losses["edges"] = gradient_loss(flat, wanted)
     if weights.flicker:
-        losses["flicker"] = flicker_loss(drawn, target, motion)
+        losses["flicker"] = flicker_loss(drawn, target, places)
     if trainer.eye is not None:
         losses["perceptual"] = perceptual_loss(trainer.eye, *_same_square(flat, wanted, weights.perceptual_px))
     if not weights.judge:

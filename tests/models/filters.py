@@ -8,9 +8,12 @@ import torch
 
 from models.filter_export import FilterJob
 from models.filter_graphs import AsTrained, FilterSamples
+from models.filter_networks import DrawingNetwork
 from models.manifest import Licence
 from models.oasis import OasisConfig, OasisGenerator
 from models.pix2pix import Norm, ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
+from models.plane_filter import PlaneFilter
+from models.steady_filter import SteadyFilter
 from models.tiny_filter import Memory, TinyFilter, TinyFilterConfig
 
 LICENCE = Licence(weights="none", data=("random numbers",))
@@ -52,6 +55,22 @@ def tiny(memory: Memory = "none", *, residual: bool = False, seed: int = 0) -> T
     )
     with torch.no_grad():
         network.head.weight.mul_(5.0 if residual else 2.0)
+    return network.eval()
+
+
+def planes(*, seed: int = 0) -> PlaneFilter:
+    """Random weights; a new one draws a blur of what it is shown."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    return PlaneFilter().eval()
+
+
+def steady(inner: DrawingNetwork, *, seed: int = 0) -> SteadyFilter:
+    """Something that makes another network steady, with random weights."""
+    torch.manual_seed(seed)
+    network = SteadyFilter(inner)
+    with torch.no_grad():
+        network.steadying.sharpness.weight.normal_(0.0, 0.1)
     return network.eval()
 
 

@@ -9,10 +9,17 @@ import torch
 
 from models.filter_catalogue import load_filter
 from models.filter_export import CHECKPOINT_FILE, FilterJob, export_filter
-from models.filter_graphs import AsTrained, FilterSamples, ServedFilter, as_served, pictures
-from models.filter_networks import FilterNetwork, load_filter_weights, rebuild, save_filter_weights
+from models.filter_graphs import AsTrained, FilterSamples, ServedFilter, as_served, in_cells, pictures
+from models.filter_networks import (
+    DrawingNetwork,
+    FilterNetwork,
+    load_filter_weights,
+    rebuild,
+    save_filter_weights,
+    takes_planes,
+)
 from models.gate import ExportError, measure_parity
-from tests.models.filters import SIZE, frames, job, layouts, oasis, resnet, tiny, unet
+from tests.models.filters import SIZE, frames, job, layouts, oasis, planes, resnet, steady, tiny, unet
 
 pytestmark = pytest.mark.unit
 
@@ -43,6 +50,23 @@ def test_a_u_net_in_int8_is_near_torch(tmp_path: Path) -> None:
     assert _parity_db(tmp_path / "drawn", network, "int8") >= 35
 
 
+def test_a_filter_on_planes_is_shown_bytes_and_draws_them(tmp_path: Path) -> None:
+    network = planes()
+    samples = [FilterSamples(in_cells(frames(8, seed=seed).frames)) for seed in (1, 2, 3)]
+    what = replace(job(tmp_path / "drawn", ("fp32", "int8")), source="planes")
+    export_filter(network, what, calibration=samples[0], gate=samples[1])
+    expected = pictures(ServedFilter(as_served(network, SIZE), SIZE), samples[2])
+    for precision, limit_db in (("fp32", 45), ("int8", 35)):
+        loaded = load_filter("drawn", precision, folders=[tmp_path])
+        assert str(loaded.inputs["frame"]) == "uint8 [N, 16, 24, 24]"
+        assert measure_parity(expected, pictures(loaded, samples[2]), 0.0).psnr_db >= limit_db
+        loaded.close()
+    with pytest.raises(ExportError, match="samples are float32"):
+        export_filter(network, what, calibration=frames(8, seed=1), gate=frames(8, seed=2))
+    with pytest.raises(ExportError, match=r"the input frame is uint8 \[N, 16, 24, 24\], expected float32"):
+        export_filter(network, replace(what, source="picture"), calibration=samples[0], gate=samples[1])
+
+
 def test_a_residual_filter_in_int8_keeps_the_picture_itself_in_floats(shipped: Path) -> None:
     # 256 steps over [-1, 1] alone would be 53 dB from the picture; the difference to it takes a part of them.
     assert _parity_db(shipped / "steady", tiny("previous", residual=True), "int8") >= 45
@@ -53,6 +77,30 @@ def test_a_state_is_carried_by_the_engine_as_by_torch(shipped: Path, tmp_path: P
     assert _parity_db(shipped / "steady", tiny("previous", residual=True), "fp32", run=8) >= 45
     _export(tiny("recurrent"), job(tmp_path / "longer"), run=4)
     assert _parity_db(tmp_path / "longer", tiny("recurrent"), "fp32", run=8) >= 45
+
+
+@pytest.mark.parametrize("inner", [tiny(residual=True), planes()])
+def test_a_steady_filter_is_carried_by_its_engine_and_rests_on_a_frozen_frame(
+    inner: DrawingNetwork, tmp_path: Path
+) -> None:
+    network, what = steady(inner), job(tmp_path / "steady", ("fp32", "int8"))
+    calibration, gate, samples = (frames(8, seed=seed, run=4) for seed in (1, 2, 3))
+    if takes_planes(network):
+        what = replace(what, source="planes")
+        calibration, gate, samples = (
+            replace(each, frames=in_cells(each.frames)) for each in (calibration, gate, samples)
+        )
+    export_filter(network, what, calibration=calibration, gate=gate)
+    expected = pictures(ServedFilter(as_served(network, SIZE), SIZE), samples)
+    for precision, limit_db in (("fp32", 45), ("int8", 35)):
+        loaded = load_filter("steady", precision, folders=[tmp_path])
+        assert measure_parity(expected, pictures(loaded, samples), 0.0).psnr_db >= limit_db
+        beside, drawn = loaded.start(), []
+        for index in (0, 1, 1, 1):
+            picture, beside = loaded.draw(samples.frames[index : index + 1], beside)
+            drawn.append(picture)
+        assert np.array_equal(drawn[1], drawn[2])
+        assert np.array_equal(drawn[1], drawn[3])
 
 
 def test_batch_norm_with_the_statistics_of_the_picture_draws_what_training_draws(tmp_path: Path) -> None:
@@ -132,7 +180,7 @@ def test_a_network_that_the_gate_refuses_leaves_nothing_behind(tmp_path: Path) -
     [
         ({"precisions": ("fp16",)}, r"precisions are \['fp16'\], expected some of"),
         ({"size_px": (60, 96)}, r"size_px is \[60, 96\], expected multiples of 8"),
-        ({"size_px": (64, 64)}, r"samples are \[8, 3, 64, 96\], expected \[K, 3, 64, 64\]"),
+        ({"size_px": (64, 64)}, r"samples are float32 \[8, 3, 64, 96\], expected float32 \[N, 3, 64, 64\]"),
         ({"region": "sky"}, r"region is 'sky', expected one of frame, face. Nothing was written"),
         ({"title": "two\nlines"}, r"title is 'two\\nlines', expected one line"),
         ({"source": "layout"}, r"classes are \[\] with source 'layout'"),
@@ -161,5 +209,5 @@ def test_weights_survive_their_file_and_a_foreign_header_is_refused(tmp_path: Pa
     assert all(
         torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True)
     )
-    with pytest.raises(ValueError, match="family is 'vae', expected one of tiny, unet, resnet, oasis"):
+    with pytest.raises(ValueError, match="family is 'vae', expected one of tiny, planes, unet, resnet, oasis, steady"):
         rebuild("vae", {})

@@ -23,7 +23,7 @@ class FakeFilter:
         name: Of the filter.
         level: What every pixel becomes, in [-1, 1]; None negates the picture.
         region: What it is for.
-        source: What it is shown.
+        source: What it is shown; planes are always negated.
         classes: Of a layout.
         remembers: It has a state, which counts pictures and brightens them.
         noisy: It takes noise, and shows its mean.
@@ -56,6 +56,9 @@ class FakeFilter:
         for specs in (self.inputs, self.outputs):
             channels = len(self.classes) or 3 if specs is self.inputs else 3
             specs["frame"] = TensorSpec("frame", (1, channels, *self.size))
+            if self.source == "planes":
+                height, width = self.size
+                specs["frame"] = TensorSpec("frame", (1, height // 4, width // 4, 24), "uint8")
             if self.remembers:
                 specs["state"] = TensorSpec("state", (1, 1, 2, 2))
         if self.noisy:
@@ -81,6 +84,8 @@ class FakeFilter:
         self.act()
         if self.fails:
             raise EngineError("the fake was told to fail")
+        if self.source == "planes":
+            return {"frame": 255 - feed["frame"]}
         shown = feed["frame"][:, :3]
         frame = -shown if self.level is None else np.full_like(shown, self.level)
         if self.noisy:

@@ -239,7 +239,8 @@ class Rig:
     async def settle(self) -> None:
         """Let the loop and the stages' threads come to rest."""
         await self.clock.advance_to(self.clock.now_ns())
-        for lane in (self.session.face_lane, self.engines.lane) * 2:
+        filtering = self.session.filter_lane
+        for lane in (self.session.face_lane, filtering, self.engines.lane, filtering) * 2:
             if not lane.closed:
                 await lane.run(lambda: None)
             await self.clock.advance_to(self.clock.now_ns())

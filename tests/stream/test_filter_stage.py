@@ -56,6 +56,25 @@ def test_pictures_of_every_size_are_filtered_whole(height: int, width: int) -> N
     assert all(np.all(np.abs(plane.astype(int) - 128) <= 1) for plane in frame.planes[1:])
 
 
+def test_a_filter_on_planes_sees_and_changes_the_bytes_themselves() -> None:
+    frame = picture()
+    before = copied(frame)
+    stage().process(FilterTask(frame, (), Chosen(FakeFilter(source="planes", size=(48, 64)), wipe=0.5)))
+    for now, old in zip(frame.planes, before, strict=True):
+        half = old.shape[1] // 2
+        assert np.array_equal(now[:, :half], old[:, :half])
+        assert np.array_equal(now[:, half:], 255 - old[:, half:])
+
+
+@pytest.mark.parametrize("area", ["frame", "face"])
+def test_a_filter_on_planes_is_laid_on_pictures_and_faces_of_any_size(area: str) -> None:
+    frame = picture(height=97, width=129)
+    before = copied(frame)
+    chosen = Chosen(FakeFilter(source="planes", region=area), area=area)  # type: ignore[arg-type]
+    stage().process(FilterTask(frame, (one_face(),), chosen))
+    assert not same(frame.planes, before)
+
+
 def test_the_network_sees_the_frame_as_the_kernel_has_it_in_its_own_colours() -> None:
     seen: list[np.ndarray] = []
     spy = FakeFilter(level=None)

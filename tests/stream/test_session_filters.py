@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Awaitable, Callable
 
 import numpy as np
@@ -152,6 +153,43 @@ def test_a_switch_while_a_picture_is_being_filtered_waits_for_the_next_one() -> 
         await frames(studio, 3)
 
     assert play(open_studio, act).last_pixels() == [LUMA["dark"], LUMA["light"], LUMA["light"]]
+
+
+@pytest.mark.parametrize(("order", "drawn", "filtered"), [("before", 0, 1), ("after", 1, 0)])
+def test_a_picture_is_filtered_while_the_lips_of_another_are_made(order: str, drawn: int, filtered: int) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def draw(item: SyncedFrame) -> None:
+        if item.frame.pts_ns == drawn * FRAME_NS:
+            begun.set()
+            assert ended.wait(5)
+
+    async def act(studio: Studio) -> None:
+        grey = studio.fakes.by_name["grey"]
+        warm_up = grey.runs
+
+        def beside() -> None:
+            if grey.runs == warm_up + filtered + 1:
+                assert begun.wait(5)
+                ended.set()
+
+        grey.act = beside
+        studio.session.switch(Mode.RE_VOICE, Ramp(100_000 * MS))
+        studio.choose("grey", order=order)
+        await studio.settle()
+        studio.peer.epoch_ns = 0
+        for number in (0, 1):
+            frame = picture(number * FRAME_NS)
+            frame.planes[0][1, 1] = number
+            await studio.peer.video_in.put(frame)
+            await studio.clock.advance_to(0)
+        while len(studio.peer.pictures) < 2:
+            studio.left.clear()
+            await studio.left.wait()
+
+    studio = play(lambda: Studio(FakeFilter("grey"), draw=draw), act)
+    assert studio.account()["filtered"] == 2
+    assert studio.session.passed == {}
 
 
 @pytest.mark.parametrize("mode", [Mode.PASS_THROUGH, Mode.RE_VOICE])

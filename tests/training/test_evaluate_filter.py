@@ -150,7 +150,7 @@ def test_the_command_measures_the_held_back_of_a_run_and_a_clip(
     assert main([*asked, "--out", str(out)]) == 0
     report = json.loads((out / "evaluation.json").read_text())
     assert report["pictures"] == 2
-    assert set(report["flicker"]) == {"moving_stills", "talk"}
+    assert set(report["flicker"]) == {"moving_stills", "moving_parts", "talk"}
     assert main(["evaluate-filter", *shown, "--out", str(out)]) == 2
     assert "pass either --checkpoint" in capsys.readouterr().err
 

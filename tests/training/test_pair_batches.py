@@ -34,7 +34,7 @@ def test_a_step_draws_the_same_batch_in_whatever_order_steps_are_drawn(frames: i
     for ours, fresh in zip(sampler.batch(3, 4), _batch(config), strict=True):
         assert np.array_equal(ours, fresh)
     assert _batch(config).source.shape == (4, frames, 3, 32, 32)
-    assert _batch(config).motion.shape == (4, frames - 1, 2, 3)
+    assert _batch(config).places.shape == (4, frames - 1, 32, 32, 2)
 
 
 def test_source_and_target_are_cut_and_mirrored_alike() -> None:
@@ -55,8 +55,8 @@ def test_neighbouring_views_show_the_motion_that_is_stated() -> None:
     sampler = PairSampler(_pairs(), AS_IT_IS, config, seed=2)
     errors, unmoved = [], []
     for step in range(6):
-        _, views, motion = (torch.from_numpy(each) for each in sampler.batch(step, 4))
-        moved, inside = warped(views[:, 0], motion[:, 0])
+        _, views, places = (torch.from_numpy(each) for each in sampler.batch(step, 4))
+        moved, inside = warped(views[:, 0], places[:, 0])
         errors.append(float(((moved - views[:, 1]).abs() * inside).mean()))
         unmoved.append(float(((views[:, 0] - views[:, 1]).abs() * inside).mean()))
     # What is left is the difference of a bilinear and a cubic curve at hard edges.
@@ -66,8 +66,9 @@ def test_neighbouring_views_show_the_motion_that_is_stated() -> None:
 def test_some_stills_stand_still_and_differ_in_their_grain_alone() -> None:
     sampler = PairSampler(_pairs(), PAIR_MAKERS["relight"], replace(CONFIG, frames=2), seed=2)
     batches = [sampler.batch(step, 8) for step in range(4)]
-    motion = np.concatenate([each.motion[:, 0] for each in batches])
-    frozen = np.abs(motion - np.eye(2, 3)).max((1, 2)) < 1e-6
+    places = np.concatenate([each.places[:, 0] for each in batches])
+    there = np.stack(np.meshgrid(np.arange(32), np.arange(32)), -1)
+    frozen = np.abs(places - there).max((1, 2, 3)) < 1e-6
     assert 1 <= frozen.sum() < 16
     target = np.concatenate([each.target for each in batches])[frozen]
     source = np.concatenate([each.source for each in batches])[frozen]

@@ -17,7 +17,14 @@ from training.picture_losses import (
 
 pytestmark = pytest.mark.unit
 
-STILL = torch.eye(2, 3)[None, None]
+
+def _grid(side: int) -> torch.Tensor:
+    """Where the pixels of a picture lie in itself: [S, S, 2], x first."""
+    along = torch.arange(float(side))
+    return torch.stack(torch.meshgrid(along, along, indexing="xy"), -1)
+
+
+STILL = _grid(16)[None, None]
 
 
 def test_vanilla_is_the_logarithm_of_what_the_judge_believes() -> None:
@@ -59,7 +66,7 @@ def test_an_error_that_moves_with_the_picture_is_no_flicker() -> None:
 
 def test_whole_pixels_are_looked_up_exactly_and_beyond_the_picture_nothing_counts() -> None:
     picture = torch.rand(1, 3, 8, 8)
-    two_right = torch.tensor([[[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]])
+    two_right = (_grid(8) + torch.tensor([2.0, 0.0]))[None]
     moved, inside = warped(picture, two_right)
     # Rounding of the grid.
     assert torch.allclose(moved[..., :6], picture[..., 2:], atol=1e-5)

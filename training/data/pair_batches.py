@@ -1,7 +1,7 @@
 """Batches of pairs: scaled, cropped, mirrored and spoilt anew for every step; a step's batch depends on nothing else.
 
-With several frames a sample, the frames are views of a still that moves: a camera that pans, turns and zooms a little.
-Their motion is known exactly, so what a filter makes of one view can be held against what it makes of the next.
+With several frames a sample, the frames are views of a still that moves (`training.data.still_motion`). Their motion is
+known exactly, so what a filter makes of one view can be held against what it makes of the next.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from training.config import ConfigError
 from training.data.pair_makers import Pair, PairMaker, Random, Rgb
+from training.data.still_motion import Maps, maps_of_part, maps_of_views, places_between, seen_through
 
 # Of a crop's side, per frame: how far a still pans, how much it turns (rad) and zooms; deviations.
 PAN, TURN, ZOOM = 0.012, 0.006, 0.006
@@ -37,6 +38,7 @@ class PairDataConfig:
         flip: Mirror half of the samples.
         held_every: Every so-manieth person is held back and never learnt from; 0 holds back nobody.
         frames: Views of each still; 1 is a picture by itself.
+        parts: Share of the moving stills of which only a part moves, before a background that stands still.
     """
 
     maker: str = ""
@@ -48,6 +50,7 @@ class PairDataConfig:
     flip: bool = True
     held_every: int = 0
     frames: int = 1
+    parts: float = 0.0
 
     def check(self) -> None:
         """Hold the numbers against each other.
@@ -66,6 +69,8 @@ class PairDataConfig:
             )
         if self.frames < 1:
             raise ConfigError(f"[pairs] frames = {self.frames}, expected at least 1")
+        if not 0.0 <= self.parts <= 1.0:
+            raise ConfigError(f"[pairs] parts = {self.parts}, expected 0 to 1")
 
 
 class PairBatch(NamedTuple):
@@ -74,12 +79,13 @@ class PairBatch(NamedTuple):
     Attributes:
         source: float32 [N, F, 3, S, S] RGB in [-1, 1], what the filter is shown.
         target: Likewise, what it should draw.
-        motion: float32 [N, F - 1, 2, 3]: where a pixel (x, y, 1) of view f + 1 lies in view f, x first.
+        places: float32 [N, F - 1, S, S, 2]: where the pixels of view f + 1 lie in view f, x first; outside of it where
+            they are not seen there.
     """
 
     source: NDArray[np.float32]
     target: NDArray[np.float32]
-    motion: NDArray[np.float32]
+    places: NDArray[np.float32]
 
 
 class PairSampler:
@@ -101,25 +107,35 @@ class PairSampler:
     def batch(self, step: int, count: int) -> PairBatch:
         """The samples of one step. As in epochs, every pair is seen once before any is seen twice."""
         samples = [self._sample(step * count + i) for i in range(count)]
-        sources, targets, motions = zip(*samples, strict=True)
-        return PairBatch(np.stack(sources), np.stack(targets), np.stack(motions))
+        sources, targets, places = zip(*samples, strict=True)
+        return PairBatch(np.stack(sources), np.stack(targets), np.stack(places))
 
     def _sample(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         epoch, place = divmod(index, len(self._pairs))
         order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._pairs))
         how = np.random.default_rng([self._seed, 2, index])
-        views = camera_path(how, self._config) if self._config.frames > 1 else np.eye(2, 3, dtype=np.float64)[None]
-        room = 0 if len(views) == 1 else _room_px(self._config.crop_px)
+        side = self._config.crop_px
+        maps = self._maps(how)
+        room = 0 if len(maps) == 1 else _room_px(side)
         pair = _cut(self._pairs[order[place]], self._config, room, how)
         seed = [self._seed, 3, index]
         sources, targets = [], []
-        for frame, view in enumerate(views):
-            seen = _viewed(pair, view, room, self._config.crop_px)
+        for frame, view in enumerate(maps):
+            seen = pair if room == 0 else Pair(*(seen_through(each, view + room) for each in pair))
             # Every view is spoilt alike, but for its grain.
             alike, grain = np.random.default_rng(seed), np.random.default_rng([*seed, frame])
             sources.append(as_units(self._maker.again(seen.source, alike, grain)))
             targets.append(as_units(seen.target))
-        return np.stack(sources), np.stack(targets), motions_between(views)
+        return np.stack(sources), np.stack(targets), places_between(maps)
+
+    def _maps(self, how: Random) -> Maps:
+        """How the still of a sample moves."""
+        frames, side = self._config.frames, self._config.crop_px
+        if frames == 1:
+            return maps_of_views(np.eye(2, 3)[None], side, side)
+        if self._config.parts and how.random() < self._config.parts:
+            return maps_of_part(how, frames, side, side)
+        return maps_of_views(camera_path(how, self._config), side, side)
 
 
 def camera_path(how: Random, config: PairDataConfig) -> NDArray[np.float64]:
@@ -195,14 +211,6 @@ def _cut(pair: Pair, config: PairDataConfig, room: int, how: Random) -> Pair:
         return _at_size(np.ascontiguousarray(part), *(2 * [config.crop_px + 2 * room]))
 
     return Pair(one(pair.source), one(pair.target))
-
-
-def _viewed(pair: Pair, view: NDArray[np.float64], room: int, side: int) -> Pair:
-    if room == 0:
-        return pair
-    inside = view.copy()
-    inside[:, 2] += room
-    return Pair(*(viewed(each, inside, side, side) for each in pair))
 
 
 def _resized(pair: Pair, height: int, width: int) -> Pair:
