@@ -1,5 +1,7 @@
 """The pixels of made lips on a card: a face's box goes up once, is cropped, drawn and pasted there, and comes down.
 
+A picture that its decoder has left on the same card is drawn in where it lies.
+
 All faces of all sessions that are due together go in the same launches, which are recorded once for each size of a
 batch and are one launch from then on.
 """
@@ -16,7 +18,7 @@ from kernels.identity import POSE_POINTS
 from kernels.yuv import check_planes
 from models.card_engine import CardEngine, on_card
 from models.catalogue import LoadedEngine
-from models.engine import Engine
+from models.engine import Engine, EngineError
 from models.manifest import CropInput
 from stream.card_tick import Cut, Slots, Tick, place
 from stream.painter import CpuPainter, Painter, Shot
@@ -107,6 +109,10 @@ class CardPainter:
         sound = [cut for cut in cuts if not isinstance(cut, Raised) and id(cut.shot.frame) not in spoiled]
         if sound and isinstance(failed := attempt(self._draw, sound), Raised):
             spoiled |= {id(cut.shot.frame): failed.error for cut in sound}
+            for cut in sound:
+                # Nobody knows what of it was drawn.
+                if (card := cut.shot.frame.on_card) is not None:
+                    card.leave()
         return spoiled
 
     def _cut(self, shot: Shot) -> Cut:
@@ -114,7 +120,10 @@ class CardPainter:
         frame, face, wanted = shot.frame, shot.face, self._tick.mel_shape
         if shot.mel.shape != wanted:
             raise ValueError(f"the mel window is {list(shot.mel.shape)}, the generator takes {list(wanted)}")
+        # Of a picture on the card this is what it falls back to, and by then it has been decoded to the end.
         check_planes(frame.planes)
+        if (card := frame.on_card) is not None and card.device is not self._device:
+            raise EngineError("the picture lies on a card, or in a context, that this generator is not in")
         to_crop = entries_of(face.to_crop)
         points = in_crop(face.landmarks[_POINTS], face.to_crop)
         with on_card():
@@ -132,8 +141,10 @@ class CardPainter:
                 self._forget_graphs()
             regions, waves = self._tick.fill(faces, bucket, self._spare)
             if (bucket, waves) not in self._graphs:
-                self._tick.up(faces, bucket)
+                # Over tables that change no picture: what is recorded is done once before, and again later.
+                self._tick.fill_with_nothing(bucket, self._spare)
                 self._record(bucket, waves)
+                self._tick.fill(faces, bucket, self._spare)
             self._tick.up(faces, bucket)
             self._launch(bucket, waves)
             self._tick.down(faces)
@@ -141,7 +152,7 @@ class CardPainter:
         self._tick.give_back(faces, regions)
 
     def _record(self, bucket: int, waves: int) -> None:
-        """Record the launches over what was sent up; it is of no use afterwards, as they draw in place."""
+        """Record the launches over what was sent up."""
         steps = self._tick.steps(bucket, waves)
         # Once without recording: libraries choose their algorithms and allocate then.
         for step in steps:

@@ -1,7 +1,7 @@
 """What lies on a card while the faces of one tick are drawn, at addresses that never change, and the launches over it.
 
 A tick's tables and boxes lie behind one another in one area, on the host and on the card, so that all of it goes up in
-one copy; only the boxes come back.
+one copy; only the boxes come back. A picture that is on the card already has none: its faces are drawn where they lie.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kernels.cuda import boxes
 from kernels.cuda.device import Device, DeviceMemoryFull
-from kernels.cuda.jobs import CropJob, Entries, crop_faces, crop_job, packed_i420
+from kernels.cuda.jobs import CropJob, Entries, crop_faces, crop_job, packed_i420, packed_window
 from kernels.cuda.mouth_jobs import (
     MOUTH_POINTS,
     MouthTable,
@@ -135,13 +135,19 @@ class Face(NamedTuple):
     """A face with its place in what goes up.
 
     Attributes:
-        box: The part of its picture that goes up; faces of one picture may share one.
-        offset: Where the box begins behind the tables.
+        box: The part of its picture that is looked at; faces of one picture may share one.
+        offset: Where the box begins behind the tables; below 0, another number for each box, where it stays in a
+            picture on the card.
     """
 
     cut: Cut
     box: Region
     offset: int
+
+    @property
+    def travels(self) -> bool:
+        """Whether the box goes up and comes down."""
+        return self.offset >= 0
 
 
 class Step(NamedTuple):
@@ -256,8 +262,9 @@ class Tick:
             What of each box will have changed, and how many waves the pastes take.
         """
         crops, pasting = [], list[Pasting]()
-        for index, (cut, box, offset) in enumerate(faces):
-            planes = packed_i420(self._boxes_at + offset, box.height, box.width)
+        for index, face in enumerate(faces):
+            cut, box, _ = face
+            planes = self._planes(face)
             to_crop = boxes.inside(cut.to_crop, box)
             colour, original = cut.shot.frame.colour, cut.own.address
             crops.append(crop_job(planes, to_crop, self._size, colour, self._crop.mask_row))
@@ -281,6 +288,12 @@ class Tick:
         self._pack(faces)
         return regions, max(waves) + 1
 
+    def _planes(self, face: Face) -> bytes:
+        card, box = face.cut.shot.frame.on_card, face.box
+        if card is not None and not face.travels:
+            return packed_window(card.at, box)
+        return packed_i420(self._boxes_at + face.offset, box.height, box.width)
+
     def _waves(self, faces: Sequence[Face], regions: Sequence[Sides]) -> list[int]:
         offsets = [face.offset for face in faces]
         # Hardly ever do faces share a box, and only those can meet.
@@ -294,8 +307,9 @@ class Tick:
 
     def _pack(self, faces: Sequence[Face]) -> None:
         packed: set[int] = set()
-        for cut, box, offset in faces:
-            if offset not in packed:
+        for face in faces:
+            cut, box, offset = face
+            if face.travels and offset not in packed:
                 packed.add(offset)
                 boxes.pack(cut.shot.frame.planes, box, self._area[self._layout.bytes + offset :])
 
@@ -329,12 +343,18 @@ class Tick:
 
     def down(self, faces: Sequence[Face]) -> None:
         """Enqueue the copy of the boxes back."""
-        self._device.to_host(self.area_of_boxes()[: _end(faces)], self._area_at + self._layout.bytes)
+        if end := _end(faces):
+            self._device.to_host(self.area_of_boxes()[:end], self._boxes_at)
 
     def give_back(self, faces: Sequence[Face], regions: Sequence[Sides]) -> None:
-        """Write what came down into the pictures."""
-        for (cut, box, offset), region in zip(faces, regions, strict=True):
-            boxes.unpack(self._area[self._layout.bytes + offset :], box, cut.shot.frame.planes, region)
+        """Write what came down into the pictures; those on the card are told what was drawn in them."""
+        for face, region in zip(faces, regions, strict=True):
+            (cut, box, offset), card = face, face.cut.shot.frame.on_card
+            if face.travels:
+                boxes.unpack(self._area[self._layout.bytes + offset :], box, cut.shot.frame.planes, region)
+            elif card is not None:
+                left, top, right, bottom = region
+                card.changed(Region(box.top + top, box.left + left, box.top + bottom, box.left + right))
 
     def steps(self, bucket: int, waves: int) -> list[Step]:
         """The launches of a tick."""
@@ -405,10 +425,14 @@ def place(cuts: Sequence[Cut], size: int) -> list[Face]:
     Only in a common box does the second of two mouths that overlap see the first one.
     """
     placed: list[Face] = []
-    end = 0
+    end, staying = 0, 0
     for together, box in _groups(cuts, size):
-        placed += [Face(cut, box, end) for cut in together]
-        end += _aligned(boxes.box_bytes(box))
+        if together[0].shot.frame.on_card is not None:
+            staying -= 1
+            placed += [Face(cut, box, staying) for cut in together]
+        else:
+            placed += [Face(cut, box, end) for cut in together]
+            end += _aligned(boxes.box_bytes(box))
     return placed
 
 
@@ -427,14 +451,13 @@ def _groups(cuts: Sequence[Cut], size: int) -> list[tuple[list[Cut], Region]]:
 
 
 def _box_of(cuts: Sequence[Cut], size: int) -> Region:
-    height, width = cuts[0].shot.frame.planes[0].shape
+    height, width = cuts[0].shot.frame.height, cuts[0].shot.frame.width
     return boxes.face_box([cut.to_crop for cut in cuts], size, height, width)
 
 
 def _end(faces: Sequence[Face]) -> int:
-    """Bytes of all boxes."""
-    _, box, offset = faces[-1]
-    return offset + boxes.box_bytes(box)
+    """Bytes of all boxes that travel."""
+    return max((face.offset + boxes.box_bytes(face.box) for face in faces if face.travels), default=0)
 
 
 def _uploaded(device: Device, table: NDArray[np.float32]) -> int:

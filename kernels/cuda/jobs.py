@@ -15,7 +15,7 @@ import numpy as np
 
 from kernels.cuda.device import Launches
 from kernels.warp import Affine, axis_factors
-from kernels.yuv import BT601_LIMITED, Colour, yuv_to_rgb_matrix
+from kernels.yuv import BT601_LIMITED, Colour, Region, yuv_to_rgb_matrix
 
 _BLOCK = (32, 8, 1)
 # Of a million pixels beside each other one is left, or one becomes as many.
@@ -112,6 +112,23 @@ def packed_i420(address: int, height: int, width: int) -> bytes:
     return _PLANES.pack(
         *luma, blue, half_width, 1, half_width, half_height, red, half_width, 1, half_width, half_height
     )
+
+
+def packed_window(at: Sequence[PlaneAt], box: Region) -> bytes:
+    """The same for a rectangle of a picture, where it lies in it.
+
+    Args:
+        at: Y, U and V of the picture, which may be NV12.
+        box: Its top and left are even.
+    """
+    luma, blue, red = at
+    top, left, bottom, right = box
+    height, width = bottom - top, right - left
+    half, beside = ((width + 1) // 2, (height + 1) // 2), (top // 2, left // 2)
+    first = luma.address + top * luma.stride + left
+    blues, reds = (each.address + beside[0] * each.stride + beside[1] * each.step for each in (blue, red))
+    of_blue, of_red = (blues, blue.stride, blue.step, *half), (reds, red.stride, red.step, *half)
+    return _PLANES.pack(first, luma.stride, luma.step, width, height, *of_blue, *of_red)
 
 
 def entries_of(to_crop: Affine) -> Entries:
