@@ -34,7 +34,7 @@ _OPEN = 0.15
 @dataclass(slots=True, eq=False)
 class _Kept(Generic[Picture]):
     pts_ns: int
-    pose: tuple[float, float]
+    pose: complex
     unfit: float
     picture: Picture
 
@@ -69,35 +69,34 @@ class IdentityBank(Generic[Picture]):
     def choose_by(self, pts_ns: int, pose_points: Sequence[Sequence[float]], picture: Picture) -> Picture:
         """`choose` by the `POSE_POINTS` alone."""
         now = _measured(pts_ns, pose_points, picture, opened=self._opened)
-        self._keep(now)
-        best = min(self._kept, key=lambda kept: _cost(kept, now))
-        if (
-            self._chosen is None
-            or self._chosen not in self._kept
-            or _cost(best, now) < _cost(self._chosen, now) - _BETTER_BY
-        ):
-            self._chosen = best
+        pose = now.pose
+        away = [abs(kept.pose - pose) for kept in self._kept]
+        self._keep(now, away)
+        costs = [kept.unfit + _POSE_COUNTS * far for kept, far in zip(self._kept, away, strict=True)]
+        least = min(costs)
+        if self._chosen not in self._kept or least < costs[self._kept.index(self._chosen)] - _BETTER_BY:
+            self._chosen = self._kept[costs.index(least)]
         return self._chosen.picture
 
-    def _keep(self, now: _Kept[Picture]) -> None:
-        for index, kept in enumerate(self._kept):
-            if math.dist(kept.pose, now.pose) < _SAME_POSE:
-                stale = now.pts_ns - kept.pts_ns > _STALE_NS and now.unfit < kept.unfit + _NEARLY
-                if now.unfit < kept.unfit or stale:
-                    self._kept[index] = now
-                return
+    def _keep(self, now: _Kept[Picture], away: list[float]) -> None:
+        """Take a picture in where it is of a new pose or better than its like; `away` follows what is kept."""
+        near = next((index for index, far in enumerate(away) if far < _SAME_POSE), None)
+        if near is not None:
+            kept = self._kept[near]
+            stale = now.pts_ns - kept.pts_ns > _STALE_NS and now.unfit < kept.unfit + _NEARLY
+            if now.unfit < kept.unfit or stale:
+                self._kept[near], away[near] = now, 0.0
+            return
         self._kept.append(now)
+        away.append(0.0)
         if len(self._kept) > self._capacity:
-            self._kept.remove(min(self._kept, key=lambda kept: kept.pts_ns))
+            oldest = min(range(len(self._kept)), key=lambda index: self._kept[index].pts_ns)
+            del self._kept[oldest], away[oldest]
 
 
 def _measured(pts_ns: int, pose_points: Sequence[Sequence[float]], picture: Picture, *, opened: bool) -> _Kept[Picture]:
     left, right, nose, upper, lower = pose_points
     eyes = max(math.dist(left, right), 1e-6)
-    pose = (nose[0] - (left[0] + right[0]) / 2) / eyes, (nose[1] - (left[1] + right[1]) / 2) / eyes
+    pose = complex(nose[0] - (left[0] + right[0]) / 2, nose[1] - (left[1] + right[1]) / 2) / eyes
     opening = math.dist(lower, upper) / eyes
     return _Kept(pts_ns, pose, -min(opening, _OPEN) if opened else opening, picture)
-
-
-def _cost(kept: _Kept[Picture], now: _Kept[Picture]) -> float:
-    return kept.unfit + _POSE_COUNTS * math.dist(kept.pose, now.pose)

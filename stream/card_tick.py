@@ -48,6 +48,7 @@ from stream.painter import Shot
 _BOX_BYTES = 1 << 20
 _ALIGNED = 256
 
+# `Tick.bytes` hides the type where it is written.
 Packed = bytes
 _NO_PASTE = bytes(PasteJob())
 
@@ -227,7 +228,7 @@ class Tick:
         self._boxes_bytes = boxes_bytes
         self._area: NDArray[np.uint8] = self._device.pinned(size, np.uint8)
         self._area[:] = 0
-        self._memory = memoryview(self._area)
+        self._memory = self._area.data
         pointers = self._area[layout.pointers : layout.mouths].view(np.uint64)
         self._identities, self._inputs, self._wholes = pointers[: 3 * layout.faces].reshape(3, layout.faces)
         mouths = mouth_table(layout.faces)

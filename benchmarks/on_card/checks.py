@@ -11,13 +11,13 @@ from benchmarks.pictures import smooth_planes
 from kernels.crop import crop_face_definition, in_crop
 from kernels.cuda import boxes
 from kernels.cuda.device import Device
-from kernels.cuda.jobs import entries_of
 from kernels.cuda.frame_jobs import (
     frame_to_tensor_job,
     launch_frames_to_tensors,
     launch_tensors_to_frames,
     tensor_to_frame_job,
 )
+from kernels.cuda.jobs import entries_of
 from kernels.cuda.streaming_mels import StreamingMels
 from kernels.frame_tensor import frame_to_tensor_definition, tensor_to_frame_definition
 from kernels.mel import Mel, Samples, mel_spectrogram_definition

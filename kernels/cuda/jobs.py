@@ -19,7 +19,7 @@ from kernels.yuv import BT601_LIMITED, Colour, Region, yuv_to_rgb_matrix
 
 _BLOCK = (32, 8, 1)
 # Of a million pixels beside each other one is left, or one becomes as many.
-_SMALLEST = 1e-12
+_SMALLEST, _LARGEST = 1e-12, 1e12
 
 Entries = tuple[float, float, float, float, float, float]
 """A map [[a, b, x], [c, d, y]] to a crop as a, b, x, c, d and y."""
@@ -139,7 +139,8 @@ def entries_of(to_crop: Affine) -> Entries:
     """
     (a, b, x), (c, d, y) = to_crop.tolist()
     determinant = a * d - b * c
-    if not (_SMALLEST < abs(determinant) < 1.0 / _SMALLEST and max(abs(x), abs(y)) < 1.0 / _SMALLEST):
+    # Nothing of this is true of what is no number.
+    if not (_SMALLEST < abs(determinant) < _LARGEST and abs(x) < _LARGEST and abs(y) < _LARGEST):
         raise ValueError(f"affine map {to_crop.tolist()} has no inverse of use: its determinant is {determinant}")
     return a, b, x, c, d, y
 

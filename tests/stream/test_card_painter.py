@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from benchmarks.on_card.idle import IdleCard, IdleNetwork
 from kernels.identity import IdentityBank
 from models.card_engine import CardEngine
 from models.catalogue import WEIGHTS, LoadedEngine, load_engine
@@ -185,6 +187,24 @@ def test_one_window_that_does_not_fit_spoils_its_own_picture_only(monkeypatch: p
     assert [type(each) for each in verdicts] == [ValueError, type(None), ValueError]
     assert difference(bad, frame_of(seed=2)) == 0
     assert difference(good, frame_of(seed=1)) > 10
+
+
+def test_faces_that_cannot_be_cut_out_spoil_their_own_pictures_only() -> None:
+    manifest = load_manifest(WEIGHTS / "lipgan_quarter", "")
+    painter = CardPainter(CardEngine(IdleNetwork(manifest), IdleCard()), manifest.crop)
+    crop = face(0, centre=(100.0, 75.0), side=90.0, size=manifest.crop.size_px)
+    mel = np.zeros((80, manifest.mel.columns), np.float32)
+    y, u, v = frame_of().planes
+    flat, far = np.zeros((2, 3), np.float32), np.array([[0.5, 0.0, np.nan], [0.0, 0.5, 0.0]], np.float32)
+    asked = [
+        (frame_of(), crop),
+        (frame_of(), replace(crop, to_crop=flat)),
+        (replace(frame_of(), planes=(y, u[1:], v)), crop),
+        (frame_of(), replace(crop, to_crop=far)),
+        (frame_of(), crop),
+    ]
+    verdicts = painter.paint([Shot(frame, each, mel, 1.0, None) for frame, each in asked])
+    assert [type(each) for each in verdicts] == [type(None), ValueError, ValueError, ValueError, type(None)]
 
 
 def test_a_card_without_room_says_so_and_paints_again_when_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
