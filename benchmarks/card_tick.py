@@ -1,6 +1,7 @@
 """What one core does for each face of a tick on a card, measured without one: Python, copies, and what copies take.
 
 The card is one that computes nothing (`benchmarks.on_card.idle`), so what it says of the card's own time is nothing.
+Each number of faces is measured with pictures in memory and with such that stay on the card.
 """
 
 import argparse
@@ -23,10 +24,17 @@ def main(argv: list[str]) -> int:
     asked = parser.parse_args(argv)
     manifest = Network("lipgan_lite").manifest()
     engine = CardEngine(IdleNetwork(manifest), IdleCard())
-    rows = live.ticks(engine, manifest, faces=asked.faces, repeats=asked.repeats)
+    rows = [
+        row
+        for stay in (False, True)
+        for row in live.ticks(engine, manifest, faces=asked.faces, repeats=asked.repeats, stay=stay)
+    ]
     for row in rows:
         figures = "  ".join(f"{name} {row[name]['p50']:.1f}/{row[name]['p95']:.1f}" for name in _SHOWN)
-        print(f"{row['faces']:3} faces, us each, p50/p95: {figures}  floor of copies {row['copy_floor_us']:.1f}")
+        where = "on the card" if row["stays_on_card"] else "in memory"
+        print(
+            f"{row['faces']:3} faces {where}, us each, p50/p95: {figures}  floor of copies {row['copy_floor_us']:.1f}"
+        )
     if not asked.dry:
         print(write_result("card_tick", {"network": "lipgan_lite", "ticks": rows}, asked.results))
     engine.close()

@@ -1,7 +1,7 @@
 """What an NVIDIA card does with the kernels and the networks: checks first, then times, all in one JSON file.
 
 It comes in parts that each end within ten minutes: `ground`, `checks`, `build`, `kernels`, `networks`, `filters`,
-`live`, `sanitizer`. A part that cannot run here says why, and its lines stand in the file as not measured.
+`live`, `codecs`, `sanitizer`. A part that cannot run here says why, and its lines stand in the file as not measured.
 """
 
 import argparse
@@ -17,16 +17,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import codecs
 from benchmarks.engines import Network
 from benchmarks.harness import RESULTS, machine
+from benchmarks.harness import rows as rows_of
 from benchmarks.on_card import checks, filters, ground, live, networks, timings
 from benchmarks.on_card.report import table_of
 from benchmarks.on_card.scene import Sizes
 from kernels.cuda.device import Device, DeviceError, open_device
 from models.engine import EngineError
 from stream.cli import main as visavis
+from stream.media.codec_device import CodecsConfig, choose
 
-PARTS = ("ground", "checks", "build", "kernels", "networks", "filters", "live", "sanitizer")
+PARTS = ("ground", "checks", "build", "kernels", "networks", "filters", "live", "codecs", "sanitizer")
 NETWORKS = ("lipgan", "lipgan_lite", "lipgan_quarter")
 LIVE = ("lipgan_lite", "lipgan")
 TOOLS = ("memcheck", "racecheck", "initcheck")
@@ -49,7 +52,16 @@ def measure(part: str, device: Device, before: dict[str, Any], asked: argparse.N
         return _filters(device, asked.repeats)
     if part == "networks":
         return networks.run(NETWORKS, peak_tflop_s=base.get("fp16_tflop_s"), repeats=asked.repeats)
+    if part == "codecs":
+        return _codecs(device, asked.repeats)
     return _live(asked)
+
+
+def _codecs(device: Device, repeats: int) -> dict[str, Any]:
+    config = CodecsConfig(device="auto", card=device.index)
+    chosen = choose(config).sharing(lambda: device, config.card_pictures_mb)
+    report = codecs.run(chosen, count=repeats)
+    return {"codecs": str(chosen), "rows": rows_of(report.measured), "not_measured": report.not_measured}
 
 
 def _filters(device: Device, repeats: int) -> list[dict[str, Any]]:
@@ -77,6 +89,7 @@ def _live(asked: argparse.Namespace) -> list[dict[str, Any]]:
                 row
                 | {
                     "ticks": live.ticks(engine, manifest, repeats=asked.repeats),
+                    "ticks_on_card": live.ticks(engine, manifest, repeats=asked.repeats, stay=True),
                     "sessions": live.sessions(engine, manifest, seconds=asked.seconds),
                 }
             )

@@ -265,7 +265,7 @@ class Tick:
         crops, pasting = [], list[Pasting]()
         for index, face in enumerate(faces):
             cut, box, _ = face
-            planes = self._planes(face)
+            planes = _planes(face, self._boxes_at)
             to_crop = boxes.inside(cut.to_crop, box)
             colour, original = cut.shot.frame.colour, cut.own.address
             crops.append(crop_job(planes, to_crop, self._size, colour, self._crop.mask_row))
@@ -288,12 +288,6 @@ class Tick:
         self._point(identities + more * [0], [cut.own.address for cut, _, _ in faces] + more * [spare.address])
         self._pack(faces)
         return regions, max(waves) + 1
-
-    def _planes(self, face: Face) -> bytes:
-        card, box = face.cut.shot.frame.on_card, face.box
-        if card is not None and not face.travels:
-            return packed_window(card.at, box)
-        return packed_i420(self._boxes_at + face.offset, box.height, box.width)
 
     def _waves(self, faces: Sequence[Face], regions: Sequence[Sides]) -> list[int]:
         offsets = [face.offset for face in faces]
@@ -435,6 +429,14 @@ def place(cuts: Sequence[Cut], size: int) -> list[Face]:
             placed += [Face(cut, box, end) for cut in together]
             end += _aligned(boxes.box_bytes(box))
     return placed
+
+
+def _planes(face: Face, boxes_at: int) -> bytes:
+    """Where a face's box lies: among those that went up, or in its picture."""
+    card, box = face.cut.shot.frame.on_card, face.box
+    if card is not None and not face.travels:
+        return packed_window(card.at, box)
+    return packed_i420(boxes_at + face.offset, box.height, box.width)
 
 
 def _groups(cuts: Sequence[Cut], size: int) -> list[tuple[list[Cut], Region]]:

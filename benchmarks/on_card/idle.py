@@ -4,6 +4,7 @@ Copies to it and from it are done, by this process and while somebody waits, so 
 a card would; kernels and networks only are no work.
 """
 
+import contextlib
 import ctypes
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from models.manifest import EngineManifest
 class IdleCard:
     """See `Device`."""
 
+    index = 0
     name = "no card"
     capability = (0, 0)
     stream = 0
@@ -45,6 +47,11 @@ class IdleCard:
         """See `Device`."""
         self._enqueued.append((address, array.ctypes.data, array.nbytes))
 
+    def to_device_rows(self, address: int, stride: int, rows: NDArray[np.uint8]) -> None:
+        """See `Device`."""
+        for index, row in enumerate(rows):
+            self.to_device(address + index * stride, row)
+
     def to_host(self, array: Array, address: int) -> None:
         """See `Device`."""
         self._enqueued.append((array.ctypes.data, address, array.nbytes))
@@ -67,6 +74,10 @@ class IdleCard:
         work()
         self.synchronise()
         return 0.0
+
+    def current(self) -> contextlib.AbstractContextManager[None]:
+        """See `Device`."""
+        return contextlib.nullcontext()
 
     def memory(self) -> tuple[int, int]:
         """See `Device`; it takes what the machine has."""

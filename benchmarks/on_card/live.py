@@ -14,11 +14,13 @@ from benchmarks.harness import percentiles
 from kernels.cuda import boxes
 from kernels.cuda.device import Device
 from kernels.identity import IdentityBank
+from kernels.yuv import Region
 from models.card_engine import CardEngine
 from models.manifest import EngineManifest
 from stream.batcher import GATHER_NS
 from stream.card_painter import CardPainter
-from stream.frames import NS_PER_MS
+from stream.card_picture import CardPicture, CardRoom
+from stream.frames import NS_PER_MS, Planes, VideoFrame
 from stream.painter import Shot
 
 FACES = (1, 2, 4, 8, 16, 32, 64)
@@ -100,24 +102,34 @@ def ticks(
     repeats: int = 200,
     height: int = 720,
     width: int = 1280,
+    stay: bool = False,
 ) -> list[dict[str, Any]]:
     """Time whole ticks: upload, crop, generate, paste, download, for so many sessions at once.
+
+    Where pictures `stay` on the card, as a decoder there has left them, nothing but tables goes up and nothing comes
+    down; they are held against those of the way up and down first.
 
     `python_us` is what the processor does for each face, all of a tick but the waiting for the card; `copies_us` is
     the part of it that copies boxes, `rest_us` the other one, and `copy_floor_us` what copying so many bytes of memory
     that no cache holds takes at least. Every head moves through as many poses as a bank keeps.
+
+    Raises:
+        RuntimeError: What is drawn on the card is not what would have been drawn in memory.
     """
     waits = Waits(engine.device)
     painter = CardPainter(CardEngine(engine.network, waits), manifest.crop)
     painter.warm_up()
     picture = Still(manifest.crop.size_px, manifest.mel.columns, height, width)
+    if stay:
+        check_the_same(painter, waits, picture, height)
     gb_s = copy_gb_s()
     rows: list[dict[str, Any]] = []
     for count in faces:
         if count > painter.max_batch:
             rows.append({"faces": count, "not_measured": f"the engine takes at most {painter.max_batch}"})
             continue
-        sessions = [_Session(painter.identity, picture, height) for _ in range(count)]
+        surfaces = [Surface(waits, picture) if stay else None for _ in range(count)]
+        sessions = [_Session(painter.identity, picture, height, each) for each in surfaces]
         for _ in range(_WARM_UP):
             _timed(painter, waits, [each.shot() for each in sessions])
         measured = [_timed(painter, waits, [each.shot() for each in sessions]) for _ in range(repeats)]
@@ -131,6 +143,7 @@ def ticks(
             {
                 "faces": count,
                 "picture": f"{width}x{height}",
+                "stays_on_card": stay,
                 "ms": asdict(percentiles([each.ms for each in measured])),
                 "python_us": asdict(percentiles([each.python_us for each in measured])),
                 "copies_us": asdict(copied),
@@ -140,8 +153,65 @@ def ticks(
                 "faces_s": 1e3 * count / percentiles([each.ms for each in measured]).p50,
             }
         )
+        for surface in surfaces:
+            if surface is not None:
+                surface.close()
     painter.close()
     return rows
+
+
+def check_the_same(painter: CardPainter, device: Device, picture: Still, height: int) -> None:
+    """Draw one face in memory and one on the card.
+
+    Raises:
+        RuntimeError: They differ.
+    """
+    surface = Surface(device, picture)
+    shots = [_Session(painter.identity, picture, height, where).shot() for where in (None, surface)]
+    # One after the other: a batch of two may be added up in another order.
+    if failed := [each for shot in shots for each in painter.paint([shot]) if each is not None]:
+        raise failed[0]
+    pairs = zip(*(shot.frame.planes for shot in shots), strict=True)
+    worst = max(int(np.abs(one.astype(int) - other).max()) for one, other in pairs)
+    surface.close()
+    if worst:
+        raise RuntimeError(f"a face drawn on the card differs by {worst} levels from the same one drawn in memory")
+
+
+class Surface:
+    """A picture in NV12 on a card, as its decoder has left it; it is drawn in over and over."""
+
+    def __init__(self, device: Device, picture: Still) -> None:
+        frame = picture.at(0).frame
+        luma, *chromas = frame.planes
+        self._device = device
+        self._height, self._width = luma.shape
+        self._bytes = luma.nbytes * 3 // 2
+        self._address = device.allocate(self._bytes)
+        packed = np.concatenate([luma.ravel(), np.stack(chromas, axis=-1).ravel()])
+        device.to_device(self._address, packed)
+        device.synchronise()
+        self._at = boxes.interleaved_in(Region(0, 0, self._height, self._width), self._address)
+        self._room = CardRoom(self._bytes)
+
+    def holding(self, frame: VideoFrame) -> VideoFrame:
+        """The frame with the card's picture, which has come down as for whoever looks for faces."""
+        self._room = CardRoom(self._bytes)
+        self._room.take(self._bytes)
+        held = replace(frame, picture=CardPicture(self._at, self._device, self, self._down, self._room))
+        assert held.planes
+        return held
+
+    def _down(self) -> Planes:
+        packed = np.empty(self._bytes, np.uint8)
+        self._device.to_host(packed, self._address)
+        self._device.synchronise()
+        luma, pairs = np.split(packed.reshape(-1, self._width), [self._height])
+        return luma, pairs[:, 0::2], pairs[:, 1::2]
+
+    def close(self) -> None:
+        """Give its room back."""
+        self._device.free(self._address)
 
 
 def _timed(painter: CardPainter, waits: Waits, shots: Sequence[Shot]) -> Tick:
@@ -157,7 +227,8 @@ def _timed(painter: CardPainter, waits: Waits, shots: Sequence[Shot]) -> Tick:
 class _Session:
     """One speaker, whose head moves from pose to pose."""
 
-    def __init__(self, policy: str, picture: Still, height: int) -> None:
+    def __init__(self, policy: str, picture: Still, height: int, surface: Surface | None = None) -> None:
+        self._surface = surface
         self._bank: IdentityBank[Any] | None = (
             None if policy == "same_frame" else IdentityBank(opened=policy == "open_mouth")
         )
@@ -174,7 +245,8 @@ class _Session:
         landmarks[_NOSE_TIP] += (self._step_px * across, self._step_px * down)
         self._tick += 1
         assert item.mel is not None
-        return Shot(item.frame, replace(face, landmarks=landmarks), item.mel, 1.0, self._bank)
+        frame = item.frame if self._surface is None else self._surface.holding(item.frame)
+        return Shot(frame, replace(face, landmarks=landmarks), item.mel, 1.0, self._bank)
 
 
 def copy_gb_s(mb: int = 64, repeats: int = 5) -> float:

@@ -48,9 +48,9 @@ def _live(body: Body, name: str) -> Iterator[Body]:
     return (row for row in body.get("live", []) if row["network"] == name and "ticks" in row)
 
 
-def _tick(name: str, faces: int, field: str, part: str = "ms") -> Callable[[Body], float | None]:
+def _tick(name: str, faces: int, field: str, part: str = "ms", kind: str = "ticks") -> Callable[[Body], float | None]:
     def read(body: Body) -> float | None:
-        ticks = (tick for row in _live(body, name) for tick in row["ticks"] if tick["faces"] == faces)
+        ticks = (tick for row in _live(body, name) for tick in row.get(kind, []) if tick["faces"] == faces)
         return min((tick[part][field] for tick in ticks if part in tick), default=None)
 
     return read
@@ -70,6 +70,14 @@ def _sessions(name: str) -> Callable[[Body], float | None]:
         return max((each["sessions"] for each in rows), default=None)
 
     return read
+
+
+def _on_the_card(body: Body) -> float | None:
+    """Time of a 1280x720 picture from its decoder to its encoder, in what it takes where it crosses the bus."""
+    rows = {row["name"]: row["ms"]["p50"] for row in body.get("codecs", {}).get("rows", [])}
+    way = "1280x720: decode, mark and encode H264"
+    crossing, staying = rows.get(f"{way}, in memory"), rows.get(f"{way}, on the card")
+    return None if crossing is None or staying is None else staying / crossing
 
 
 def _filter(body: Body) -> float | None:
@@ -102,6 +110,14 @@ GOALS = (
     Goal("tick of 1 face (lipgan), p99", "<= 2", _tick("lipgan", 1, "p99"), lambda x: x <= 2.0),
     Goal("tick of 64 faces (lipgan), p99", "<= 5", _tick("lipgan", 64, "p99"), lambda x: x <= 5.0),
     Goal("Python for a face, 64 faces, p50", "<= 50", _tick("lipgan", 64, "p50", "python_us"), lambda x: x <= 50, "us"),
+    Goal(
+        "Python for a face on the card, 64 faces, p50",
+        "<= 50",
+        _tick("lipgan", 64, "p50", "python_us", "ticks_on_card"),
+        lambda x: x <= 50,
+        "us",
+    ),
+    Goal("720p picture that stays on the card, of one that does not", "< 1", _on_the_card, lambda x: x < 1, ""),
     Goal("lipgan faces a second, best batch", ">= 5000", _faces_a_second("lipgan"), lambda x: x >= 5000, "/s"),
     Goal("live 25-fps faces (lipgan), none missed", ">= 100", _sessions("lipgan"), lambda x: x >= 100, ""),
     Goal("live 25-fps faces (lipgan_lite), none missed", ">= 100", _sessions("lipgan_lite"), lambda x: x >= 100, ""),
@@ -127,4 +143,6 @@ def _not_measured(body: Body) -> Iterable[str]:
         for row in body.get(part, []):
             if "not_measured" in row:
                 reasons.setdefault(row["not_measured"], f"{row['network']} {row.get('backend', '')}".strip())
+    for each in body.get("codecs", {}).get("not_measured", []):
+        reasons.setdefault(each["reason"], each["name"])
     return (f"not measured: {where}: {why}" for why, where in reasons.items())
