@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import card_tick, gpu
 from benchmarks.batcher import Case, CountingPainter
 from benchmarks.engines import Network
 from benchmarks.on_card import checks, filters, live, networks, timings
@@ -116,6 +116,18 @@ def test_ticks_are_timed_apart_from_the_wait_for_the_card(monkeypatch: pytest.Mo
     assert [row["faces"] for row in rows] == [1, 2, 9]
     assert all(0 < row["python_us"]["p50"] * row["faces"] < row["ms"]["p50"] * 1e3 for row in rows[:2])
     assert "at most 4" in rows[2]["not_measured"]
+
+
+def test_what_the_processor_does_for_a_face_is_measured_without_a_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert card_tick.main(["--faces", "1", "3", "--repeats", "2", "--results", str(tmp_path)]) == 0
+    (path,) = tmp_path.iterdir()
+    for row in json.loads(path.read_text())["ticks"]:
+        # The box, and the lower half of the crop in it; three bytes for two pixels.
+        assert 1.5 * 297**2 < row["copied_bytes"] < 2 * 1.5 * 350**2
+        assert row["python_us"]["p50"] == pytest.approx(row["rest_us"]["p50"] + row["copies_us"]["p50"])
+    assert "floor of copies" in capsys.readouterr().out
 
 
 def test_sessions_are_added_until_pictures_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
