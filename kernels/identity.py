@@ -7,7 +7,6 @@ with the voice. Pictures are kept by pose, so that a turned head finds its like.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -31,14 +30,6 @@ _NEARLY = 0.02
 _OPEN = 0.15
 
 
-@dataclass(slots=True, eq=False)
-class _Kept(Generic[Picture]):
-    pts_ns: int
-    pose: complex
-    unfit: float
-    picture: Picture
-
-
 class IdentityBank(Generic[Picture]):
     """The pictures of one face, by pose, each with the most closed mouth seen in it.
 
@@ -53,8 +44,12 @@ class IdentityBank(Generic[Picture]):
     def __init__(self, capacity: int = 24, *, opened: bool = False) -> None:
         self._capacity = capacity
         self._opened = opened
-        self._kept: list[_Kept[Picture]] = []
-        self._chosen: _Kept[Picture] | None = None
+        # Of each picture, in four lists: one number each is what all of them are looked through for.
+        self._pictures: list[Picture] = []
+        self._times_ns: list[int] = []
+        self._poses: list[complex] = []
+        self._unfit: list[float] = []
+        self._chosen: int | None = None
 
     def choose(self, pts_ns: int, landmarks: NDArray[np.float32], picture: Picture) -> Picture:
         """Take in the current picture and return the one to show.
@@ -68,35 +63,49 @@ class IdentityBank(Generic[Picture]):
 
     def choose_by(self, pts_ns: int, pose_points: Sequence[Sequence[float]], picture: Picture) -> Picture:
         """`choose` by the `POSE_POINTS` alone."""
-        now = _measured(pts_ns, pose_points, picture, opened=self._opened)
-        pose = now.pose
-        away = [abs(kept.pose - pose) for kept in self._kept]
-        self._keep(now, away)
-        costs = [kept.unfit + _POSE_COUNTS * far for kept, far in zip(self._kept, away, strict=True)]
+        pose, unfit = _measured(pose_points, opened=self._opened)
+        away = [abs(kept - pose) for kept in self._poses]
+        if not away or min(away) >= _SAME_POSE:
+            away.append(0.0)
+            self._put(len(self._pictures), pts_ns, pose, unfit, picture)
+            if len(self._pictures) > self._capacity:
+                del away[self._drop_oldest()]
+        else:
+            near = next(index for index, far in enumerate(away) if far < _SAME_POSE)
+            if self._gives_way(near, pts_ns, unfit):
+                away[near] = 0.0
+                self._put(near, pts_ns, pose, unfit, picture)
+        costs = [bad + _POSE_COUNTS * far for bad, far in zip(self._unfit, away, strict=True)]
         least = min(costs)
-        if self._chosen not in self._kept or least < costs[self._kept.index(self._chosen)] - _BETTER_BY:
-            self._chosen = self._kept[costs.index(least)]
-        return self._chosen.picture
+        if self._chosen is None or least < costs[self._chosen] - _BETTER_BY:
+            self._chosen = costs.index(least)
+        return self._pictures[self._chosen]
 
-    def _keep(self, now: _Kept[Picture], away: list[float]) -> None:
-        """Take a picture in where it is of a new pose or better than its like; `away` follows what is kept."""
-        near = next((index for index, far in enumerate(away) if far < _SAME_POSE), None)
-        if near is not None:
-            kept = self._kept[near]
-            stale = now.pts_ns - kept.pts_ns > _STALE_NS and now.unfit < kept.unfit + _NEARLY
-            if now.unfit < kept.unfit or stale:
-                self._kept[near], away[near] = now, 0.0
-            return
-        self._kept.append(now)
-        away.append(0.0)
-        if len(self._kept) > self._capacity:
-            oldest = min(range(len(self._kept)), key=lambda index: self._kept[index].pts_ns)
-            del self._kept[oldest], away[oldest]
+    def _gives_way(self, index: int, pts_ns: int, unfit: float) -> bool:
+        kept = self._unfit[index]
+        return unfit < kept or (pts_ns - self._times_ns[index] > _STALE_NS and unfit < kept + _NEARLY)
+
+    def _put(self, index: int, pts_ns: int, pose: complex, unfit: float, picture: Picture) -> None:
+        """Keep a picture in place of another, or behind the last one."""
+        place = slice(index, index + 1)
+        self._pictures[place], self._times_ns[place] = [picture], [pts_ns]
+        self._poses[place], self._unfit[place] = [pose], [unfit]
+        if self._chosen == index:
+            self._chosen = None
+
+    def _drop_oldest(self) -> int:
+        """Let one go, and return where it was."""
+        oldest = self._times_ns.index(min(self._times_ns))
+        del self._pictures[oldest], self._times_ns[oldest], self._poses[oldest], self._unfit[oldest]
+        if self._chosen is not None and self._chosen >= oldest:
+            self._chosen = None if self._chosen == oldest else self._chosen - 1
+        return oldest
 
 
-def _measured(pts_ns: int, pose_points: Sequence[Sequence[float]], picture: Picture, *, opened: bool) -> _Kept[Picture]:
+def _measured(pose_points: Sequence[Sequence[float]], *, opened: bool) -> tuple[complex, float]:
+    """Where the tip of the nose is, in eye distances from the middle of the eyes, and how far from wanted the mouth."""
     left, right, nose, upper, lower = pose_points
     eyes = max(math.dist(left, right), 1e-6)
     pose = complex(nose[0] - (left[0] + right[0]) / 2, nose[1] - (left[1] + right[1]) / 2) / eyes
     opening = math.dist(lower, upper) / eyes
-    return _Kept(pts_ns, pose, -min(opening, _OPEN) if opened else opening, picture)
+    return pose, -min(opening, _OPEN) if opened else opening

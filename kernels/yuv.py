@@ -130,12 +130,12 @@ def check_planes(planes: Planes) -> tuple[int, int]:
     Raises:
         ValueError: The planes are not Y [H, W], U and V [ceil(H/2), ceil(W/2)].
     """
-    luma, *chromas = planes
+    luma, blue, red = planes
     height, width = luma.shape
     half = ((height + 1) // 2, (width + 1) // 2)
-    for name, chroma in zip("UV", chromas, strict=True):
-        if chroma.shape != half:
-            raise ValueError(f"plane {name} is {chroma.shape}, expected {half} beside a luma plane of {luma.shape}")
+    if blue.shape != half or red.shape != half:
+        name, chroma = ("U", blue) if blue.shape != half else ("V", red)
+        raise ValueError(f"plane {name} is {chroma.shape}, expected {half} beside a luma plane of {luma.shape}")
     return height, width
 
 

@@ -7,18 +7,21 @@ batch and are one launch from then on.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kernels.crop import in_crop
+from kernels.crop import Landmarks
 from kernels.cuda.device import Graph
-from kernels.cuda.jobs import entries_of
+from kernels.cuda.jobs import Entries, entries_of
 from kernels.cuda.mouth_jobs import MOUTH_POINTS
 from kernels.identity import POSE_POINTS
 from kernels.yuv import check_planes
 from models.card_engine import CardEngine, on_card
 from models.catalogue import LoadedEngine
 from models.engine import Engine, EngineError
+from models.face_networks import POINTS
 from models.manifest import CropInput
 from stream.card_tick import Cut, Slots, Tick, place
 from stream.painter import CpuPainter, Painter, Shot
@@ -32,6 +35,8 @@ PICTURES_MB = 1024
 
 # All that is read of a face's landmarks.
 _POINTS = np.concatenate([MOUTH_POINTS, POSE_POINTS])
+
+T = TypeVar("T")
 
 
 def painter_for(engine: Engine, pictures_mb: int = PICTURES_MB) -> Painter:
@@ -104,33 +109,40 @@ class CardPainter:
 
     def _paint(self, shots: Sequence[Shot]) -> dict[int, Exception]:
         """Draw what fits in one batch; return what went wrong, by the identity of the picture."""
-        cuts = [attempt(self._cut, shot) for shot in shots]
-        spoiled = {id(shot.frame): cut.error for shot, cut in zip(shots, cuts, strict=True) if isinstance(cut, Raised)}
-        sound = [cut for cut in cuts if not isinstance(cut, Raised) and id(cut.shot.frame) not in spoiled]
-        if sound and isinstance(failed := attempt(self._draw, sound), Raised):
-            spoiled |= {id(cut.shot.frame): failed.error for cut in sound}
-            for cut in sound:
+        spoiled: dict[int, Exception] = {}
+        fitting = _sound(shots, [attempt(self._fitting, shot) for shot in shots], spoiled)
+        if not fitting:
+            return spoiled
+        points = _in_crops([shot for shot, _ in fitting])
+        poses = points[:, len(MOUTH_POINTS) :].tolist()
+        found = [attempt(self._cut, *each) for each in zip(*zip(*fitting, strict=True), points, poses, strict=True)]
+        cuts = [cut for _, cut in _sound([shot for shot, _ in fitting], found, spoiled)]
+        if cuts and isinstance(failed := attempt(self._draw, cuts), Raised):
+            spoiled |= {id(cut.shot.frame): failed.error for cut in cuts}
+            for cut in cuts:
                 # Nobody knows what of it was drawn.
                 if (card := cut.shot.frame.on_card) is not None:
                     card.leave()
         return spoiled
 
-    def _cut(self, shot: Shot) -> Cut:
-        """What does not fit would fail the others of its batch: it is found here."""
-        frame, face, wanted = shot.frame, shot.face, self._tick.mel_shape
+    def _fitting(self, shot: Shot) -> Entries:
+        """The map to a face's crop. What does not fit would fail the others of its batch: it is found here."""
+        wanted = self._tick.mel_shape
         if shot.mel.shape != wanted:
             raise ValueError(f"the mel window is {list(shot.mel.shape)}, the generator takes {list(wanted)}")
+        if shot.face.landmarks.shape != (POINTS, 2):
+            raise ValueError(f"the landmarks are {list(shot.face.landmarks.shape)}, expected [{POINTS}, 2]")
         # Of a picture on the card this is what it falls back to, and by then it has been decoded to the end.
-        check_planes(frame.planes)
-        if (card := frame.on_card) is not None and card.device is not self._device:
+        check_planes(shot.frame.planes)
+        if (card := shot.frame.on_card) is not None and card.device is not self._device:
             raise EngineError("the picture lies on a card, or in a context, that this generator is not in")
-        to_crop = entries_of(face.to_crop)
-        points = in_crop(face.landmarks[_POINTS], face.to_crop)
+        return entries_of(shot.face.to_crop)
+
+    def _cut(self, shot: Shot, to_crop: Entries, points: Landmarks, pose: Sequence[Sequence[float]]) -> Cut:
         with on_card():
             own = self._slots.take()
-        mouth, pose = points[: len(MOUTH_POINTS)], points[len(MOUTH_POINTS) :].tolist()
-        identity = own if shot.bank is None else shot.bank.choose_by(face.pts_ns, pose, own)
-        return Cut(shot, to_crop, mouth, own, identity)
+        identity = own if shot.bank is None else shot.bank.choose_by(shot.face.pts_ns, pose, own)
+        return Cut(shot, to_crop, points[: len(MOUTH_POINTS)], own, identity)
 
     def _draw(self, cuts: Sequence[Cut]) -> None:
         """One trip to the card and back; nothing is written into a picture before all of it has come."""
@@ -179,3 +191,22 @@ class CardPainter:
         self._forget_graphs()
         self._tick.close()
         self._slots.close()
+
+
+def _sound(shots: Sequence[Shot], found: Sequence[T | Raised], spoiled: dict[int, Exception]) -> list[tuple[Shot, T]]:
+    """What was found for each face, without the faces of pictures of which one raised; those come to `spoiled`."""
+    spoiled |= {id(shot.frame): each.error for shot, each in zip(shots, found, strict=True) if isinstance(each, Raised)}
+    return [
+        (shot, each)
+        for shot, each in zip(shots, found, strict=True)
+        if not isinstance(each, Raised) and id(shot.frame) not in spoiled
+    ]
+
+
+def _in_crops(shots: Sequence[Shot]) -> NDArray[np.float32]:
+    """The points that are read of each face, `_POINTS`, in pixels of its crop: float32 [faces, points, 2]."""
+    landmarks = np.concatenate([shot.face.landmarks for shot in shots]).reshape(len(shots), POINTS, 2)
+    maps = np.array([shot.face.to_crop for shot in shots])
+    return np.asarray(
+        landmarks.take(_POINTS, axis=1) @ maps[:, :, :2].transpose(0, 2, 1) + maps[:, None, :, 2], np.float32
+    )

@@ -23,7 +23,7 @@ from kernels.cuda.mouth_jobs import (
     draw_masks,
     masks_bytes,
     mouth_table,
-    write_mouth_job,
+    write_mouth_jobs,
 )
 from kernels.cuda.paste_jobs import (
     DrawnFace,
@@ -274,15 +274,16 @@ class Tick:
             pasting.append(
                 paste_job(planes, box.height, box.width, to_crop, self._size, drawn, colour, alpha=cut.shot.alpha)
             )
-            write_mouth_job(self._mouths[index], cut.mouth)
-            self._mel[index] = cut.shot.mel
+        count = len(faces)
+        write_mouth_jobs(self._mouths[:count], np.stack([face.cut.mouth for face in faces]))
+        np.stack([face.cut.shot.mel for face in faces], out=self._mel[:count], casting="same_kind")
         regions = [each.region for each in pasting]
         waves = self._waves(faces, regions)
         pastes = [in_wave(each.job, wave) if wave else each.job for each, wave in zip(pasting, waves, strict=True)]
-        more = bucket - len(faces)
+        more = bucket - count
         self._write(0, b"".join(crops + more * crops[:1]))
         self._write(self._layout.pastes, b"".join(pastes + more * [_NO_PASTE]))
-        self._mouths[len(faces) : bucket] = self._mouths[0]
+        self._mouths[count:bucket] = self._mouths[0]
         # Its own picture a face finds in its crop.
         identities = [0 if cut.identity is cut.own else cut.identity.address for cut, _, _ in faces]
         self._point(identities + more * [0], [cut.own.address for cut, _, _ in faces] + more * [spare.address])
@@ -318,8 +319,7 @@ class Tick:
         self._write(0, bucket * crop)
         self._write(self._layout.pastes, bucket * _NO_PASTE)
         self._point(bucket * [0], bucket * [spare.address])
-        for row in self._mouths[:bucket]:
-            write_mouth_job(row, np.full((len(MOUTH_POINTS), 2), size / 2, np.float32))
+        write_mouth_jobs(self._mouths[:bucket], np.full((bucket, len(MOUTH_POINTS), 2), size / 2, np.float32))
         self._device.to_device(self._area_at, self._area[: self._layout.bytes + boxes.box_bytes(box)])
         self._device.to_device(self._network_at["mel"], self._mel[:bucket])
 

@@ -21,7 +21,7 @@ from kernels.cuda.mouth_jobs import (
     draw_masks,
     masks_bytes,
     mouth_table,
-    write_mouth_job,
+    write_mouth_jobs,
 )
 from kernels.cuda.paste_jobs import DrawnFace, in_wave, in_waves, paste_faces, paste_job, paste_table, scratch_bytes
 from kernels.yuv import BT601_LIMITED, Colour, Planes, Region
@@ -147,7 +147,8 @@ class Scene:
             box, planes = self.box[which], packed_planes(self.at[index])
             to_crop = boxes.inside(entries_of(self.to_crops[which]), box)
             crops += crop_job(planes, to_crop, size, sizes.colour, mask_row=size)
-            write_mouth_job(mouths[index], in_crop(self.landmarks[which][MOUTH_POINTS], self.to_crops[which]))
+            points = in_crop(self.landmarks[which][MOUTH_POINTS], self.to_crops[which])
+            write_mouth_jobs(mouths[index : index + 1], points[None])
             drawn = DrawnFace(
                 self.generated + index * self.picture_bytes,
                 self.wholes + index * self.picture_bytes,

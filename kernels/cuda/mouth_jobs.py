@@ -9,7 +9,6 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.crop import Landmarks
 from kernels.cuda.device import Launches
 from kernels.mouth import LOWER_INNER, UPPER_INNER
 from kernels.paste import COVERAGE_LINES, NOSE, OUTER_LIPS, OUTLINE, fade_px, gaussian, lips_reach_px
@@ -44,16 +43,16 @@ def mouth_table(faces: int) -> MouthTable:
     return np.zeros((faces, _JOB_FLOATS), np.float32)
 
 
-def write_mouth_job(row: MouthTable, points_in_crop: Landmarks, opening_px: float = 0.0) -> None:
-    """Write one face's job.
+def write_mouth_jobs(rows: MouthTable, points_in_crops: NDArray[np.float32], opening_px: float = 0.0) -> None:
+    """Write the jobs of some faces.
 
     Args:
-        row: float32 [128] of a `mouth_table`.
-        points_in_crop: float32 [63, 2], its `MOUTH_POINTS` in pixels of the crop, x first.
+        rows: float32 [faces, 128] of a `mouth_table`.
+        points_in_crops: float32 [faces, 63, 2], their `MOUTH_POINTS` in pixels of the crop, x first.
         opening_px: What is to be left of the gap between the lips.
     """
-    row[:_POINT_FLOATS] = points_in_crop.ravel()
-    row[_POINT_FLOATS] = opening_px
+    rows[:, :_POINT_FLOATS] = points_in_crops.reshape(len(rows), _POINT_FLOATS)
+    rows[:, _POINT_FLOATS] = opening_px
 
 
 def closing_bytes(faces: int, size: int) -> int:

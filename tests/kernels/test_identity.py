@@ -64,5 +64,5 @@ def test_what_is_kept_is_bounded_and_old_pictures_of_a_pose_are_renewed() -> Non
         bank.choose(number * FRAME_NS, _landmarks(nose_px=6.0 * number), _picture(number))
     renewed = bank.choose(60_000_000_000, _landmarks(nose_px=6.0 * 19), _picture(77))
 
-    assert len(bank._kept) == 3
+    assert len(bank._pictures) == 3
     assert renewed[0, 0, 0] == 77

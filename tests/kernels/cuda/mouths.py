@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from benchmarks.pictures import open_face
 from kernels.crop import crop_face, crop_transform, in_crop
-from kernels.cuda.mouth_jobs import MOUTH_POINTS, MouthTable, mouth_table, write_mouth_job
+from kernels.cuda.mouth_jobs import MOUTH_POINTS, MouthTable, mouth_table, write_mouth_jobs
 from kernels.paste import OUTER_LIPS
 from stream.faces import open_face_finder
 from tests.faces import clip, frame_of
@@ -68,8 +68,7 @@ def faces_of(size: int) -> dict[str, Landmarks]:
 def table_of(faces: list[Landmarks], opening_px: float = 0.0) -> MouthTable:
     """The jobs of faces."""
     table = mouth_table(len(faces))
-    for row, landmarks in zip(table, faces, strict=True):
-        write_mouth_job(row, landmarks[MOUTH_POINTS], opening_px)
+    write_mouth_jobs(table, np.stack(faces)[:, MOUTH_POINTS], opening_px)
     return table
 
 
