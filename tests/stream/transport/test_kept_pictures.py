@@ -1,9 +1,11 @@
 """Pictures that stay on the card between its decoder and its encoder; the card's memory is a stand-in's."""
 
+import asyncio
 import gc
 from dataclasses import replace
 from fractions import Fraction
 
+import aioice
 import av
 import numpy as np
 import pytest
@@ -14,9 +16,11 @@ from stream.badge import Badge
 from stream.card_picture import CardRoom
 from stream.frames import NS_PER_S, VideoFrame
 from stream.media.codec_device import SharedCard
+from stream.transport.peer import Peer, PeerConfig
 from stream.transport.video_codec import Codec, VideoDecoder, VideoEncoder
 from tests.kernels.cuda.fake_card import FakeCard, FakeError
 from tests.stream.card_stand_in import BROKEN, Card
+from tests.stream.transport.calls import Caller
 from tests.stream.transport.test_card_codecs import data_of, picture, stream
 
 pytestmark = pytest.mark.unit
@@ -278,3 +282,29 @@ def test_without_one_of_them_they_cross_the_bus_as_ever(missing: str, monkeypatc
     codecs = replace(codecs, **changed.get(missing, {}))  # type: ignore[arg-type]
     drawing = None if missing == "generator" else device
     assert codecs.sharing(lambda: drawing, 0 if missing == "room" else 64) is codecs
+
+
+# -- a whole call -----------------------------------------------------------------------------------------------------
+
+
+def test_a_calls_pictures_stay_on_the_card_once_its_encoder_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: ["127.0.0.1"])
+    kept = Kept(monkeypatch)
+
+    async def scenario() -> Peer:
+        peer = Peer(PeerConfig(include_loopback=True), codecs=kept.codecs)
+        caller = Caller(peer, "video")
+        try:
+            await caller.call()
+            await caller.until(lambda: peer.stats().from_card >= 10)
+        finally:
+            await caller.hang_up()
+        return peer
+
+    stats = asyncio.run(scenario()).stats()
+    assert (stats.decoder, stats.encoder, stats.codec_fallbacks) == ("h264 (NVDEC)", "h264_nvenc", 0)
+    # The first ones are copied, as it is not known yet who will encode them.
+    assert 10 <= stats.from_card < stats.sent + stats.replaced + 2
+    assert (kept.memory.up, kept.memory.down) == (0, 0)
