@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import card_tick, gpu
 from benchmarks.batcher import Case, CountingPainter
+from benchmarks.codecs import Report
 from benchmarks.engines import Network
 from benchmarks.on_card import checks, filters, live, networks, timings
 from benchmarks.on_card.report import table_of
@@ -19,8 +20,10 @@ from models.card_engine import CardEngine
 from models.catalogue import WEIGHTS
 from models.engine import EngineError
 from models.torch_cuda_engine import generator_on_card
+from stream.media.codec_device import Codecs
 from tests.kernels.cuda.fake_card import FakeCard
 from tests.models.on_fake_card import NetworkOnFakeCard
+from tests.stream.card_stand_in import Card
 
 pytestmark = pytest.mark.unit
 
@@ -123,11 +126,44 @@ def test_what_the_processor_does_for_a_face_is_measured_without_a_card(
 ) -> None:
     assert card_tick.main(["--faces", "1", "3", "--repeats", "2", "--results", str(tmp_path)]) == 0
     (path,) = tmp_path.iterdir()
-    for row in json.loads(path.read_text())["ticks"]:
+    rows = json.loads(path.read_text())["ticks"]
+    assert [(row["faces"], row["stays_on_card"]) for row in rows] == [(1, False), (3, False), (1, True), (3, True)]
+    for row in rows:
         # The box, and the lower half of the crop in it; three bytes for two pixels.
-        assert 1.5 * 297**2 < row["copied_bytes"] < 2 * 1.5 * 350**2
+        least, most = (0, 0) if row["stays_on_card"] else (1.5 * 297**2, 2 * 1.5 * 350**2)
+        assert least <= row["copied_bytes"] <= most
         assert row["python_us"]["p50"] == pytest.approx(row["rest_us"]["p50"] + row["copies_us"]["p50"])
     assert "floor of copies" in capsys.readouterr().out
+
+
+def test_faces_drawn_on_the_card_are_held_against_those_in_memory_before_ticks_are_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, manifest = opened(monkeypatch), Network("lipgan_quarter").manifest()
+    monkeypatch.setattr(live, "_WARM_UP", 1)
+    (row,) = live.ticks(engine, manifest, faces=(1,), repeats=1, height=120, width=160, stay=True)
+    assert (row["stays_on_card"], row["copied_bytes"]) == (True, 0)
+    monkeypatch.setattr(live.CardPicture, "changed", lambda *_: None)
+    with pytest.raises(RuntimeError, match="differs by"):
+        live.ticks(engine, manifest, faces=(1,), repeats=1, height=120, width=160, stay=True)
+
+
+def test_codecs_are_measured_in_the_context_of_the_card_that_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeCard().open(monkeypatch)
+    measured: list[Codecs] = []
+
+    def run(codecs: Codecs, *, count: int) -> Report:
+        measured.append(codecs)
+        return Report(not_measured=[{"name": "all of it", "reason": f"{count} pictures"}])
+
+    monkeypatch.setattr(gpu, "choose", lambda _: Card().codecs())
+    monkeypatch.setattr(gpu.codecs, "run", run)
+    found = gpu.measure("codecs", device, {}, argparse.Namespace(repeats=7))
+    (codecs,) = measured
+    assert codecs.shared is not None
+    assert codecs.shared.device() is device
+    assert (found["rows"], found["codecs"]) == ([], str(codecs))
+    assert "not measured: all of it: 7 pictures" in table_of({"codecs": found})
 
 
 def test_sessions_are_added_until_pictures_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
