@@ -21,9 +21,9 @@ from training.classical import classical_filters
 from training.data.pair_batches import PairDataConfig, as_units, camera_path, motions_between, viewed
 from training.data.pair_makers import Pair, PairMaker, Rgb, unchanged
 from training.data.photo_pairs import PairSet
+from training.data.still_motion import maps_of_part, places_between, seen_through
 from training.efficientnet_lite import WEIGHTS, EfficientNetLite0
 from training.figure_table import figure_table
-from training.data.still_motion import maps_of_part, places_between, seen_through
 from training.filter_glance import held_pair, write_sheet
 from training.filter_subject import FilterSubject
 from training.flicker import Flow, Mask, affine_flow, film_flow, warp_errors
