@@ -57,6 +57,11 @@ def face_layout(landmarks: NDArray[np.float32] | None, region: Region, size: tup
     return np.asarray(labels == np.arange(len(FACE_CLASSES)).reshape(-1, 1, 1), np.float32)
 
 
+def face_outline(name: str) -> tuple[int, ...]:
+    """Landmarks along the outline of a part of the face, in order."""
+    return _OUTLINES[name]
+
+
 def _on_grid(points: NDArray[np.float32], region: Region, size: tuple[int, int]) -> NDArray[np.int32]:
     """Points [n, 2] on the grid of the layout; whole numbers are the centres of pixels on both."""
     scale = np.array([size[1] / region.width, size[0] / region.height])

@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
     _add_cuhk_pairs(commands.add_parser("cuhk-pairs", help="CUHK's sketches and photos as folders of pairs"))
     _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
+    _add_portrait_layouts(commands.add_parser("portrait-layouts", help="layouts and photos of persons who do not exist"))
     _add_oasis(commands.add_parser("oasis", help="train a filter from semantic layouts and photos"))
     _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
     _add_evaluate_filter(commands.add_parser("evaluate-filter", help="measure a filter on persons it never saw"))
@@ -244,6 +245,21 @@ def _export_filter_of(
     filters: Path = parsed.filters or FILTERS
     export_run(network, config, pairs, maker, parsed.export, _say, filters=filters)
     _say(f"wrote {filters / parsed.export}, trained for {step} steps")
+
+
+def _add_portrait_layouts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--portraits", type=Path, required=True, help="folder of photographs of one face each")
+    parser.add_argument("--clips", type=Path, nargs="*", default=[], help="clips, or folders of them, that lend poses")
+    parser.add_argument("--out", type=Path, required=True, help="folder for layouts/ and photos/")
+    parser.add_argument("--count", type=int, default=1500, help="pairs; appearances take turns")
+    parser.set_defaults(command=_portrait_layouts)
+
+
+def _portrait_layouts(parsed: argparse.Namespace) -> None:
+    from training.data.portrait_layouts import make_portrait_layouts
+
+    written = make_portrait_layouts(parsed.portraits, parsed.clips, parsed.out, count=parsed.count, say=_say)
+    _say(f"wrote {written} pairs to {parsed.out}")
 
 
 def _add_oasis(parser: argparse.ArgumentParser) -> None:

@@ -72,7 +72,7 @@ def test_a_folder_without_layouts_is_an_error_with_a_name(tmp_path: Path) -> Non
 
 def test_layouts_and_photos_are_cropped_and_mirrored_alike_and_ids_are_never_mixed(tmp_path: Path) -> None:
     pairs = read_layouts(_folder(tmp_path / "pairs", size=(80, 96)), 3)
-    sampler = LayoutSampler(pairs.pairs, LayoutConfig(classes=3, load_px=80, crop_px=64), seed=3)
+    sampler = LayoutSampler(pairs, LayoutConfig(classes=3, load_px=80, crop_px=64), seed=3)
     batch = sampler.batch(2, 4)
     assert set(np.unique(batch.layout)) <= {0.0, 1.0}
     assert np.all(batch.layout.sum(1) == 1)
@@ -80,7 +80,7 @@ def test_layouts_and_photos_are_cropped_and_mirrored_alike_and_ids_are_never_mix
     same = np.argmax(batch.layout, 1) == np.minimum(red // 86, 2)
     # Photos are resized smoothly, ids are not: edges differ.
     assert same.mean() > 0.9
-    assert np.array_equal(batch.photo, LayoutSampler(pairs.pairs, sampler._config, seed=3).batch(2, 4).photo)
+    assert np.array_equal(batch.photo, LayoutSampler(pairs, sampler._config, seed=3).batch(2, 4).photo)
 
 
 @pytest.mark.parametrize("style", [False, True])

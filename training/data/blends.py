@@ -1,0 +1,365 @@
+"""Persons who do not exist: medians of portraits, drawn with anybody's landmarks on the layout of a portrait.
+
+Portraits are brought to the same landmarks and pose, and the median over a group of them, pixel by pixel, is a face
+that belongs to none of them. It moves by a mesh: whatever landmarks ask for is where the median's are put. Hair, ears,
+neck and shoulders have the outlines of `kernels.portrait_layout`, so that a layout and its picture belong together.
+Eyes, mouth, neck and clothes are painted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import LinearNDInterpolator
+
+from kernels.crop import crop_transform
+from kernels.face_layout import face_outline
+from kernels.portrait_layout import (
+    PORTRAIT_SHARE,
+    RISE,
+    head_camera,
+    in_layout,
+    outlines_around,
+    posed,
+)
+from kernels.yuv import Region
+
+Floats = NDArray[np.floating[Any]]
+Points = NDArray[np.float32]
+Rgb = NDArray[np.uint8]
+
+TEXTURE_PX = 256
+MEMBERS = 20
+"""Portraits in a blend."""
+GROUPS = 12
+SEED = 3
+_THUMBNAIL_PX = 32
+# Rows and columns of a thumbnail that show a head.
+_HEAD = np.s_[2:22, 5:27]
+_COMPONENTS = 30
+MESH_POINTS = 468
+# Outlines are filled at this multiple and averaged down.
+_FINER = 4
+_CLOSED_MOUTH = 0.05
+"""Gap of the inner lips over the distance of the outer eye corners."""
+
+BACKDROP = (96, 108, 118)
+"""RGB behind every blend."""
+# Of each appearance in turn: clothes and irises.
+_CLOTHES = ((58, 68, 84), (104, 52, 60), (70, 84, 74), (82, 74, 96))
+_IRISES = ((82, 58, 42), (84, 96, 92), (58, 40, 30), (84, 104, 116))
+_SCLERA, _PUPIL, _LASHES = (188, 178, 171), (18, 14, 14), (48, 34, 30)
+_CAVITY, _TONGUE, _TEETH = (58, 24, 26), (150, 82, 80), (224, 216, 206)
+_TEETH_HEIGHT = 0.045
+# An iris that looks ahead, of the distance between the outer corners of the eyes.
+_UPPER_LIDS = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (263, 466, 388, 387, 386, 385, 384, 398, 362))
+_IRIS_RINGS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
+_UPPER_INNER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+_LOWER_INNER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+
+
+def _ring(share_x: float, share_y: float, depth: float) -> Floats:
+    angle = np.linspace(np.pi, 2 * np.pi, 13)
+    across, up = 0.5 + share_x * np.cos(angle), 0.30 + share_y * np.sin(angle)
+    return np.stack([across, up, np.full_like(angle, depth)], 1)
+
+
+# Points around a face that move with the pose of the head, in the unit square with its depth.
+_AROUND = np.concatenate([
+    _ring(0.385, 0.46, 0.22),
+    _ring(0.43, 0.60, 0.30),
+    _ring(0.62, 0.85, 0.30),
+    np.array([
+        (0.10, 0.45, 0.33), (0.90, 0.45, 0.33), (0.20, 0.80, 0.3), (0.80, 0.80, 0.3), (0.2, 1.0, 0.3), (0.8, 1.0, 0.3),
+        (0.5, 1.0, 0.2), (-0.1, 0.6, 0.3), (1.1, 0.6, 0.3), (-0.8, 1.6, 0.3), (1.8, 1.6, 0.3), (-0.8, -0.9, 0.3),
+        (1.8, -0.9, 0.3), (0.5, 1.6, 0.3), (-0.8, 0.3, 0.3), (1.8, 0.3, 0.3), (0.5, -0.9, 0.3),
+    ]),
+])  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """A photograph with its landmarks.
+
+    Attributes:
+        picture: uint8 RGB [H, W, 3].
+        points: float32 [478, 3], pixels, depth on the scale of x.
+    """
+
+    picture: Rgb
+    points: Points
+
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """A person who does not exist.
+
+    Attributes:
+        texture: uint8 RGB [TEXTURE_PX, TEXTURE_PX, 3] at the landmarks of `Blends.rest`.
+        skin: RGB of a cheek.
+        clothes: RGB.
+        iris: RGB.
+    """
+
+    texture: Rgb
+    skin: tuple[float, ...]
+    clothes: tuple[int, ...]
+    iris: tuple[int, ...]
+
+
+def in_unit_square(points: Points) -> Floats:
+    """Landmarks [478, 3] where their crop has them, depth on the same scale."""
+    to_crop = crop_transform(np.ascontiguousarray(points[:, :2]), 1).astype(np.float64)
+    scale = np.hypot(to_crop[0, 0], to_crop[1, 0])
+    # The crop of one pixel has its centre at the origin.
+    places = points[:, :2] @ to_crop[:, :2].T + to_crop[:, 2] + 0.5
+    return np.column_stack([places, points[:, 2] * scale])
+
+
+def opening_of(points: Floats) -> float:
+    """Gap of the inner lips over the distance of the outer eye corners."""
+    return float(np.linalg.norm(points[14, :2] - points[13, :2]) / np.linalg.norm(points[33, :2] - points[263, :2]))
+
+
+class Blends:
+    """Makes appearances out of portraits, and draws them.
+
+    Args:
+        portraits: What to blend; those with closed mouths say where the landmarks of all rest.
+        chosen: Which of the groups that portraits fall into, by colour, become appearances.
+    """
+
+    def __init__(self, portraits: Sequence[Portrait], chosen: Sequence[int]) -> None:
+        placed = [in_unit_square(each.points) for each in portraits]
+        closed = [each for each in placed if opening_of(each) < _CLOSED_MOUTH]
+        self.rest: Floats = np.mean(closed or placed, 0)
+        self._places = _on_texture(np.concatenate([self.rest[:MESH_POINTS, :2], _AROUND[:, :2]]))
+        self.appearances = tuple(
+            self._appearance(members, i) for i, members in enumerate(self._groups(portraits, chosen))
+        )
+
+    # -- appearances -------------------------------------------------------------------------------
+
+    def _groups(self, portraits: Sequence[Portrait], chosen: Sequence[int]) -> list[NDArray[np.float32]]:
+        """The pictures of each chosen group's most typical members, at rest, float32 with NaN where there is none."""
+        rested = [self._rested(each) for each in portraits]
+        seen = np.stack([_thumbnail(each) for each in rested])
+        seen -= seen.mean(0)
+        left, strength, _ = np.linalg.svd(seen, full_matrices=False)
+        features = np.ascontiguousarray((left * strength)[:, :_COMPONENTS], np.float32)
+        groups = min(GROUPS, len(portraits))
+        cv2.setRNGSeed(SEED)
+        _, label, centres = cv2.kmeans(features, groups, None, (3, 100, 1e-4), 5, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+        found = []
+        for group in chosen:
+            own = np.flatnonzero(label[:, 0] == group % groups)
+            near = np.argsort(np.linalg.norm(features[own] - centres[group % groups], axis=1))
+            found.append(np.stack([rested[i] for i in own[near][:MEMBERS]]))
+        return found
+
+    def _rested(self, portrait: Portrait) -> NDArray[np.float32]:
+        """A portrait brought to the landmarks at rest."""
+        points = portrait.points[:, :2]
+        source = np.concatenate([points[:MESH_POINTS], posed(head_camera(points), _AROUND)])
+        where = _carried(self._places, source, TEXTURE_PX)
+        read = cv2.remap(portrait.picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        height, width = portrait.picture.shape[:2]
+        outside = (where < 0).any(2) | (where[..., 0] > width - 1) | (where[..., 1] > height - 1)
+        return np.where(outside[..., None], np.float32(np.nan), read.astype(np.float32))
+
+    def _appearance(self, members: NDArray[np.float32], index: int) -> Appearance:
+        with np.errstate(invalid="ignore"):
+            median = np.nanmedian(members, 0)
+        texture = np.nan_to_num(median, nan=0.0).round().astype(np.uint8)
+        texture = _only_head(texture, ~np.isnan(median[..., 0]), self._head_at_rest())
+        texture = _lips_closed(texture, _on_texture(self.rest[:, :2]))
+        row, columns = (int(v) for v in _on_texture(np.array([[0.0, 0.52]]))[0][::-1]), (0.30, 0.70)
+        row_px = next(iter(row))
+        cheeks = [
+            texture[row_px - 4 : row_px + 4, int(x) - 4 : int(x) + 4].reshape(-1, 3)
+            for x in _on_texture(np.array([[c, 0.0] for c in columns]))[:, 0]
+        ]
+        skin = np.median(np.concatenate(cheeks), 0)
+        return Appearance(
+            texture, tuple(map(float, skin)), _CLOTHES[index % len(_CLOTHES)], _IRISES[index % len(_IRISES)]
+        )
+
+    def _head_at_rest(self) -> NDArray[np.uint8]:
+        points = np.asarray(self.rest[:, :2], np.float32)
+        region = _unit_region()
+        return _covered(_head_outlines(points * _UNIT, region, TEXTURE_PX), TEXTURE_PX) > 127
+
+    # -- pictures ----------------------------------------------------------------------------------
+
+    def draw(self, appearance: Appearance, landmarks: Points, region: Region, size: int) -> Rgb:
+        """Draw an appearance with some landmarks.
+
+        Args:
+            appearance: One of `appearances`.
+            landmarks: float32 [478, 2], pixels of a frame.
+            region: The part of the frame to draw, from `portrait_region` or near it.
+            size: Side of the picture; even.
+        """
+        on_frame = np.concatenate([landmarks[:MESH_POINTS], posed(head_camera(landmarks), _AROUND)])
+        where = _carried(in_layout(on_frame, region, (size, size)), self._places, size)
+        neck, clothes, *_ = outlines_around(landmarks, region, (size, size))
+        canvas = np.empty((size, size, 3), np.float32)
+        canvas[...] = BACKDROP
+        down = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
+        _lay(canvas, np.float32(appearance.skin) * (0.62 + 0.28 * np.clip((down - 0.72) / 0.2, 0, 1)), [neck])
+        _lay(canvas, np.float32(appearance.clothes) * (1.12 - 0.35 * np.clip((down - 0.8) / 0.2, 0, 1)), [clothes])
+        head = cv2.remap(appearance.texture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        _lay(canvas, head.astype(np.float32), _head_outlines(landmarks, region, size), soft_px=0.6)
+        marks = in_layout(landmarks, region, (size, size))
+        _paint_eyes(canvas, marks, appearance)
+        _paint_mouth(canvas, marks)
+        return np.asarray(np.clip(np.rint(canvas), 0, 255), np.uint8)
+
+
+# -- geometry --------------------------------------------------------------------------------------
+
+# A unit square as pixels, so that rounding to whole ones does no harm.
+_UNIT = 1000.0
+
+
+def _unit_region() -> Region:
+    left, top = (0.5 - PORTRAIT_SHARE / 2) * _UNIT, (0.5 - PORTRAIT_SHARE / 2 - RISE) * _UNIT
+    side = PORTRAIT_SHARE * _UNIT
+    return Region(round(top), round(left), round(top + side), round(left + side))
+
+
+def _on_texture(places: Floats) -> Floats:
+    """Points of the unit square in pixels of a texture."""
+    return in_layout(places * _UNIT, _unit_region(), (TEXTURE_PX, TEXTURE_PX))
+
+
+def _carried(at: Floats, source: Floats, size: int) -> NDArray[np.float32]:
+    """For each pixel of a square, where it comes from when points `at` come from `source`; float32 [size, size, 2]."""
+    # Of every second pixel, for that takes most of the time of a picture.
+    half = size // 2
+    rows, columns = 2 * np.mgrid[:half, :half] + 0.5
+    found = LinearNDInterpolator(at, source)(np.stack([columns, rows], -1).reshape(-1, 2))
+    coarse = np.nan_to_num(found, nan=-1.0).reshape(half, half, 2).astype(np.float32)
+    return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _head_outlines(landmarks: Points, region: Region, size: int) -> list[tuple[str, Floats]]:
+    oval = in_layout(landmarks[list(face_outline("skin"))], region, (size, size))
+    return [*outlines_around(landmarks, region, (size, size))[2:], ("skin", oval)]
+
+
+def _thumbnail(rested: NDArray[np.float32]) -> NDArray[np.float32]:
+    whole = np.nan_to_num(rested, nan=128.0).astype(np.uint8)
+    small = cv2.resize(whole, (_THUMBNAIL_PX, _THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2LAB)[_HEAD].astype(np.float32).ravel()
+
+
+# -- pixels ----------------------------------------------------------------------------------------
+
+
+def _covered(outlines: Sequence[tuple[str, Floats]], size: int) -> NDArray[np.uint8]:
+    """How much of each pixel some outlines cover, 0 to 255."""
+    fine = np.zeros((size * _FINER, size * _FINER), np.uint8)
+    for _, points in outlines:
+        cv2.fillPoly(fine, [np.rint(((points + 0.5) * _FINER - 0.5) * 16).astype(np.int32)], 255, shift=4)
+    return np.asarray(cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _lay(canvas: Floats, colours: Floats, outlines: Sequence[tuple[str, Floats]], soft_px: float = 0.0) -> None:
+    """Lay colours over a canvas where outlines are."""
+    share = _covered(outlines, canvas.shape[0]).astype(np.float32) / 255
+    if soft_px:
+        share = cv2.GaussianBlur(share, (0, 0), soft_px)
+    canvas += (colours - canvas) * share[..., None]
+
+
+def _only_head(texture: Rgb, known: NDArray[np.bool_], head: NDArray[np.bool_]) -> Rgb:
+    """A texture whose backdrop is overgrown by the head's own colours, so that any outline is filled with them."""
+    inner = cv2.erode(head.astype(np.uint8), np.ones((25, 25), np.uint8)) > 0
+    wide = cv2.dilate(head.astype(np.uint8), np.ones((21, 21), np.uint8)) > 0
+    mask = np.where(head, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    mask[inner] = cv2.GC_FGD
+    mask[~wide | ~known] = cv2.GC_BGD
+    cv2.setRNGSeed(SEED)
+    cv2.grabCut(np.ascontiguousarray(texture[..., ::-1]), mask, None, *np.zeros((2, 1, 65)), 5, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
+    own = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.uint8)
+    own = cv2.erode(own, np.ones((3, 3), np.uint8))
+    _, label = cv2.distanceTransformWithLabels(1 - own, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    at = np.zeros((int(label.max()) + 1, 3), np.uint8)
+    at[label[own > 0]] = texture[own > 0]
+    grown = cv2.GaussianBlur(at[label], (0, 0), 2.0)
+    return np.where(own[..., None] > 0, texture, grown)
+
+
+def _lips_closed(texture: Rgb, rest: Floats) -> Rgb:
+    """Without what shows between lips at rest: blurred teeth."""
+    between = np.zeros(texture.shape[:2], np.uint8)
+    cv2.fillPoly(between, [np.rint(rest[list(face_outline("mouth"))] * 16).astype(np.int32)], 255, shift=4)
+    between = cv2.dilate(between, np.ones((3, 3), np.uint8))
+    return np.asarray(cv2.inpaint(texture, between, 2, cv2.INPAINT_TELEA), np.uint8)
+
+
+def _paint_eyes(canvas: Floats, marks: Floats, appearance: Appearance) -> None:
+    size = canvas.shape[0]
+    eyes = [marks[list(face_outline(name))] for name in ("eyes", "left eye")]
+    white = np.empty((size * _FINER, size * _FINER, 3), np.uint8)
+    white[...] = _SCLERA
+    for ring in _IRIS_RINGS:
+        centre = _fine(marks[ring[0]])
+        radius = float(np.linalg.norm(marks[list(ring[1:])] - marks[ring[0]], axis=1).mean()) * _FINER
+        for colour, share in ((tuple(c // 2 for c in appearance.iris), 1.0), (appearance.iris, 0.86), (_PUPIL, 0.42)):
+            cv2.circle(white, _whole(centre), max(round(radius * share * 16), 1), colour, -1, cv2.LINE_AA, 4)
+        cv2.circle(white, _whole(centre - 0.3 * radius), max(round(radius * 0.13 * 16), 1), (222,) * 3, -1, cv2.LINE_AA, 4)
+    # The lid's shadow.
+    for lid in _UPPER_LIDS:
+        line = np.rint(_fine(marks[list(lid)]) * 16).astype(np.int32)
+        shadow = np.zeros(white.shape[:2], np.uint8)
+        cv2.polylines(shadow, [line], False, 90, round(_FINER * size / 110), cv2.LINE_AA, 4)
+        white = np.asarray(white * (1 - shadow[..., None] / 255.0), np.uint8)
+    small = cv2.resize(white, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+    _lay(canvas, small, [("eyes", each) for each in eyes], soft_px=0.4)
+    lashes = np.zeros((size * _FINER, size * _FINER), np.uint8)
+    for lid in _UPPER_LIDS:
+        line = np.rint(_fine(marks[list(lid)]) * 16).astype(np.int32)
+        cv2.polylines(lashes, [line], False, 170, round(_FINER * size / 210), cv2.LINE_AA, 4)
+    share = cv2.resize(lashes, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
+    canvas += (np.float32(_LASHES) - canvas) * share
+
+
+def _paint_mouth(canvas: Floats, marks: Floats) -> None:
+    size = canvas.shape[0]
+    upper, lower = marks[list(_UPPER_INNER_LIP)], marks[list(_LOWER_INNER_LIP)]
+    down = marks[152] - marks[168]
+    down = down / max(float(np.linalg.norm(down)), 1e-6)
+    gap = np.maximum((lower - upper) @ down, 0.0)
+    inside = np.empty((size * _FINER, size * _FINER, 3), np.uint8)
+    inside[...] = _CAVITY
+    middle, widest = (upper[5] + lower[5]) / 2, float(np.linalg.norm(upper[0] - upper[-1]))
+    tongue = lower[5] + 0.10 * gap.max() * down
+    axes = (round(0.30 * widest * _FINER * 16), round(0.38 * float(gap.max()) * _FINER * 16))
+    angle = float(np.degrees(np.arctan2(down[1], down[0])) - 90)
+    cv2.ellipse(inside, _whole(_fine(tongue)), axes, angle, 0, 360, _TONGUE, -1, cv2.LINE_AA, 4)
+    # A row of upper teeth hangs from where the lip is, as far as the gap lets it be seen.
+    bell = np.clip(1.25 - (np.abs(np.linspace(-1, 1, len(upper))) ** 3), 0, 1)[:, None]
+    height = np.minimum(_TEETH_HEIGHT / PORTRAIT_SHARE * size * bell[:, 0], 0.62 * gap)[:, None]
+    row = np.concatenate([upper - 2 * down, (upper + height * down)[::-1]])
+    cv2.fillPoly(inside, [np.rint(_fine(row) * 16).astype(np.int32)], _TEETH, cv2.LINE_AA, 4)
+    soft = cv2.GaussianBlur(inside, (0, 0), 0.7 * _FINER)
+    small = cv2.resize(soft, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+    away = np.abs(np.arange(size, dtype=np.float32)[None] - np.float32(middle[0])) / max(0.5 * widest, 1.0)
+    small *= (1 - 0.45 * np.clip(away, 0, 1) ** 2)[..., None]
+    _lay(canvas, small, [("mouth", np.concatenate([upper, lower[::-1]]))], soft_px=0.4)
+
+
+def _fine(points: Floats) -> Floats:
+    return (points + 0.5) * _FINER - 0.5
+
+
+def _whole(point: Floats) -> tuple[int, int]:
+    """For OpenCV's sixteenths of a pixel."""
+    return round(float(point[0]) * 16), round(float(point[1]) * 16)
