@@ -18,6 +18,9 @@ PORTRAIT_CLASSES = (*FACE_CLASSES, "hair", "neck", "clothes")
 PORTRAIT_SHARE = 1.6
 """Side of a portrait's square, of the crop's side: hair and shoulders."""
 
+PORTRAIT_BACKDROP = (96, 108, 118)
+"""RGB behind a drawn portrait, and where there is none."""
+
 RISE = 0.08
 """How far a portrait's square is above the face's, as a share of the crop's side: there is more hair than neck."""
 

@@ -162,7 +162,7 @@ class Session:
     def choose_filter(self, chosen: Chosen | None) -> None:
         """Filter pictures from the next one on that is drawn, or leave them; the mode and the voice go on."""
         before = self.filtering.chosen
-        self.filtering.choose(chosen)
+        self.filtering.choose(chosen, self._media_now_ns())
         self._health.recover(self.name, "filter")
         self.playout.aim(self._delay_ns(self.mode) + self._passages[-1].hold_ns)
         if (before and before.seen_by_lips) != (chosen and chosen.seen_by_lips):
@@ -356,12 +356,16 @@ class Session:
 
     async def _drawn(self, met: _Met) -> VideoFrame:
         # Read once: a picture is filtered as was chosen when its turn began.
-        frame, chosen = met.synced.frame, self.filtering.chosen
+        frame = met.synced.frame
+        chosen = self.filtering.chosen_at(frame.pts_ns)
         deadline_ns = self.playout.deadline_ns(frame)
         if chosen is not None and chosen.order == "before":
             lips_ns = self.render.expected_ns if met.synced.faces else 0
             by_ns = None if deadline_ns is None else deadline_ns - lips_ns
-            await self.filtering.apply(frame, met.faces, chosen, by_ns)
+            drawn = await self.filtering.apply(frame, met.faces, chosen, by_ns)
+            if chosen.anonymous and not drawn:
+                # Lips would be drawn on a backdrop, or on another moment's face.
+                return frame
         made = self._renderer.made
         frame = await self._with_lips(met.synced, deadline_ns)
         if chosen is not None and chosen.order == "after":

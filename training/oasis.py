@@ -48,7 +48,7 @@ from training.data.pair_batches import as_levels
 from training.data.pair_makers import Rgb
 from training.filter_glance import write_sheet
 from training.loop import RunLog, begun, launched, onto, set_learning_rate
-from training.oasis_losses import average_into, drawn_loss, label_mask, label_mix_loss, mixed, rarity, real_loss
+from training.oasis_losses import average_into, drawn_loss, label_mask, label_mix_loss, mixed, rarity, real_loss, settle_statistics
 
 PARTS = ("generator", "averaged", "judge", "generator_adam", "judge_adam")
 PROCESS_SEED_OFFSET = 15_485_863
@@ -376,16 +376,22 @@ def _dont_care(trainer: OasisTrainer) -> int | None:
 def show_held(trainer: OasisTrainer, held: LayoutSet, sheet: Path) -> None:
     """Held-back layouts in colours, what is drawn from them with one noise for all, or the photo's, and the photos."""
     config = trainer.config
+    averaged = copy.deepcopy(trainer.averaged)
     source = torch.Generator().manual_seed(config.run.seed)
     one = torch.randn(1, config.network.noise, generator=source).to(trainer.fabric.device)
     noises = noise_of(config)
     rows: list[list[Rgb]] = []
+    shown = []
     for i in np.linspace(0, len(held.pairs) - 1, min(SHOWN, len(held.pairs))).astype(int):
         ids, photo = held_layout(held.pairs[i], config.layouts)
         layout = torch.from_numpy(one_hot(ids, config.layouts.classes))[None].to(trainer.fabric.device)
         k = appearance_of(held.names[i], config.layouts.appearances)
         z = one if noises is None else noises[k : k + 1].to(trainer.fabric.device)
-        rows.append([in_colours(ids), as_levels(trainer.averaged(layout, z)[0].float().cpu().numpy()), photo])
+        shown.append((ids, layout, z, photo))
+    # Early in a run the average's own statistics are far behind.
+    settle_statistics(averaged, [(layout, z) for _, layout, z, _ in shown])
+    for ids, layout, z, photo in shown:
+        rows.append([in_colours(ids), as_levels(averaged(layout, z)[0].float().cpu().numpy()), photo])
     write_sheet(sheet, rows)
 
 

@@ -20,6 +20,7 @@ from scipy.interpolate import LinearNDInterpolator
 from kernels.crop import crop_transform
 from kernels.face_layout import face_outline
 from kernels.portrait_layout import (
+    PORTRAIT_BACKDROP,
     PORTRAIT_SHARE,
     RISE,
     head_camera,
@@ -48,8 +49,6 @@ _FINER = 4
 _CLOSED_MOUTH = 0.05
 """Gap of the inner lips over the distance of the outer eye corners."""
 
-BACKDROP = (96, 108, 118)
-"""RGB behind every blend."""
 # Of each appearance in turn: clothes and irises.
 _CLOTHES = ((58, 68, 84), (104, 52, 60), (70, 84, 74), (82, 74, 96))
 _IRISES = ((82, 58, 42), (84, 96, 92), (58, 40, 30), (84, 104, 116))
@@ -209,7 +208,7 @@ class Blends:
         where = _carried(in_layout(on_frame, region, (size, size)), self._places, size)
         neck, clothes, *_ = outlines_around(landmarks, region, (size, size))
         canvas = np.empty((size, size, 3), np.float32)
-        canvas[...] = BACKDROP
+        canvas[...] = PORTRAIT_BACKDROP
         down = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
         _lay(canvas, np.float32(appearance.skin) * (0.62 + 0.28 * np.clip((down - 0.72) / 0.2, 0, 1)), [neck])
         _lay(canvas, np.float32(appearance.clothes) * (1.12 - 0.35 * np.clip((down - 0.8) / 0.2, 0, 1)), [clothes])
