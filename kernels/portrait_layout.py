@@ -1,15 +1,14 @@
-"""A semantic layout of a whole portrait out of a face's landmarks alone: the face, and a head around it that is nobody's.
+"""A semantic layout of a whole portrait out of a face's landmarks alone: the face, and a head around it.
 
 What landmarks do not tell, hair, ears, neck and shoulders, has one shape for everybody and moves with the pose of the
 head; so nothing of a picture but its landmarks can reach what is drawn from such a layout.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.crop import Landmarks, upright_region
-from kernels.face_layout import FACE_CLASSES, face_layout
+from kernels.crop import STABLE, Landmarks, upright_region
+from kernels.face_layout import FACE_CLASSES, face_layout, filled, in_layout
 from kernels.yuv import Region
 
 PORTRAIT_CLASSES = (*FACE_CLASSES, "hair", "neck", "clothes")
@@ -24,26 +23,14 @@ PORTRAIT_BACKDROP = (96, 108, 118)
 RISE = 0.08
 """How far a portrait's square is above the face's, as a share of the crop's side: there is more hair than neck."""
 
-# Points that the jaw does not move and where they lie in the crop's unit square, x, y and depth on the scale of x, away
-# from the camera: means over 447 portraits of members of the US Congress (public domain), by MediaPipe's face mesh;
-# halves averaged. `kernels.crop` has the first two coordinates, from which a head's pose follows.
-_POSED = (
-    (33, 0.2830, 0.2662, 0.039),
-    (133, 0.4140, 0.2759, 0.014),
-    (362, 0.5860, 0.2759, 0.014),
-    (263, 0.7170, 0.2662, 0.039),
-    (168, 0.5000, 0.2562, -0.078),
-    (6, 0.5000, 0.2935, -0.099),
-    (2, 0.5000, 0.5000, -0.091),
-    (98, 0.4049, 0.4787, -0.050),
-    (327, 0.5951, 0.4787, -0.050),
-    (64, 0.3958, 0.4617, -0.075),
-    (294, 0.6042, 0.4617, -0.075),
-    (127, 0.1427, 0.2852, 0.288),
-    (356, 0.8573, 0.2852, 0.288),
-)
-_INDICES = [row[0] for row in _POSED]
-_PLACES = np.array([(*row[1:], 1.0) for row in _POSED])
+# Depth of the points of `kernels.crop.STABLE` on the scale of x, away from the camera: means over the same portraits,
+# halves averaged. With them, a head's pose follows from its landmarks.
+_DEPTHS = {
+    33: 0.039, 133: 0.014, 362: 0.014, 263: 0.039, 168: -0.078, 6: -0.099, 2: -0.091, 98: -0.050, 327: -0.050,
+    64: -0.075, 294: -0.075, 127: 0.288, 356: 0.288,
+}  # fmt: skip
+_INDICES = [row[0] for row in STABLE]
+_PLACES = np.array([(x, y, _DEPTHS[index], 1.0) for index, x, y, _ in STABLE])
 _SOLVED = np.linalg.pinv(_PLACES)
 
 # Halves of outlines in the same square, from the left: x, y, depth. The outline of short hair as the median of several
@@ -67,7 +54,6 @@ _SHOULDER = (
     (-0.400, 1.400), (-0.400, 1.130), (-0.250, 1.070), (-0.050, 1.010), (0.120, 0.970), (0.215, 0.925), (0.270, 1.000),
     (0.360, 1.060), (0.500, 1.080),
 )  # fmt: skip
-_SUBPIXEL_BITS = 4
 
 Outline = tuple[str, NDArray[np.float64]]
 """A class and points [n, 2], x first, in pixels of the layout, whole numbers at their centres."""
@@ -104,8 +90,7 @@ def portrait_layout(landmarks: Landmarks | None, region: Region, size: tuple[int
     labels = np.zeros(size, np.uint8)
     if landmarks is not None:
         for name, points in outlines_around(landmarks, region, size):
-            on_grid = np.rint(points * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-            cv2.fillPoly(labels, [on_grid], PORTRAIT_CLASSES.index(name), shift=_SUBPIXEL_BITS)
+            filled(labels, points, PORTRAIT_CLASSES.index(name))
         face = face_layout(landmarks, region, size).argmax(0).astype(np.uint8)
         labels[face > 0] = face[face > 0]
     return np.asarray(labels == np.arange(len(PORTRAIT_CLASSES)).reshape(-1, 1, 1), np.float32)
@@ -115,7 +100,7 @@ def outlines_around(landmarks: Landmarks, region: Region, size: tuple[int, int])
     """What is drawn below the face, in its order: neck, clothes, hair, ears, forehead."""
     camera = head_camera(landmarks)
 
-    def turned(half: tuple[tuple[float, float, float], ...]) -> NDArray[np.float64]:
+    def turned(half: tuple[tuple[float, ...], ...]) -> NDArray[np.float64]:
         return in_layout(posed(camera, np.array(half)), region, size)
 
     left_ear, right_ear = (turned(each) for each in (_EAR, _mirrored(_EAR)))
@@ -140,12 +125,6 @@ def posed(camera: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[n
     return np.asarray(points @ camera[:, :3].T + camera[:, 3], np.float64)
 
 
-def in_layout(points: NDArray[np.float64], region: Region, size: tuple[int, int]) -> NDArray[np.float64]:
-    """Pixels of the frame to pixels of the layout; whole numbers are the centres of pixels in both."""
-    scale = np.array([size[1] / region.width, size[0] / region.height])
-    return np.asarray((points - (region.left, region.top) + 0.5) * scale - 0.5, np.float64)
-
-
 def _still(points: tuple[tuple[float, ...], ...], size: tuple[int, int]) -> NDArray[np.float64]:
     """Points of the unit square in the layout of a portrait's own square, whatever the head does in it."""
     edge = np.array([0.5 - PORTRAIT_SHARE / 2, 0.5 - PORTRAIT_SHARE / 2 - RISE])
@@ -155,5 +134,3 @@ def _still(points: tuple[tuple[float, ...], ...], size: tuple[int, int]) -> NDAr
 def _mirrored(half: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
     """The other half of an outline, from the right end back."""
     return tuple((1.0 - x, *rest) for x, *rest in reversed(half))
-
-

@@ -322,6 +322,8 @@ def _check(made: Filter) -> None:
             f"{about.source}, this version draws {', '.join(classes) or 'none'}: take another"
         )
     if classes and about.region == "frame":
-        raise EngineError(f"the filter {about.name} draws from a layout for the frame, which is drawn of faces: take another")
+        raise EngineError(
+            f"the filter {about.name} draws from a layout for the frame, which is drawn of faces: take another"
+        )
     if about.region == "portrait" and not classes:
         raise EngineError(f"the filter {about.name} would be shown the picture that it is to hide: take another")

@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_distil(commands.add_parser("distil", help="train a small generator from a larger one"))
     _add_cuhk_pairs(commands.add_parser("cuhk-pairs", help="CUHK's sketches and photos as folders of pairs"))
     _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
-    _add_portrait_layouts(commands.add_parser("portrait-layouts", help="layouts and photos of persons who do not exist"))
+    _add_portrait_layouts(
+        commands.add_parser("portrait-layouts", help="layouts and photos of persons who do not exist")
+    )
     _add_oasis(commands.add_parser("oasis", help="train a filter from semantic layouts and photos"))
     _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
     _add_evaluate_filter(commands.add_parser("evaluate-filter", help="measure a filter on persons it never saw"))
@@ -285,7 +287,7 @@ def _oasis(parsed: argparse.Namespace) -> None:
 
     config = read_config(OasisTraining, parsed.config)
     config = replace(config, run=replace(config.run, steps=parsed.steps or config.run.steps))
-    config.layouts.check()
+    config.check()
     pairs = read_layouts(parsed.pairs, config.layouts.classes)
     fabric = launched(bf16=config.run.bf16, devices=parsed.devices, accelerator=parsed.accelerator)
     say = _say if fabric.is_global_zero else lambda _: None

@@ -48,12 +48,22 @@ from training.data.pair_batches import as_levels
 from training.data.pair_makers import Rgb
 from training.filter_glance import write_sheet
 from training.loop import RunLog, begun, launched, onto, set_learning_rate
-from training.oasis_losses import average_into, drawn_loss, label_mask, label_mix_loss, mixed, rarity, real_loss, settle_statistics
+from training.oasis_losses import (
+    average_into,
+    drawn_loss,
+    label_mask,
+    label_mix_loss,
+    mixed,
+    rarity,
+    real_loss,
+    settle_statistics,
+)
 
 PARTS = ("generator", "averaged", "judge", "generator_adam", "judge_adam")
 PROCESS_SEED_OFFSET = 15_485_863
 SHOWN = 8
 LAST_RATE = 0.05
+JUDGE_MULTIPLE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +154,19 @@ class OasisRunConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class OasisServedConfig:
+    """How the filter is served.
+
+    Attributes:
+        title: One line for a list; empty: how many classes it draws from.
+        appearance: Whose noise is pinned, where there are appearances.
+    """
+
+    title: str = ""
+    appearance: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class OasisTraining:
     """One run."""
 
@@ -151,6 +174,23 @@ class OasisTraining:
     layouts: LayoutConfig = field(default_factory=LayoutConfig)
     loss: OasisLossConfig = field(default_factory=OasisLossConfig)
     run: OasisRunConfig = field(default_factory=OasisRunConfig)
+    served: OasisServedConfig = field(default_factory=OasisServedConfig)
+
+    def check(self) -> None:
+        """Hold the numbers against each other.
+
+        Raises:
+            ConfigError: They do not fit.
+        """
+        self.layouts.check()
+        if self.loss.judge_px % JUDGE_MULTIPLE or self.loss.judge_px > self.layouts.crop_px:
+            raise ConfigError(
+                f"[loss] judge_px = {self.loss.judge_px}: expected a multiple of {JUDGE_MULTIPLE}, at most crop_px"
+            )
+        if not 0 <= self.served.appearance < max(self.layouts.appearances, 1):
+            raise ConfigError(
+                f"[served] appearance = {self.served.appearance}, [layouts] appearances = {self.layouts.appearances}"
+            )
 
 
 @dataclass(slots=True)
@@ -244,7 +284,7 @@ def train_oasis(
         ConfigError: The config does not fit itself, the run's folder or the checkpoint.
         MaterialError: Everything would be held back.
     """
-    config.layouts.check()
+    config.check()
     for each in pairs.left_out:
         say(f"left out: {each.name} {each.reason}")
     learnt, held = pairs.split(config.layouts.held_every)
@@ -287,7 +327,7 @@ def _rates(step: int, steps: int, run: OasisRunConfig) -> tuple[float, float]:
 
 
 def noise_of(config: OasisTraining) -> Tensor | None:
-    """The noise of each appearance, float [appearances, noise]: what a filter with that seed draws with; None: drawn."""
+    """The noise of each appearance, float [appearances, noise], as a filter of its seed has it; None: it is drawn."""
     count, channels = config.layouts.appearances, config.network.noise
     if not count:
         return None

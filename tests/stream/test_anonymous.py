@@ -36,7 +36,9 @@ def mask(**options: object) -> FakeFilter:
 
 def camera(pts_ns: int = 0, height: int = 97, width: int = 129) -> VideoFrame:
     half = ((height + 1) // 2, (width + 1) // 2)
-    y, u, v = (np.full(size, level, np.uint8) for size, level in zip(((height, width), half, half), CAMERA, strict=True))
+    y, u, v = (
+        np.full(size, level, np.uint8) for size, level in zip(((height, width), half, half), CAMERA, strict=True)
+    )
     return VideoFrame(pts_ns, 0, "yuv420p", (y, u, v))
 
 

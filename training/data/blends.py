@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from scipy.interpolate import LinearNDInterpolator
 
 from kernels.crop import crop_transform
-from kernels.face_layout import face_outline
+from kernels.face_layout import face_outline, in_layout
 from kernels.portrait_layout import (
     PORTRAIT_BACKDROP,
     PORTRAIT_SHARE,
     RISE,
     head_camera,
-    in_layout,
     outlines_around,
     posed,
 )
@@ -55,7 +54,6 @@ _IRISES = ((82, 58, 42), (84, 96, 92), (58, 40, 30), (84, 104, 116))
 _SCLERA, _PUPIL, _LASHES = (188, 178, 171), (18, 14, 14), (48, 34, 30)
 _CAVITY, _TONGUE, _TEETH = (58, 24, 26), (150, 82, 80), (224, 216, 206)
 _TEETH_HEIGHT = 0.045
-# An iris that looks ahead, of the distance between the outer corners of the eyes.
 _UPPER_LIDS = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (263, 466, 388, 387, 386, 385, 384, 398, 362))
 _IRIS_RINGS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 _UPPER_INNER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
@@ -153,7 +151,7 @@ class Blends:
         features = np.ascontiguousarray((left * strength)[:, :_COMPONENTS], np.float32)
         groups = min(GROUPS, len(portraits))
         cv2.setRNGSeed(SEED)
-        _, label, centres = cv2.kmeans(features, groups, None, (3, 100, 1e-4), 5, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+        _, label, centres = cv2.kmeans(features, groups, None, (3, 100, 1e-4), 5, cv2.KMEANS_PP_CENTERS)
         found = []
         for group in chosen:
             own = np.flatnonzero(label[:, 0] == group % groups)
@@ -172,26 +170,17 @@ class Blends:
         return np.where(outside[..., None], np.float32(np.nan), read.astype(np.float32))
 
     def _appearance(self, members: NDArray[np.float32], index: int) -> Appearance:
-        with np.errstate(invalid="ignore"):
-            median = np.nanmedian(members, 0)
-        texture = np.nan_to_num(median, nan=0.0).round().astype(np.uint8)
-        texture = _only_head(texture, ~np.isnan(median[..., 0]), self._head_at_rest())
+        known = ~np.isnan(members[..., 0]).all(0)
+        median = np.nanmedian(np.where(known[..., None], members, np.float32(0)), 0)
+        texture = _only_head(median.round().astype(np.uint8), known, self._head_at_rest())
         texture = _lips_closed(texture, _on_texture(self.rest[:, :2]))
-        row, columns = (int(v) for v in _on_texture(np.array([[0.0, 0.52]]))[0][::-1]), (0.30, 0.70)
-        row_px = next(iter(row))
-        cheeks = [
-            texture[row_px - 4 : row_px + 4, int(x) - 4 : int(x) + 4].reshape(-1, 3)
-            for x in _on_texture(np.array([[c, 0.0] for c in columns]))[:, 0]
-        ]
-        skin = np.median(np.concatenate(cheeks), 0)
-        return Appearance(
-            texture, tuple(map(float, skin)), _CLOTHES[index % len(_CLOTHES)], _IRISES[index % len(_IRISES)]
-        )
+        clothes, iris = (each[index % len(each)] for each in (_CLOTHES, _IRISES))
+        return Appearance(texture, _colour_at(texture, _CHEEKS), clothes, iris)
 
-    def _head_at_rest(self) -> NDArray[np.uint8]:
+    def _head_at_rest(self) -> NDArray[np.bool_]:
         points = np.asarray(self.rest[:, :2], np.float32)
         region = _unit_region()
-        return _covered(_head_outlines(points * _UNIT, region, TEXTURE_PX), TEXTURE_PX) > 127
+        return np.asarray(_covered(_head_outlines(points * _UNIT, region, TEXTURE_PX), TEXTURE_PX) > 127, np.bool_)
 
     # -- pictures ----------------------------------------------------------------------------------
 
@@ -210,8 +199,12 @@ class Blends:
         canvas = np.empty((size, size, 3), np.float32)
         canvas[...] = PORTRAIT_BACKDROP
         down = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
-        _lay(canvas, np.float32(appearance.skin) * (0.62 + 0.28 * np.clip((down - 0.72) / 0.2, 0, 1)), [neck])
-        _lay(canvas, np.float32(appearance.clothes) * (1.12 - 0.35 * np.clip((down - 0.8) / 0.2, 0, 1)), [clothes])
+        _lay(canvas, np.array(appearance.skin, np.float32) * (0.62 + 0.28 * np.clip((down - 0.72) / 0.2, 0, 1)), [neck])
+        _lay(
+            canvas,
+            np.array(appearance.clothes, np.float32) * (1.12 - 0.35 * np.clip((down - 0.8) / 0.2, 0, 1)),
+            [clothes],
+        )
         head = cv2.remap(appearance.texture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         _lay(canvas, head.astype(np.float32), _head_outlines(landmarks, region, size), soft_px=0.6)
         marks = in_layout(landmarks, region, (size, size))
@@ -222,6 +215,8 @@ class Blends:
 
 # -- geometry --------------------------------------------------------------------------------------
 
+# Of the unit square.
+_CHEEKS = np.array([(0.30, 0.52), (0.70, 0.52)])
 # A unit square as pixels, so that rounding to whole ones does no harm.
 _UNIT = 1000.0
 
@@ -252,10 +247,17 @@ def _head_outlines(landmarks: Points, region: Region, size: int) -> list[tuple[s
     return [*outlines_around(landmarks, region, (size, size))[2:], ("skin", oval)]
 
 
+def _colour_at(texture: Rgb, places: Floats) -> tuple[float, ...]:
+    """The median colour around some places of the unit square."""
+    columns, rows = _on_texture(places).astype(int).T
+    around = [texture[y - 4 : y + 4, x - 4 : x + 4].reshape(-1, 3) for y, x in zip(rows, columns, strict=True)]
+    return tuple(float(each) for each in np.median(np.concatenate(around), 0))
+
+
 def _thumbnail(rested: NDArray[np.float32]) -> NDArray[np.float32]:
     whole = np.nan_to_num(rested, nan=128.0).astype(np.uint8)
     small = cv2.resize(whole, (_THUMBNAIL_PX, _THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_RGB2LAB)[_HEAD].astype(np.float32).ravel()
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB)[_HEAD], np.float32).ravel()
 
 
 # -- pixels ----------------------------------------------------------------------------------------
@@ -313,7 +315,9 @@ def _paint_eyes(canvas: Floats, marks: Floats, appearance: Appearance) -> None:
         radius = float(np.linalg.norm(marks[list(ring[1:])] - marks[ring[0]], axis=1).mean()) * _FINER
         for colour, share in ((tuple(c // 2 for c in appearance.iris), 1.0), (appearance.iris, 0.86), (_PUPIL, 0.42)):
             cv2.circle(white, _whole(centre), max(round(radius * share * 16), 1), colour, -1, cv2.LINE_AA, 4)
-        cv2.circle(white, _whole(centre - 0.3 * radius), max(round(radius * 0.13 * 16), 1), (222,) * 3, -1, cv2.LINE_AA, 4)
+        cv2.circle(
+            white, _whole(centre - 0.3 * radius), max(round(radius * 0.13 * 16), 1), (222,) * 3, -1, cv2.LINE_AA, 4
+        )
     # The lid's shadow.
     for lid in _UPPER_LIDS:
         line = np.rint(_fine(marks[list(lid)]) * 16).astype(np.int32)
@@ -327,7 +331,7 @@ def _paint_eyes(canvas: Floats, marks: Floats, appearance: Appearance) -> None:
         line = np.rint(_fine(marks[list(lid)]) * 16).astype(np.int32)
         cv2.polylines(lashes, [line], False, 170, round(_FINER * size / 210), cv2.LINE_AA, 4)
     share = cv2.resize(lashes, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
-    canvas += (np.float32(_LASHES) - canvas) * share
+    canvas += (np.array(_LASHES, np.float32) - canvas) * share
 
 
 def _paint_mouth(canvas: Floats, marks: Floats) -> None:

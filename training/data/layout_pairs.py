@@ -218,7 +218,9 @@ def appearance_of(name: str, appearances: int) -> int:
         return 0
     end = name.rpartition("_")[2]
     if not end.isdecimal() or int(end) >= appearances:
-        raise MaterialError(f"{name} should end in an underscore and a number below [layouts] appearances, {appearances}")
+        raise MaterialError(
+            f"{name} should end in an underscore and a number below [layouts] appearances, {appearances}"
+        )
     return int(end)
 
 

@@ -1,8 +1,8 @@
 """A folder of layouts and photos for OASIS out of portraits and clips: persons who do not exist, in many poses.
 
 Landmarks are those of real portraits and clips, turned and blinking more than they did; faces are blends of portraits
-(`training.data.blends`). Who lent the landmarks is the first part of a pair's name, so that persons are held back whole;
-the last part is the number of the appearance. Portraits of persons who will be held back are in no blend.
+(`training.data.blends`). Who lent the landmarks is the first part of a pair's name, so that persons are held back
+whole; the last part is the number of the appearance. Portraits of persons who will be held back are in no blend.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def read_clip(path: Path, networks: LandmarkNetworks) -> Iterator[Lent]:
             for i, frame in enumerate(container.decode(video=0)):
                 if i % EVERY_PICTURE_OF_A_CLIP:
                     continue
-                picture = np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
+                picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
                 mesh = networks.follow(picture, [mesh])[0] if mesh else None
                 mesh = mesh or next(iter(networks.find(picture)), None)
                 if mesh is not None:
@@ -195,5 +195,3 @@ def _clips(paths: Sequence[Path]) -> list[Path]:
             raise MaterialError(f"no clip and no folder {path}")
         found += sorted(each for each in path.iterdir() if each.suffix.lower() in CLIPS) if path.is_dir() else [path]
     return found
-
-
