@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("portrait-layouts", help="layouts and photos of persons who do not exist")
     )
     _add_oasis(commands.add_parser("oasis", help="train a filter from semantic layouts and photos"))
+    _add_evaluate_portraits(
+        commands.add_parser("evaluate-portraits", help="measure drawn persons who should not exist")
+    )
     _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
     _add_evaluate_filter(commands.add_parser("evaluate-filter", help="measure a filter on persons it never saw"))
     _add_lookahead(
@@ -297,6 +300,34 @@ def _oasis(parsed: argparse.Namespace) -> None:
         filters: Path = parsed.filters or FILTERS
         export_oasis(oasis_of_run(checkpoint)[0], config, pairs, parsed.export, say, filters=filters)
         say(f"wrote {filters / parsed.export}")
+
+
+def _add_evaluate_portraits(parser: argparse.ArgumentParser) -> None:
+    from training.own_identity import SHIPPED_WEIGHTS
+
+    parser.add_argument("--pairs", type=Path, required=True, help="folder by portrait-layouts")
+    parser.add_argument("--portraits", type=Path, required=True, help="the photographs that were blended")
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run of oasis; without it, the photos")
+    parser.add_argument("--config", default="layout_to_face", help="name in training/configs or path of a .toml")
+    parser.add_argument("--identity", type=Path, default=SHIPPED_WEIGHTS, help="own identity network")
+    parser.add_argument("--out", type=Path, required=True, help="folder for portraits.json and a sheet")
+    parser.set_defaults(command=_evaluate_portraits)
+
+
+def _evaluate_portraits(parsed: argparse.Namespace) -> None:
+    import json
+
+    from training.config import read_config
+    from training.data.layout_pairs import read_layouts
+    from training.evaluate_portraits import evaluate_portraits
+    from training.oasis import OasisTraining, oasis_of_run
+    from training.own_identity import load_identity
+
+    checkpoint: Path | None = parsed.checkpoint
+    config = read_config(OasisTraining, parsed.config) if checkpoint is None else oasis_of_run(checkpoint)[1]
+    pairs, identity = read_layouts(parsed.pairs, config.layouts.classes), load_identity(parsed.identity)
+    figures = evaluate_portraits(pairs, config, parsed.portraits, identity, parsed.out, _say, checkpoint=checkpoint)
+    _say(json.dumps(figures))
 
 
 def _add_export_filter(parser: argparse.ArgumentParser) -> None:

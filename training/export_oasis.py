@@ -6,13 +6,10 @@ that were learnt from, as published.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from kernels.portrait_layout import PORTRAIT_CLASSES
 from models.filter_catalogue import FILTERS
@@ -22,11 +19,10 @@ from models.filter_manifest import FilterManifest
 from models.manifest import Licence
 from models.oasis import OasisGenerator
 from training.config import ConfigError
-from training.data.layout_pairs import LayoutSet, appearance_of, held_layout, one_hot
-from training.oasis import OasisTraining, noise_of
+from training.data.layout_pairs import LayoutSet
+from training.oasis import OasisTraining, batches_of, layout_of
 from training.oasis_losses import settle_statistics
 
-STATISTICS_BATCHES = 51
 CALIBRATION_SAMPLES, GATE_SAMPLES, FEWEST = 48, 24, 8
 
 
@@ -58,7 +54,7 @@ def export_oasis(
     learnt, held = pairs.split(config.layouts.held_every)
     if not held.pairs:
         raise ConfigError("the gate looks at layouts that were held back; set [layouts] held_every in the run's config")
-    settle_statistics(network, _batches(learnt, config))
+    settle_statistics(network, batches_of(learnt, config))
     portrait = config.layouts.class_names() == PORTRAIT_CLASSES
     around = "portrait" if portrait else "face"
     job = FilterJob(
@@ -79,23 +75,8 @@ def export_oasis(
     return manifest
 
 
-def _batches(pairs: LayoutSet, config: OasisTraining) -> Iterator[tuple[Tensor, Tensor]]:
-    """Layouts that were learnt from, each with its appearance's noise, or with some."""
-    source, noises = torch.Generator().manual_seed(config.run.seed), noise_of(config)
-    for i in np.linspace(0, len(pairs.pairs) - 1, STATISTICS_BATCHES).astype(int):
-        k = appearance_of(pairs.names[i], config.layouts.appearances)
-        z = torch.randn(1, config.network.noise, generator=source) if noises is None else noises[k : k + 1]
-        yield torch.from_numpy(_layout(pairs, i, config)), z
-
-
 def _samples(pairs: LayoutSet, count: int, config: OasisTraining) -> FilterSamples:
     """Evenly spaced layouts, of few pairs some more than once."""
     wanted = max(min(count, len(pairs.pairs)), FEWEST)
     chosen = np.linspace(0, len(pairs.pairs) - 1, wanted).astype(int)
-    return FilterSamples(np.concatenate([_layout(pairs, i, config) for i in chosen]))
-
-
-def _layout(pairs: LayoutSet, index: int, config: OasisTraining) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    ids = held_layout(pairs.pairs[index], config.layouts).ids
-    mirrored = config.layouts.flip and index % 2
-    return one_hot(np.asarray(cv2.flip(ids, 1) if mirrored else ids, np.uint8), config.layouts.classes)[None]
+    return FilterSamples(np.concatenate([layout_of(pairs, i, config) for i in chosen]))

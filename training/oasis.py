@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.filter_manifest import pinned_noise
@@ -64,6 +65,7 @@ PROCESS_SEED_OFFSET = 15_485_863
 SHOWN = 8
 LAST_RATE = 0.05
 JUDGE_MULTIPLE = 64
+STATISTICS_BATCHES = 51
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,3 +455,19 @@ def oasis_of_run(checkpoint: Path) -> tuple[OasisGenerator, OasisTraining, int]:
     generator = new_oasis(config.network, config.layouts.classes)
     generator.load_state_dict(state["averaged"])
     return generator.eval(), config, state["step"]
+
+
+def batches_of(pairs: LayoutSet, config: OasisTraining) -> Iterator[tuple[Tensor, Tensor]]:
+    """Layouts that were learnt from, each with its appearance's noise, or with some: what statistics are taken over."""
+    source, noises = torch.Generator().manual_seed(config.run.seed), noise_of(config)
+    for i in np.linspace(0, len(pairs.pairs) - 1, STATISTICS_BATCHES).astype(int):
+        k = appearance_of(pairs.names[i], config.layouts.appearances)
+        z = torch.randn(1, config.network.noise, generator=source) if noises is None else noises[k : k + 1]
+        yield torch.from_numpy(layout_of(pairs, int(i), config)), z
+
+
+def layout_of(pairs: LayoutSet, index: int, config: OasisTraining) -> NDArray[np.float32]:
+    """A whole layout, float32 [1, classes, S, S]; every other one mirrored where samples are."""
+    ids = held_layout(pairs.pairs[index], config.layouts).ids
+    mirrored = config.layouts.flip and index % 2
+    return one_hot(np.asarray(cv2.flip(ids, 1) if mirrored else ids, np.uint8), config.layouts.classes)[None]

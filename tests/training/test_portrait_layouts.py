@@ -1,12 +1,15 @@
 """Persons who do not exist: what is written, who is in them, and what varies."""
 
+import json
 import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+import training
 from benchmarks.pictures import face
 from kernels.portrait_layout import PORTRAIT_BACKDROP, PORTRAIT_CLASSES
 from training.__main__ import main
@@ -15,6 +18,10 @@ from training.data.clips import MaterialError
 from training.data.layout_pairs import read_layouts
 from training.data.photo_pairs import held_persons
 from training.data.portrait_layouts import CHOSEN, make_portrait_layouts, turn_of, varied
+from training.evaluate_portraits import CROP_PX, likenesses
+from training.own_identity import OwnIdentity
+
+CONFIGS = Path(training.__file__).parent / "configs"
 
 pytestmark = pytest.mark.unit
 
@@ -70,3 +77,36 @@ def test_a_folder_without_faces_is_an_error_of_one_line(tmp_path: Path, capsys: 
     assert main(["portrait-layouts", "--portraits", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "shows no face" in capsys.readouterr().err
     assert max(CHOSEN) < GROUPS
+
+
+# -- what is measured --------------------------------------------------------------------------------
+
+
+def test_a_drawn_person_who_is_somebody_is_found_out() -> None:
+    torch.manual_seed(1)
+    identity = OwnIdentity().eval()
+    real = [np.random.default_rng(i).integers(0, 256, (CROP_PX, CROP_PX, 3), np.uint8) for i in range(12)]
+    blend = np.mean(real, 0).astype(np.uint8)
+    found = likenesses(identity, {0: [real[3]], 1: [blend]}, real)
+    copied, mixed = found["appearances"]
+    assert copied == pytest.approx(1.0, abs=1e-3)
+    assert mixed < copied
+    assert found["share_nearer"][0] == 0.0
+    levels = list(found["persons"].values())
+    assert levels == sorted(levels)
+
+
+def test_the_photos_are_measured_before_anything_is_trained(
+    made: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "two.toml"
+    words = (CONFIGS / "layout_to_face.toml").read_text(encoding="utf-8")
+    config.write_text(words.replace("appearances = 4", "appearances = 2").replace("held_every = 8", "held_every = 2"))
+    pairs, out = made[0], tmp_path / "out"
+    arguments = ["--pairs", str(pairs), "--portraits", str(pairs.parent), "--config", str(config), "--out", str(out)]
+    assert main(["evaluate-portraits", *arguments]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures == json.loads((out / "portraits.json").read_text(encoding="utf-8"))
+    assert (figures["psnr_db"], figures["mouth"], figures["no_face_drawn"]) == (None, None, 0)
+    assert figures["layouts"] > 0
+    assert (out / "portraits.jpg").stat().st_size > 1000
