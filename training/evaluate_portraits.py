@@ -3,7 +3,7 @@
 Landmarks are read from what was drawn by the networks that serve faces, and held against those of the photo that
 belongs to the layout. Likeness is the own identity network's (`training.own_identity`), whose similarities are of its
 own scale: what a drawn person has at most in common with a portrait stands beside what real persons have at most in
-common with each other. Without a checkpoint the likeness of the photos themselves is measured, before anything is trained.
+common with each other. Without a checkpoint the likeness of the photos is measured, before anything is trained.
 """
 
 from __future__ import annotations
