@@ -170,7 +170,7 @@ class Blends:
         return np.where(outside[..., None], np.float32(np.nan), read.astype(np.float32))
 
     def _appearance(self, members: NDArray[np.float32], index: int) -> Appearance:
-        known = ~np.isnan(members[..., 0]).all(0)
+        known = np.asarray(np.isfinite(members[..., 0]).any(0), np.bool_)
         median = np.nanmedian(np.where(known[..., None], members, np.float32(0)), 0)
         texture = _only_head(median.round().astype(np.uint8), known, self._head_at_rest())
         texture = _lips_closed(texture, _on_texture(self.rest[:, :2]))
