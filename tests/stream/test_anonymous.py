@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from kernels.portrait_layout import PORTRAIT_BACKDROP, PORTRAIT_CLASSES
 from kernels.yuv import rgb_to_i420
 from models.engine import EngineError
+from stream.errors import MediaError
+from stream.filter_job import FilterJob, FilterRun
 from stream.filter_stage import FilterStage, FilterTask
 from stream.filters import Chosen, FilterShelf, lay
 from stream.frames import NS_PER_MS, NS_PER_S, FaceCrop, VideoFrame
+from stream.media import Encoding
 from stream.passage import Mode
-from tests.stream.fake_faces import face
+from tests.stream.clip_maker import make_clip
+from tests.stream.fake_faces import FakeFinder, face
 from tests.stream.fake_filter import FakeFilter, Fakes
 from tests.stream.session_fakes import FRAME_NS, Ramp
 from tests.stream.tagged import HandClock
@@ -221,3 +228,41 @@ def test_pictures_taken_before_it_was_taken_away_are_hidden_and_later_ones_are_n
 
     made = play(lambda: Studio(mask(), find=no_face), act)
     assert [is_backdrop(frame) for frame in made.peer.pictures] == [True] * 3 + [False] * 3
+
+
+# -- in a file ---------------------------------------------------------------------------------------
+
+
+def filtered(tmp_path: Path, find: Callable[[VideoFrame], list[FaceCrop]] | None, network: FakeFilter) -> list[int]:
+    """The levels of luma that a filtered clip has."""
+    source, output = make_clip(tmp_path / "in.mkv", codec="ffv1", pts=range(3)), tmp_path / "out.mkv"
+    job = FilterJob(
+        source=source, output=output, chosen=lay(network), keep_going=True, overwrite=True, encoding=Encoding(quality=0)
+    )
+    asyncio.run(FilterRun(job, lambda: FakeFinder(find)).run())
+    # Else it would not be seen if some of it were left.
+    assert luma_of(source)[0] < BACKDROP[0] - 20
+    return luma_of(output)
+
+
+def luma_of(clip: Path) -> list[int]:
+    with av.open(clip) as container:
+        return sorted({int(y) for frame in container.decode(video=0) for y in np.unique(frame.to_ndarray()[:48])})
+
+
+def test_a_clip_without_a_face_becomes_a_backdrop_and_is_refused_unless_that_is_wanted(tmp_path: Path) -> None:
+    levels = filtered(tmp_path, no_face, mask())
+    assert levels[0] >= BACKDROP[0] - 1
+    assert levels[-1] <= BACKDROP[0] + 1
+    job = FilterJob(source=tmp_path / "in.mkv", output=tmp_path / "none.mkv", chosen=lay(mask()))
+    with pytest.raises(MediaError, match="--keep-going to write its sound with a backdrop"):
+        asyncio.run(FilterRun(job, lambda: FakeFinder(no_face)).run())
+    assert not (tmp_path / "none.mkv").exists()
+
+
+def test_a_clip_whose_faces_are_found_or_not_shows_the_drawn_and_the_backdrop_alone(tmp_path: Path) -> None:
+    # Between the backdrop and white lie the edges of the portrait's square; below is what the camera saw.
+    for find, network in ((None, mask()), (breaks, mask()), (None, mask(act=Late()))):
+        levels = filtered(tmp_path, find, network)
+        assert levels[0] >= BACKDROP[0] - 1
+        assert levels[-1] <= DRAWN + 1
