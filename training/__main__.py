@@ -303,13 +303,11 @@ def _oasis(parsed: argparse.Namespace) -> None:
 
 
 def _add_evaluate_portraits(parser: argparse.ArgumentParser) -> None:
-    from training.own_identity import SHIPPED_WEIGHTS
-
     parser.add_argument("--pairs", type=Path, required=True, help="folder by portrait-layouts")
     parser.add_argument("--portraits", type=Path, required=True, help="the photographs that were blended")
     parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run of oasis; without it, the photos")
     parser.add_argument("--config", default="layout_to_face", help="name in training/configs or path of a .toml")
-    parser.add_argument("--identity", type=Path, default=SHIPPED_WEIGHTS, help="own identity network")
+    parser.add_argument("--identity", type=Path, help="own identity network; default: the shipped one")
     parser.add_argument("--out", type=Path, required=True, help="folder for portraits.json and a sheet")
     parser.set_defaults(command=_evaluate_portraits)
 
@@ -321,11 +319,14 @@ def _evaluate_portraits(parsed: argparse.Namespace) -> None:
     from training.data.layout_pairs import read_layouts
     from training.evaluate_portraits import evaluate_portraits
     from training.oasis import OasisTraining, oasis_of_run
-    from training.own_identity import load_identity
+    from training.own_identity import SHIPPED_WEIGHTS, load_identity
 
     checkpoint: Path | None = parsed.checkpoint
     config = read_config(OasisTraining, parsed.config) if checkpoint is None else oasis_of_run(checkpoint)[1]
-    pairs, identity = read_layouts(parsed.pairs, config.layouts.classes), load_identity(parsed.identity)
+    pairs, identity = (
+        read_layouts(parsed.pairs, config.layouts.classes),
+        load_identity(parsed.identity or SHIPPED_WEIGHTS),
+    )
     figures = evaluate_portraits(pairs, config, parsed.portraits, identity, parsed.out, _say, checkpoint=checkpoint)
     _say(json.dumps(figures))
 

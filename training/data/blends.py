@@ -23,11 +23,13 @@ from kernels.portrait_layout import (
     PORTRAIT_BACKDROP,
     PORTRAIT_SHARE,
     RISE,
+    Outline,
     head_camera,
     outlines_around,
     posed,
 )
 from kernels.yuv import Region
+from training.data.blend_paint import covered, lay, paint_eyes, paint_mouth
 
 Floats = NDArray[np.floating[Any]]
 Points = NDArray[np.float32]
@@ -43,21 +45,12 @@ _THUMBNAIL_PX = 32
 _HEAD = np.s_[2:22, 5:27]
 _COMPONENTS = 30
 MESH_POINTS = 468
-# Outlines are filled at this multiple and averaged down.
-_FINER = 4
 _CLOSED_MOUTH = 0.05
 """Gap of the inner lips over the distance of the outer eye corners."""
 
 # Of each appearance in turn: clothes and irises.
 _CLOTHES = ((58, 68, 84), (104, 52, 60), (70, 84, 74), (82, 74, 96))
 _IRISES = ((82, 58, 42), (84, 96, 92), (58, 40, 30), (84, 104, 116))
-_SCLERA, _PUPIL, _LASHES = (188, 178, 171), (18, 14, 14), (48, 34, 30)
-_CAVITY, _TONGUE, _TEETH = (58, 24, 26), (150, 82, 80), (204, 195, 184)
-_TEETH_HEIGHT = 0.045
-_UPPER_LIDS = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (263, 466, 388, 387, 386, 385, 384, 398, 362))
-_IRIS_RINGS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
-_UPPER_INNER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
-_LOWER_INNER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 
 
 def _ring(share_x: float, share_y: float, depth: float) -> Floats:
@@ -180,7 +173,7 @@ class Blends:
     def _head_at_rest(self) -> NDArray[np.bool_]:
         points = np.asarray(self.rest[:, :2], np.float32)
         region = _unit_region()
-        return np.asarray(_covered(_head_outlines(points * _UNIT, region, TEXTURE_PX), TEXTURE_PX) > 127, np.bool_)
+        return np.asarray(covered(_head_outlines(points * _UNIT, region, TEXTURE_PX), TEXTURE_PX) > 127, np.bool_)
 
     # -- pictures ----------------------------------------------------------------------------------
 
@@ -199,17 +192,17 @@ class Blends:
         canvas = np.empty((size, size, 3), np.float32)
         canvas[...] = PORTRAIT_BACKDROP
         down = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
-        _lay(canvas, np.array(appearance.skin, np.float32) * (0.62 + 0.28 * np.clip((down - 0.72) / 0.2, 0, 1)), [neck])
-        _lay(
+        lay(canvas, np.array(appearance.skin, np.float32) * (0.62 + 0.28 * np.clip((down - 0.72) / 0.2, 0, 1)), [neck])
+        lay(
             canvas,
             np.array(appearance.clothes, np.float32) * (1.12 - 0.35 * np.clip((down - 0.8) / 0.2, 0, 1)),
             [clothes],
         )
         head = cv2.remap(appearance.texture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        _lay(canvas, head.astype(np.float32), _head_outlines(landmarks, region, size), soft_px=0.6)
+        lay(canvas, head.astype(np.float32), _head_outlines(landmarks, region, size), soft_px=0.6)
         marks = in_layout(landmarks, region, (size, size))
-        _paint_eyes(canvas, marks, appearance)
-        _paint_mouth(canvas, marks)
+        paint_eyes(canvas, marks, appearance.iris)
+        paint_mouth(canvas, marks)
         return np.asarray(np.clip(np.rint(canvas), 0, 255), np.uint8)
 
 
@@ -242,7 +235,7 @@ def _carried(at: Floats, source: Floats, size: int) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _head_outlines(landmarks: Points, region: Region, size: int) -> list[tuple[str, Floats]]:
+def _head_outlines(landmarks: Points, region: Region, size: int) -> list[Outline]:
     oval = in_layout(landmarks[list(face_outline("skin"))], region, (size, size))
     return [*outlines_around(landmarks, region, (size, size))[2:], ("skin", oval)]
 
@@ -261,22 +254,6 @@ def _thumbnail(rested: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 # -- pixels ----------------------------------------------------------------------------------------
-
-
-def _covered(outlines: Sequence[tuple[str, Floats]], size: int) -> NDArray[np.uint8]:
-    """How much of each pixel some outlines cover, 0 to 255."""
-    fine = np.zeros((size * _FINER, size * _FINER), np.uint8)
-    for _, points in outlines:
-        cv2.fillPoly(fine, [np.rint(((points + 0.5) * _FINER - 0.5) * 16).astype(np.int32)], 255, shift=4)
-    return np.asarray(cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _lay(canvas: Floats, colours: Floats, outlines: Sequence[tuple[str, Floats]], soft_px: float = 0.0) -> None:
-    """Lay colours over a canvas where outlines are."""
-    share = _covered(outlines, canvas.shape[0]).astype(np.float32) / 255
-    if soft_px:
-        share = cv2.GaussianBlur(share, (0, 0), soft_px)
-    canvas += (colours - canvas) * share[..., None]
 
 
 def _only_head(texture: Rgb, known: NDArray[np.bool_], head: NDArray[np.bool_]) -> Rgb:
@@ -303,66 +280,3 @@ def _lips_closed(texture: Rgb, rest: Floats) -> Rgb:
     cv2.fillPoly(between, [np.rint(rest[list(face_outline("mouth"))] * 16).astype(np.int32)], 255, shift=4)
     between = cv2.dilate(between, np.ones((3, 3), np.uint8))
     return np.asarray(cv2.inpaint(texture, between, 2, cv2.INPAINT_TELEA), np.uint8)
-
-
-def _paint_eyes(canvas: Floats, marks: Floats, appearance: Appearance) -> None:
-    size = canvas.shape[0]
-    eyes = [marks[list(face_outline(name))] for name in ("eyes", "left eye")]
-    white = np.empty((size * _FINER, size * _FINER, 3), np.uint8)
-    white[...] = _SCLERA
-    for ring in _IRIS_RINGS:
-        centre = _fine(marks[ring[0]])
-        radius = float(np.linalg.norm(marks[list(ring[1:])] - marks[ring[0]], axis=1).mean()) * _FINER
-        for colour, share in ((tuple(c // 2 for c in appearance.iris), 1.0), (appearance.iris, 0.86), (_PUPIL, 0.42)):
-            cv2.circle(white, _whole(centre), max(round(radius * share * 16), 1), colour, -1, cv2.LINE_AA, 4)
-        cv2.circle(
-            white, _whole(centre - 0.3 * radius), max(round(radius * 0.13 * 16), 1), (222,) * 3, -1, cv2.LINE_AA, 4
-        )
-    # The lid's shadow.
-    for lid in _UPPER_LIDS:
-        line = np.rint(_fine(marks[list(lid)]) * 16).astype(np.int32)
-        shadow = np.zeros(white.shape[:2], np.uint8)
-        cv2.polylines(shadow, [line], False, 90, round(_FINER * size / 110), cv2.LINE_AA, 4)
-        white = np.asarray(white * (1 - shadow[..., None] / 255.0), np.uint8)
-    small = cv2.resize(white, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
-    _lay(canvas, small, [("eyes", each) for each in eyes], soft_px=0.4)
-    lashes = np.zeros((size * _FINER, size * _FINER), np.uint8)
-    for lid in _UPPER_LIDS:
-        line = np.rint(_fine(marks[list(lid)]) * 16).astype(np.int32)
-        cv2.polylines(lashes, [line], False, 170, round(_FINER * size / 210), cv2.LINE_AA, 4)
-    share = cv2.resize(lashes, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
-    canvas += (np.array(_LASHES, np.float32) - canvas) * share
-
-
-def _paint_mouth(canvas: Floats, marks: Floats) -> None:
-    size = canvas.shape[0]
-    upper, lower = marks[list(_UPPER_INNER_LIP)], marks[list(_LOWER_INNER_LIP)]
-    down = marks[152] - marks[168]
-    down = down / max(float(np.linalg.norm(down)), 1e-6)
-    gap = np.maximum((lower - upper) @ down, 0.0)
-    inside = np.empty((size * _FINER, size * _FINER, 3), np.uint8)
-    inside[...] = _CAVITY
-    middle, widest = (upper[5] + lower[5]) / 2, float(np.linalg.norm(upper[0] - upper[-1]))
-    tongue = lower[5] + 0.10 * gap.max() * down
-    axes = (round(0.30 * widest * _FINER * 16), round(0.38 * float(gap.max()) * _FINER * 16))
-    angle = float(np.degrees(np.arctan2(down[1], down[0])) - 90)
-    cv2.ellipse(inside, _whole(_fine(tongue)), axes, angle, 0, 360, _TONGUE, -1, cv2.LINE_AA, 4)
-    # A row of upper teeth hangs from where the lip is, as far as the gap lets it be seen.
-    bell = np.clip(1.25 - (np.abs(np.linspace(-1, 1, len(upper))) ** 3), 0, 1)[:, None]
-    height = np.minimum(_TEETH_HEIGHT / PORTRAIT_SHARE * size * bell[:, 0], 0.62 * gap)[:, None]
-    row = np.concatenate([upper - 2 * down, (upper + height * down)[::-1]])
-    cv2.fillPoly(inside, [np.rint(_fine(row) * 16).astype(np.int32)], _TEETH, cv2.LINE_AA, 4)
-    soft = cv2.GaussianBlur(inside, (0, 0), 0.7 * _FINER)
-    small = cv2.resize(soft, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
-    away = np.abs(np.arange(size, dtype=np.float32)[None] - np.float32(middle[0])) / max(0.5 * widest, 1.0)
-    small *= (1 - 0.45 * np.clip(away, 0, 1) ** 2)[..., None]
-    _lay(canvas, small, [("mouth", np.concatenate([upper, lower[::-1]]))], soft_px=0.4)
-
-
-def _fine(points: Floats) -> Floats:
-    return (points + 0.5) * _FINER - 0.5
-
-
-def _whole(point: Floats) -> tuple[int, int]:
-    """For OpenCV's sixteenths of a pixel."""
-    return round(float(point[0]) * 16), round(float(point[1]) * 16)
