@@ -21,7 +21,7 @@ Landmarks = NDArray[np.float32]
 # (generalised Procrustes), mirrored halves averaged. One side is 3.3 distances between the centres of the eyes: on
 # talking people the chin is 1.2 (median) to 1.46 (widest) of them below the nose base, and a jaw opened all the way
 # lowers it by 0.43 (ICT-FaceKit, shape jawOpen), which ends at the crop's lower edge.
-_STABLE = (
+STABLE = (
     (33, 0.2830, 0.2662, 1.0),  # right eye, outer corner
     (133, 0.4140, 0.2759, 1.0),  # right eye, inner corner
     (362, 0.5860, 0.2759, 1.0),  # left eye, inner corner
@@ -36,10 +36,11 @@ _STABLE = (
     (127, 0.1427, 0.2852, 0.5),  # right temple
     (356, 0.8573, 0.2852, 0.5),  # left temple
 )
-_INDICES = np.array([row[0] for row in _STABLE])
-_WEIGHTS = np.array([row[3] for row in _STABLE]) / sum(row[3] for row in _STABLE)
+"""Landmark, x, y, weight."""
+_INDICES = np.array([row[0] for row in STABLE])
+_WEIGHTS = np.array([row[3] for row in STABLE]) / sum(row[3] for row in STABLE)
 # Points as complex numbers x + iy: a similarity is then z -> a z + b.
-_TEMPLATE = np.array([complex(row[1], row[2]) for row in _STABLE])
+_TEMPLATE = np.array([complex(row[1], row[2]) for row in STABLE])
 UPRIGHT_SHARE = 1.3
 """Side of the upright square around a face, of its crop's side: forehead, chin and ears, of a tilted head too."""
 

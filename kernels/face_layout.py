@@ -4,6 +4,8 @@ Filters that draw a face from a layout are trained on this and shown this. Later
 The outlines are those of MediaPipe's face mesh (`face_mesh_connections.py`).
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -50,15 +52,24 @@ def face_layout(landmarks: NDArray[np.float32] | None, region: Region, size: tup
     for name, outline in _OUTLINES.items():
         if landmarks is None:
             break
-        points = _on_grid(landmarks[list(outline)], region, size)
+        points = in_layout(landmarks[list(outline)], region, size)
         if name == "nose":
-            points = cv2.convexHull(points).reshape(-1, 2)
-        cv2.fillPoly(labels, [points], FACE_CLASSES.index(_SAME_AS.get(name, name)), shift=_SUBPIXEL_BITS)
+            points = cv2.convexHull(points.astype(np.float32)).reshape(-1, 2).astype(np.float64)
+        filled(labels, points, FACE_CLASSES.index(_SAME_AS.get(name, name)))
     return np.asarray(labels == np.arange(len(FACE_CLASSES)).reshape(-1, 1, 1), np.float32)
 
 
-def _on_grid(points: NDArray[np.float32], region: Region, size: tuple[int, int]) -> NDArray[np.int32]:
-    """Points [n, 2] on the grid of the layout; whole numbers are the centres of pixels on both."""
+def face_outline(name: str) -> tuple[int, ...]:
+    """Landmarks along the outline of a part of the face, in order."""
+    return _OUTLINES[name]
+
+
+def in_layout(points: NDArray[np.floating[Any]], region: Region, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Pixels [n, 2] of the frame to pixels of the layout; whole numbers are the centres of pixels in both."""
     scale = np.array([size[1] / region.width, size[0] / region.height])
-    places = (points.astype(np.float64) - (region.left, region.top) + 0.5) * scale - 0.5
-    return np.asarray(np.rint(places * (1 << _SUBPIXEL_BITS)), np.int32)
+    return np.asarray((points.astype(np.float64) - (region.left, region.top) + 0.5) * scale - 0.5, np.float64)
+
+
+def filled(labels: NDArray[np.uint8], points: NDArray[np.float64], label: int) -> None:
+    """Give what lies within an outline [n, 2] on the grid of the layout a label."""
+    cv2.fillPoly(labels, [np.rint(points * (1 << _SUBPIXEL_BITS)).astype(np.int32)], label, shift=_SUBPIXEL_BITS)

@@ -28,6 +28,7 @@ CARRIED = (STATE, LAST)
 REGIONS: Mapping[str, str] = {
     "frame": "the whole picture",
     "face": "a square around each face",
+    "portrait": "everything: a portrait where each face is, on a plain backdrop, and nothing of the camera's picture",
 }
 
 SOURCES: Mapping[str, str] = {
@@ -36,7 +37,11 @@ SOURCES: Mapping[str, str] = {
     "lines": "a drawing of the picture's lines, dark on white, in all three channels",
     "planes": "the picture's own planes, folded: bytes [1, H / 4, W / 4, 24], as `kernels.folded_planes` has it",
     "layout": "one channel for each class of a semantic layout, 1 where it is and 0 elsewhere [1, N, H, W]",
+    "portrait": "the same of a layout of head and shoulders",
 }
+LAYOUTS = ("layout", "portrait")
+"""Sources that hold nothing of a picture but where the face's landmarks are."""
+
 """What the input `FRAME` is made of before the network sees it."""
 
 NORMALISATIONS: Mapping[str, str] = {
@@ -98,6 +103,11 @@ class FilterManifest:
     versions: dict[str, str]
     licence: Licence
 
+    @property
+    def anonymous(self) -> bool:
+        """Whether nothing of the camera's picture may be seen while it is chosen, whatever happens."""
+        return self.region == "portrait"
+
     def save(self, folder: Path) -> Path:
         """Write `manifest.json`, whole or not at all."""
         return write_record(self, folder / FILE_NAME)
@@ -158,8 +168,10 @@ def _wrong_words(manifest: FilterManifest) -> Iterator[str]:
     for field, (found, expected) in known.items():
         if found not in expected:
             yield f"{field} is {found!r}, expected one of {', '.join(expected)}"
-    if bool(manifest.classes) != (manifest.source == "layout"):
+    if bool(manifest.classes) != (manifest.source in LAYOUTS):
         yield f"classes are {list(manifest.classes)} with source {manifest.source!r}: only a layout has some"
+    if manifest.anonymous and manifest.source not in LAYOUTS:
+        yield f"region is 'portrait' with source {manifest.source!r}: it would be shown the picture that it hides"
 
 
 def _wrong_shapes(manifest: FilterManifest) -> Iterator[str]:

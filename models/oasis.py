@@ -195,11 +195,12 @@ class OasisGenerator(nn.Module):
         if z is None:
             z = torch.randn(len(layout), self.config.noise, device=layout.device, dtype=layout.dtype)
         style = self.mapping(z if z.ndim == 2 else z.mean((2, 3))) if self.config.style else None
-        noise = z[:, :, None, None].expand(-1, -1, *layout.shape[2:]) if z.ndim == 2 else z
-        conditions = torch.cat([noise, layout], 1)
         if self.config.fold > 1:
             # What is narrower than a cell still counts for a part of it.
-            conditions = nn.functional.avg_pool2d(conditions, self.config.fold)
+            layout = nn.functional.avg_pool2d(layout, self.config.fold)
+            z = z if z.ndim == 2 else nn.functional.avg_pool2d(z, self.config.fold)
+        noise = z[:, :, None, None].expand(-1, -1, *layout.shape[2:]) if z.ndim == 2 else z
+        conditions = torch.cat([noise, layout], 1)
         finer = 2**HALVINGS // self.config.fold
         x = self.enter(conditions[:, :, ::finer, ::finer])
         for i, block in enumerate(self.blocks):
@@ -243,19 +244,20 @@ class OasisDiscriminator(nn.Module):
     Args:
         classes: Of the layout.
         widths: Channels of the picture and behind each halving.
+        last: Channels at full size, before the logits.
     """
 
-    def __init__(self, classes: int, widths: tuple[int, ...] = JUDGE_WIDTHS) -> None:
+    def __init__(self, classes: int, widths: tuple[int, ...] = JUDGE_WIDTHS, last: int = JUDGE_LAST) -> None:
         super().__init__()
         self.classes, self.widths = classes, widths
         self.down = nn.ModuleList(
             _JudgeBlock(taken, given, doubles=False, first=i == 0)
             for i, (taken, given) in enumerate(itertools.pairwise(widths))
         )
-        given = [*widths[-2:0:-1], JUDGE_LAST]
+        given = [*widths[-2:0:-1], last]
         taken = [widths[-1], *(2 * each for each in widths[-2:0:-1])]
         self.up = nn.ModuleList(_JudgeBlock(a, b, doubles=True) for a, b in zip(taken, given, strict=True))
-        self.leave = nn.Conv2d(JUDGE_LAST, classes + 1, 1)
+        self.leave = nn.Conv2d(last, classes + 1, 1)
         init_published(self)
 
     def forward(self, picture: Tensor) -> Tensor:

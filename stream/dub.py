@@ -142,18 +142,24 @@ class Dub:
     async def _drawn(self, item: SyncedFrame) -> VideoFrame:
         chosen = self._job.filter
         if chosen is not None and chosen.order == "before":
-            await self._filtered(item, chosen)
+            drawn = await self._filtered(item, chosen)
+            if chosen.anonymous and not drawn:
+                return item.frame
         made = self._render_stage.made
         frame = await self._with_lips(item)
         if chosen is not None and chosen.order == "after":
             await self._filtered(item, chosen, lips=self._render_stage.made > made)
         return frame
 
-    async def _filtered(self, item: SyncedFrame, chosen: Chosen, *, lips: bool = False) -> None:
-        """Lay the filter on the picture, in place."""
-        if await self._filter.apply(FilterTask(item.frame, item.faces, chosen, lips)) is None:
-            self._unfiltered["failed"] += 1
-            give_up_if(off=self._filter.off, stage=self._filter.name)
+    async def _filtered(self, item: SyncedFrame, chosen: Chosen, *, lips: bool = False) -> bool:
+        """Lay the filter on the picture, in place; whether that went well."""
+        if await self._filter.apply(FilterTask(item.frame, item.faces, chosen, lips)) is not None:
+            return True
+        self._unfiltered["failed"] += 1
+        if chosen.anonymous:
+            self._filter_stage.hide(item.frame)
+        give_up_if(off=self._filter.off, stage=self._filter.name)
+        return False
 
     async def _with_lips(self, item: SyncedFrame) -> VideoFrame:
         # With a face but without a voice, lips that were made fade out.
@@ -206,7 +212,7 @@ class Dub:
             self._reader.on_card,
             self._work.encoder,
             self._filter_stage.made,
-            dict(self._unfiltered + self._filter_stage.passed),
+            dict(self._unfiltered + self._filter_stage.passed + self._filter_stage.hidden),
         )
 
     def _damage_warning(self) -> tuple[str, ...]:

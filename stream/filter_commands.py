@@ -20,7 +20,7 @@ from stream.errors import ConfigError
 from stream.faces import FaceFinder, open_face_finder
 from stream.filter_job import FilterFigures, FilterJob, FilterRun, check_filter_paths
 from stream.filter_opening import open_named, titles
-from stream.filters import Area, Chosen, Filter, Order
+from stream.filters import Area, Chosen, Filter, Order, lay
 from stream.media import Encoding
 from stream.media.codec_device import Codecs, choose
 from stream.progress import ProgressLine
@@ -108,13 +108,17 @@ def chosen_filter(
 
 
 def _chosen(arguments: argparse.Namespace, config: FiltersConfig, made: Filter) -> Chosen:
-    return Chosen(
-        made,
-        strength=1.0 if arguments.strength is None else arguments.strength,
-        wipe=arguments.wipe or 0.0,
-        order=cast("Order", getattr(arguments, "order", None) or config.order),
-        area=cast("Area", arguments.region or made.manifest.region),
-    )
+    try:
+        return lay(
+            made,
+            strength=arguments.strength,
+            wipe=arguments.wipe,
+            order=cast("Order | None", getattr(arguments, "order", None)),
+            area=cast("Area | None", arguments.region),
+            usual=config.order,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _list(config: FiltersConfig, own: Path) -> int:

@@ -55,7 +55,7 @@ class FilterFigures:
     Attributes:
         pictures: Pictures written.
         filtered: Pictures that were filtered.
-        passed: Pictures that left unchanged, by reason.
+        passed: Pictures that left unchanged, or as a backdrop where the filter hides who is there, by reason.
         damaged: Packets of the source that could not be decoded.
         media_s: Length of the output.
         wall_s: Time from the first picture to the finished file.
@@ -168,7 +168,7 @@ class FilterRun:
         )
 
     async def _seen(self, frame: VideoFrame) -> _Seen:
-        if self._job.chosen.area == "frame":
+        if not self._job.chosen.needs_faces:
             return _Seen(frame)
         faces = await self._faces.apply(frame)
         if faces is None:
@@ -180,25 +180,32 @@ class FilterRun:
     async def _filtered(self, seen: _Seen) -> VideoFrame:
         if await self._filter.apply(FilterTask(seen.frame, seen.faces, self._job.chosen)) is None:
             self._passed["failed"] += 1
+            if self._job.chosen.anonymous:
+                self._filter_stage.hide(seen.frame)
             give_up_if(off=self._filter.off, stage=self._filter.name)
         return seen.frame
 
     def _check_faces(self) -> None:
-        if self._filter_stage.made or self._job.keep_going or not self._filter_stage.passed["no_face"]:
+        stage, anonymous = self._filter_stage, self._job.chosen.anonymous
+        if stage.made or self._job.keep_going or not (stage.passed + stage.hidden)["no_face"]:
             return
+        remedy = (
+            "--keep-going to write its sound with a backdrop"
+            if anonymous
+            else "--region frame to filter them whole, or --keep-going to write the clip as it is"
+        )
         raise MediaError(
-            f"{self._job.source.name}: no face was found in any of its {self._work.written} pictures; give "
-            "--region frame to filter them whole, or --keep-going to write the clip as it is"
+            f"{self._job.source.name}: no face was found in any of its {self._work.written} pictures; give {remedy}"
         )
 
     def _figures(self, wall_s: float) -> FilterFigures:
         coding, damaged = self._work.figures(), self._reader.damaged
-        around_faces = self._job.chosen.area == "face"
+        around_faces = self._job.chosen.needs_faces
         told = (f"{self._job.source.name}: {damaged} damaged packets were left out",) if damaged else ()
         return FilterFigures(
             self._work.written,
             self._filter_stage.made,
-            dict(self._passed + self._filter_stage.passed),
+            dict(self._passed + self._filter_stage.passed + self._filter_stage.hidden),
             damaged,
             self._work.media_s,
             wall_s,

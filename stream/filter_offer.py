@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from stream.errors import ConfigError
-from stream.filters import AREAS, ORDERS, Chosen, FilterShelf, Order
+from stream.filters import AREAS, ORDERS, Area, Chosen, Filter, FilterShelf, Order, lay
 from stream.http_errors import Refusal
 
 FILTER_FIELDS = ("filter", "filter_strength", "filter_wipe", "filter_order", "filter_region")
@@ -42,15 +42,25 @@ def read_filter_wish(
         found = shelf.find(name)
     except ConfigError as error:
         raise Refusal(400, f"filter is {json.dumps(name)}: {error}") from error
-    # Another filter keeps how the one before was laid on, but not on what it was made for.
-    area = found.manifest.region if before is None or before.filter is not found else before.area
-    return Chosen(
-        found,
-        _share(fields, "filter_strength", 1.0 if before is None else before.strength),
-        _share(fields, "filter_wipe", 0.0 if before is None else before.wipe),
-        _one_of(fields, "filter_order", ORDERS, order if before is None else before.order),
-        _one_of(fields, "filter_region", AREAS, cast("Any", area)),
-    )
+    # Another filter keeps how the one before was laid on, but not on what it was made for; one that hides who is there
+    # keeps nothing of it.
+    kept = before if before is not None and (before.filter is found or not _hides(found)) else None
+    area = found.manifest.region if kept is None or kept.filter is not found else kept.area
+    try:
+        return lay(
+            found,
+            strength=_share(fields, "filter_strength", 1.0 if kept is None else kept.strength),
+            wipe=_share(fields, "filter_wipe", 0.0 if kept is None else kept.wipe),
+            order=_one_of(fields, "filter_order", ORDERS, None if kept is None else kept.order),
+            area=_one_of(fields, "filter_region", AREAS, cast("Area", area)),
+            usual=order,
+        )
+    except ValueError as error:
+        raise Refusal(400, f"filter is {json.dumps(name)}: {error}") from None
+
+
+def _hides(found: Filter) -> bool:
+    return found.manifest.region == "portrait"
 
 
 def _share(fields: Mapping[str, Any], field: str, before: float) -> float:
@@ -64,8 +74,10 @@ def _share(fields: Mapping[str, Any], field: str, before: float) -> float:
     return share
 
 
-def _one_of(fields: Mapping[str, Any], field: str, known: tuple[T, ...], before: T) -> T:
+def _one_of(fields: Mapping[str, Any], field: str, known: tuple[T, ...], before: T | None) -> T | None:
     value = fields.get(field, before)
+    if value is None and field not in fields:
+        return None
     for each in known:
         if value == each:
             return each

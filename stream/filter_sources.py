@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.face_layout import face_layout
+from kernels.face_layout import FACE_CLASSES, face_layout
 from kernels.folded_planes import Cells, frame_to_cells
 from kernels.frame_tensor import Tensor, frame_to_tensor
 from kernels.lines import line_drawing
+from kernels.portrait_layout import PORTRAIT_CLASSES, portrait_layout
 from kernels.yuv import Region
 from stream.frames import FaceCrop, VideoFrame
 
@@ -60,6 +61,11 @@ def layout(view: View) -> Tensor:
     return face_layout(None if view.face is None else view.face.landmarks, view.region, view.size)
 
 
+def portrait(view: View) -> Tensor:
+    """Show which part of the face is where, a head around it that is nobody's, and nothing of the picture."""
+    return portrait_layout(None if view.face is None else view.face.landmarks, view.region, view.size)
+
+
 def _in_all_channels(plane: Tensor) -> Tensor:
     return np.repeat(plane[None].astype(np.float32, copy=False), 3, axis=0)
 
@@ -70,5 +76,9 @@ SOURCES: Mapping[str, Callable[[View], Tensor | Cells]] = {
     "lines": lines,
     "planes": planes,
     "layout": layout,
+    "portrait": portrait,
 }
 """From a view to float32 [C, h, w], pictures in [-1, 1], a layout in 0 and 1; or to folded planes."""
+
+CLASSES: Mapping[str, tuple[str, ...]] = {"layout": FACE_CLASSES, "portrait": PORTRAIT_CLASSES}
+"""Of the sources that are layouts, by channel."""

@@ -48,22 +48,38 @@ class Filtering:
         self._load, self._session = load, session
         self._clock = clock
         self._passed: Counter[str] = Counter()
+        self._hidden: Counter[str] = Counter()
+        self._veil: tuple[Chosen, int] | None = None
         self.runner: StageRunner[FilterTask, VideoFrame] = StageRunner(
             stage, lane, clock, through=through, on_off=on_off, on_again=on_again
         )
 
-    def choose(self, chosen: Chosen | None) -> None:
-        """Take another filter, or the same one laid on differently, from the next picture on."""
+    def choose(self, chosen: Chosen | None, now_ns: int) -> None:
+        """Take another filter, or the same one laid on differently, from the next picture on.
+
+        Args:
+            chosen: None for no filter.
+            now_ns: The session's time. Pictures that were taken before it, while one was chosen that hides who is
+                there, are still drawn by that one: a dub holds pictures back for seconds.
+        """
         before, self.chosen = self.chosen, chosen
+        if before is not None and before.anonymous and (chosen is None or not chosen.anonymous):
+            self._veil = before, now_ns
         if before is None or chosen is None or (before.filter, before.area) != (chosen.filter, chosen.area):
             self.runner.relearn()
         self.runner.retry()
+
+    def chosen_at(self, pts_ns: int) -> Chosen | None:
+        """What a picture of that time is drawn with."""
+        if self._veil is not None and pts_ns < self._veil[1]:
+            return self._veil[0]
+        return self.chosen
 
     @property
     def seeks_faces(self) -> bool:
         """Whether pictures are of no use to the filter without their faces."""
         chosen = self.chosen
-        return chosen is not None and chosen.area == "face" and chosen.is_seen and not self.runner.off
+        return chosen is not None and chosen.needs_faces and chosen.is_seen and not self.runner.off
 
     async def apply(
         self,
@@ -73,8 +89,10 @@ class Filtering:
         deadline_ns: int | None,
         *,
         lips: bool = False,
-    ) -> None:
+    ) -> bool:
         """Lay the filter on the picture, or leave it as it is and count why.
+
+        With a filter that hides who is there, a picture that is not drawn shows the last one that was, or a backdrop.
 
         Args:
             frame: Changed in place.
@@ -82,18 +100,30 @@ class Filtering:
             chosen: What was chosen when the picture's turn began.
             deadline_ns: Clock time by which it must be done; None for whenever.
             lips: Its lips were made.
+
+        Returns:
+            Whether it was drawn.
         """
+        why_not = await self._drawn(FilterTask(frame, faces, chosen, lips), deadline_ns)
+        if why_not is None:
+            return True
+        (self._hidden if chosen.anonymous else self._passed)[why_not] += 1
+        if chosen.anonymous:
+            self._stage.hide(frame)
+        return False
+
+    async def _drawn(self, task: FilterTask, deadline_ns: int | None) -> str | None:
+        """Have it filtered; the reason where it was not."""
         runner = self.runner
         if runner.off:
-            self._passed["off"] += 1
-            return
+            return "off"
         if deadline_ns is not None and self._clock.now_ns() + runner.expected_ns > deadline_ns:
             runner.spare()
-            self._passed["no_time"] += 1
-            return
+            return "no_time"
         late = runner.late
-        if await runner.apply(FilterTask(frame, faces, chosen, lips), deadline_ns) is None:
-            self._passed["no_time" if runner.late > late else "failed"] += 1
+        if await runner.apply(task, deadline_ns) is not None:
+            return None
+        return "no_time" if runner.late > late else "failed"
 
     def _turn(self, task: FilterTask, deadline_ns: int | None) -> Outcome[VideoFrame]:
         """Filter a picture whose turn did not come too late; this is the lane's side."""
@@ -108,11 +138,12 @@ class Filtering:
         return Outcome(done, ended_ns - begun_ns, late=late)
 
     def public(self) -> dict[str, Any]:
-        """As the page takes it: what is chosen, how many pictures were filtered or passed, and what filters cost."""
+        """As the page takes it: what is chosen, how many pictures were filtered, passed or hidden, and the costs."""
         return {
             "chosen": None if self.chosen is None else self.chosen.public(),
             "filtered": self._stage.made,
             "passed": dict(self._passed + self._stage.passed),
+            "hidden": dict(self._hidden + self._stage.hidden),
             "off": self.runner.off,
             "latency_ms": {
                 name: {"p50": round(figures.p50_ms, 2), "p95": round(figures.p95_ms, 2)}

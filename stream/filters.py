@@ -8,27 +8,30 @@ import difflib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 
-from kernels.face_layout import FACE_CLASSES
 from models.engine import Array, EngineError, TensorSpec
 from stream.clock import Clock
 from stream.errors import ConfigError
-from stream.filter_sources import SOURCES
+from stream.filter_sources import CLASSES, SOURCES
 from stream.stages import StageMeter
 
 log = logging.getLogger(__name__)
 
 Order = Literal["before", "after"]
-Area = Literal["frame", "face"]
+Area = Literal["frame", "face", "portrait"]
 
 ORDERS: tuple[Order, ...] = get_args(Order)
 """A filter works before the lips are made, which then look like it, or after, and changes them too."""
 
 AREAS: tuple[Area, ...] = get_args(Area)
-"""A filter works on the whole frame, or in a square around each face."""
+"""A filter works on the whole frame, in a square around each face, or in place of everything.
+
+The last is for filters that hide who is there: a portrait is drawn where each face is, the rest is a backdrop, and no
+pixel of the camera's picture is left, whatever fails.
+"""
 
 # A network's first pictures take longer than all others.
 _WARM_UP = 2
@@ -124,11 +127,23 @@ class Chosen:
         for name, value in (("strength", self.strength), ("wipe", self.wipe)):
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} is {value:g}, it must be from 0 to 1")
+        if (problem := _shows_through(self)) is not None:
+            raise ValueError(problem)
 
     @property
     def name(self) -> str:
         """The filter's name."""
         return self.filter.manifest.name
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether nothing of the camera's picture may be seen."""
+        return self.area == "portrait"
+
+    @property
+    def needs_faces(self) -> bool:
+        """Whether it works where faces are."""
+        return self.area != "frame"
 
     @property
     def is_seen(self) -> bool:
@@ -149,6 +164,52 @@ class Chosen:
             "order": self.order,
             "region": self.area,
         }
+
+
+def lay(
+    made: Filter,
+    *,
+    strength: float | None = None,
+    wipe: float | None = None,
+    order: Order | None = None,
+    area: Area | None = None,
+    usual: Order = "after",
+) -> Chosen:
+    """A filter as it is laid on where nothing else was asked for: whole, and on what it was made for.
+
+    Args:
+        made: The filter.
+        strength: See `Chosen`; None for all of it.
+        wipe: See `Chosen`; None for no split screen.
+        order: See `Chosen`; None for `usual`, or before the lips where it hides who is there.
+        area: See `Chosen`; None for what it was made for.
+        usual: Where nothing is said.
+
+    Raises:
+        ValueError: It cannot be laid on like this; the message says why.
+    """
+    found = area or cast("Area", made.manifest.region)
+    return Chosen(
+        made,
+        1.0 if strength is None else strength,
+        0.0 if wipe is None else wipe,
+        order or ("before" if found == "portrait" else usual),
+        found,
+    )
+
+
+def _shows_through(chosen: Chosen) -> str | None:
+    """Why a filter that hides who is there would not; None where all is well."""
+    name, made_for = chosen.name, chosen.filter.manifest.region
+    if (chosen.area == "portrait") != (made_for == "portrait"):
+        return f"region is {chosen.area}, the filter {name} is for {made_for} alone"
+    if not chosen.anonymous:
+        return None
+    if chosen.strength < 1.0 or chosen.wipe > 0.0:
+        return f"{name} hides who is there: strength stays 1 and wipe 0, or the camera's picture would be seen"
+    if chosen.order == "after":
+        return f"{name} draws lips too, and made ones would be lost below it: order must be before"
+    return None
 
 
 class FilterShelf:
@@ -207,6 +268,7 @@ class FilterShelf:
                 "name": name,
                 "title": each.manifest.title,
                 "region": each.manifest.region,
+                "anonymous": each.manifest.region == "portrait",
                 "p50_ms": round(self.meters[name].figures().p50_ms, 2) or None,
             }
             for name, each in self._filters.items()
@@ -254,8 +316,15 @@ def _check(made: Filter) -> None:
             raise EngineError(
                 f"the filter {about.name} has the {what} {found!r}, this version has {', '.join(known)}: take another"
             )
-    if about.source == "layout" and (about.classes != FACE_CLASSES or about.region != "face"):
+    classes = CLASSES.get(about.source, ())
+    if about.classes != classes:
         raise EngineError(
-            f"the filter {about.name} draws from a layout of {', '.join(about.classes)} for the {about.region}, this "
-            f"version draws {', '.join(FACE_CLASSES)} for the face: take another"
+            f"the filter {about.name} draws from {', '.join(about.classes) or 'no classes'} with the source "
+            f"{about.source}, this version draws {', '.join(classes) or 'none'}: take another"
         )
+    if classes and about.region == "frame":
+        raise EngineError(
+            f"the filter {about.name} draws from a layout for the frame, which is drawn of faces: take another"
+        )
+    if about.region == "portrait" and not classes:
+        raise EngineError(f"the filter {about.name} would be shown the picture that it is to hide: take another")

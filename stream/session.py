@@ -181,7 +181,7 @@ class Session:
     def choose_filter(self, chosen: Chosen | None) -> None:
         """Filter pictures from the next one on that is drawn, or leave them; the mode and the voice go on."""
         before = self.filtering.chosen
-        self.filtering.choose(chosen)
+        self.filtering.choose(chosen, self._media_now_ns())
         self._health.recover(self.name, "filter")
         self.playout.aim(self._delay_ns(self.mode) + self._passages[-1].hold_ns)
         if (before and before.seen_by_lips) != (chosen and chosen.seen_by_lips):
@@ -303,11 +303,10 @@ class Session:
         try:
             while True:
                 frame = await self._released(await self._held.get())
-                met = replace(await self._met(frame), chosen=self.filtering.chosen)
+                met = replace(await self._met(frame), chosen=self.filtering.chosen_at(frame.pts_ns))
                 if met.chosen is not None:
                     met = await self._in_memory(met)
-                await self._filter_before(met)
-                await self._to_render.put(met)
+                await self._to_render.put(await self._filtered_before(met))
         except SessionClosed:
             await self._to_render.close()
 
@@ -368,15 +367,19 @@ class Session:
             opener = StageRunner(Call("opening the face finder", self._face_stage.open), self.face_lane, self._clock)
             self._opening = self._tasks.create_task(opener.apply(None))
 
-    async def _filter_before(self, met: _Met) -> None:
+    async def _filtered_before(self, met: _Met) -> _Met:
         """Filter a picture that lips are still to be made in, while those of the one before it are made."""
         chosen, frame = met.chosen, met.synced.frame
         if chosen is None or chosen.order != "before":
-            return
+            return met
         deadline_ns = self.playout.deadline_ns(frame)
         lips_ns = self.render.expected_ns if met.synced.faces else 0
         by_ns = None if deadline_ns is None else deadline_ns - lips_ns
-        await self.filtering.apply(frame, met.faces, chosen, by_ns)
+        drawn = await self.filtering.apply(frame, met.faces, chosen, by_ns)
+        if chosen.anonymous and not drawn:
+            # Lips would be drawn on a backdrop, or on another moment's face.
+            return replace(met, synced=SyncedFrame(frame, (), None))
+        return met
 
     async def _draw(self) -> None:
         """Pictures through the render stage; those that need no lips only pass, in order."""

@@ -50,9 +50,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_face_squares(commands.add_parser("face-squares", help="photos cut to their faces, for filters of the face"))
     _add_camvid(commands.add_parser("camvid-layouts", help="CamVid's annotations and photos as folders of layouts"))
     _add_pix2pix(commands.add_parser("pix2pix", help="train a filter from pairs, or from photos and a pair maker"))
+    _add_portrait_layouts(
+        commands.add_parser("portrait-layouts", help="layouts and photos of persons who do not exist")
+    )
     _add_distil_filter(commands.add_parser("distil-filter", help="teach a filter to a smaller network, on planes"))
     _add_oasis(commands.add_parser("oasis", help="train a filter from semantic layouts and photos"))
     _add_segmenter(commands.add_parser("segmenter", help="train what reads layouts from photos, for evaluate-filter"))
+    _add_evaluate_portraits(
+        commands.add_parser("evaluate-portraits", help="measure drawn persons who should not exist")
+    )
     _add_export_filter(commands.add_parser("export-filter", help="turn a filter's checkpoint into gated engines"))
     _add_steady(commands.add_parser("steady", help="lay what keeps a filter steady in time around its network"))
     _add_evaluate_filter(commands.add_parser("evaluate-filter", help="measure a filter on persons it never saw"))
@@ -306,6 +312,21 @@ def _export_filter_of(
     _say(f"wrote {filters / parsed.export}, trained for {step} steps")
 
 
+def _add_portrait_layouts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--portraits", type=Path, required=True, help="folder of photographs of one face each")
+    parser.add_argument("--clips", type=Path, nargs="*", default=[], help="clips, or folders of them, that lend poses")
+    parser.add_argument("--out", type=Path, required=True, help="folder for layouts/ and photos/")
+    parser.add_argument("--count", type=int, default=1500, help="pairs; appearances take turns")
+    parser.set_defaults(command=_portrait_layouts)
+
+
+def _portrait_layouts(parsed: argparse.Namespace) -> None:
+    from training.data.portrait_layouts import make_portrait_layouts
+
+    written = make_portrait_layouts(parsed.portraits, parsed.clips, parsed.out, count=parsed.count, say=_say)
+    _say(f"wrote {written} pairs to {parsed.out}")
+
+
 def _add_oasis(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", default="oasis", help="name in training/configs or path of a .toml")
     parser.add_argument("--pairs", type=Path, required=True, help="folder with layouts/ (class ids) and photos/")
@@ -329,7 +350,7 @@ def _oasis(parsed: argparse.Namespace) -> None:
 
     config = read_config(OasisTraining, parsed.config)
     config = replace(config, run=replace(config.run, steps=parsed.steps or config.run.steps))
-    config.layouts.check()
+    config.check()
     pairs = read_layouts(parsed.pairs, config.layouts.classes)
     fabric = launched(bf16=config.run.bf16, devices=parsed.devices, accelerator=parsed.accelerator)
     say = _say if fabric.is_global_zero else lambda _: None
@@ -365,6 +386,35 @@ def _segmenter(parsed: argparse.Namespace) -> None:
     if parsed.test is not None:
         test = read_layouts(parsed.test, config.layouts.classes)
         score_segmenter(segmenter_of_run(checkpoint)[:2], test, parsed.run, _say)
+
+
+def _add_evaluate_portraits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pairs", type=Path, required=True, help="folder by portrait-layouts")
+    parser.add_argument("--portraits", type=Path, required=True, help="the photographs that were blended")
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run of oasis; without it, the photos")
+    parser.add_argument("--config", default="layout_to_face", help="name in training/configs or path of a .toml")
+    parser.add_argument("--identity", type=Path, help="own identity network; default: the shipped one")
+    parser.add_argument("--out", type=Path, required=True, help="folder for portraits.json and a sheet")
+    parser.set_defaults(command=_evaluate_portraits)
+
+
+def _evaluate_portraits(parsed: argparse.Namespace) -> None:
+    import json
+
+    from training.config import read_config
+    from training.data.layout_pairs import read_layouts
+    from training.evaluate_portraits import evaluate_portraits
+    from training.oasis import OasisTraining, oasis_of_run
+    from training.own_identity import SHIPPED_WEIGHTS, load_identity
+
+    checkpoint: Path | None = parsed.checkpoint
+    config = read_config(OasisTraining, parsed.config) if checkpoint is None else oasis_of_run(checkpoint)[1]
+    pairs, identity = (
+        read_layouts(parsed.pairs, config.layouts.classes),
+        load_identity(parsed.identity or SHIPPED_WEIGHTS),
+    )
+    figures = evaluate_portraits(pairs, config, parsed.portraits, identity, parsed.out, _say, checkpoint=checkpoint)
+    _say(json.dumps(figures))
 
 
 def _add_export_filter(parser: argparse.ArgumentParser) -> None:
@@ -466,8 +516,8 @@ def _evaluate_layouts(parsed: argparse.Namespace) -> None:
     from training.data.layout_pairs import read_layouts
     from training.efficientnet_lite import has_weights, load_efficientnet
     from training.evaluate_layouts import evaluate_layouts
-    from training.export_oasis import settle
-    from training.oasis import oasis_of_run
+    from training.oasis import batches_of, oasis_of_run
+    from training.oasis_losses import settle_statistics
     from training.segmenter import segmenter_of_run
 
     if parsed.pairs is None:
@@ -477,7 +527,7 @@ def _evaluate_layouts(parsed: argparse.Namespace) -> None:
     learnt, held = (pairs, pairs) if parsed.all else pairs.split(config.layouts.held_every)
     if not held.pairs:
         raise ConfigError("nothing was held back; pass --all with layouts that were not trained on")
-    settle(generator, config, learnt)
+    settle_statistics(generator, batches_of(learnt, config))
     segmenter = segmenter_of_run(parsed.segmenter)[:2] if parsed.segmenter is not None else None
     eye = load_efficientnet() if has_weights() else None
     name = parsed.checkpoint.parent.name

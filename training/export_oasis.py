@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 
+from kernels.portrait_layout import PORTRAIT_CLASSES
 from models.filter_catalogue import FILTERS
 from models.filter_export import FilterJob, export_filter, export_report
 from models.filter_graphs import AsTrained, FilterSamples
@@ -20,11 +19,10 @@ from models.filter_manifest import FilterManifest
 from models.manifest import Licence
 from models.oasis import OasisGenerator
 from training.config import ConfigError
-from training.data.layout_pairs import LayoutSet, held_layout, one_hot
-from training.oasis import OasisTraining
+from training.data.layout_pairs import LayoutSet
+from training.oasis import OasisTraining, batches_of, layout_of
 from training.oasis_losses import settle_statistics
 
-STATISTICS_BATCHES = 51
 CALIBRATION_SAMPLES, GATE_SAMPLES, FEWEST = 48, 24, 8
 
 
@@ -56,17 +54,19 @@ def export_oasis(
     learnt, held = pairs.split(config.layouts.held_every)
     if not held.pairs:
         raise ConfigError("the gate looks at layouts that were held back; set [layouts] held_every in the run's config")
-    settle(network, config, learnt)
+    settle_statistics(network, batches_of(learnt, config))
+    portrait = config.layouts.class_names() == PORTRAIT_CLASSES
+    around = "portrait" if portrait else "face"
     job = FilterJob(
         folder=filters / name,
-        title=f"{name}: a picture from a layout of {config.layouts.classes} classes",
+        title=config.served.title or f"{name}: a picture from a layout of {config.layouts.classes} classes",
         size_px=(config.layouts.crop_px, config.layouts.crop_px),
-        region="face" if config.layouts.of_faces else "frame",
-        source="layout",
+        region=around if config.layouts.of_faces else "frame",
+        source="portrait" if portrait else "layout",
         classes=config.layouts.class_names(),
         precisions=precisions,
         licence=Licence(weights="as its data", data=("see the folder that it was trained on",)),
-        how=AsTrained(seed=config.run.seed),
+        how=AsTrained(seed=config.run.seed + config.served.appearance),
     )
     samples = (_samples(learnt, CALIBRATION_SAMPLES, config), _samples(held, GATE_SAMPLES, config))
     manifest = export_filter(network, job, calibration=samples[0], gate=samples[1])
@@ -75,23 +75,8 @@ def export_oasis(
     return manifest
 
 
-def settle(network: OasisGenerator, config: OasisTraining, learnt: LayoutSet) -> None:
-    """Take batch norm's statistics anew over layouts that were learnt from; those of training are not the average's."""
-    source = torch.Generator().manual_seed(config.run.seed)
-    batches = [
-        (torch.from_numpy(_layout(learnt, i, config)), torch.randn(1, config.network.noise, generator=source))
-        for i in np.linspace(0, len(learnt.pairs) - 1, STATISTICS_BATCHES).astype(int)
-    ]
-    settle_statistics(network, batches)
-
-
 def _samples(pairs: LayoutSet, count: int, config: OasisTraining) -> FilterSamples:
     """Evenly spaced layouts, of few pairs some more than once."""
     wanted = max(min(count, len(pairs.pairs)), FEWEST)
     chosen = np.linspace(0, len(pairs.pairs) - 1, wanted).astype(int)
-    return FilterSamples(np.concatenate([_layout(pairs, i, config) for i in chosen]))
-
-
-def _layout(pairs: LayoutSet, index: int, config: OasisTraining) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    ids = held_layout(pairs.pairs[index], config.layouts).ids
-    return one_hot(np.asarray(cv2.flip(ids, 1) if index % 2 else ids, np.uint8), config.layouts.classes)[None]
+    return FilterSamples(np.concatenate([layout_of(pairs, i, config) for i in chosen]))

@@ -5,6 +5,9 @@ for its class, then one of the discriminator, which tells the classes of real pi
 rare a class is, with LabelMix at weight 10; Adam at 1e-4 and 4e-4 with betas 0 and 0.999, batches of 32, averaged
 weights at 0.9999. The published run keeps weights alone; here a resumed run goes on bit for bit.
 
+Ours, and off by default: `[loss]` adds distances to the photo itself, which mean something only where noise decides the
+appearance (`[layouts] appearances`); with them a judge may come late, or not at all.
+
 Source: V. Sushko et al., "You Only Need Adversarial Supervision for Semantic Image Synthesis", ICLR 2021
 (arXiv:2012.04781); `train.py` and `config.py` of boschresearch/OASIS.
 """
@@ -14,7 +17,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -23,8 +26,11 @@ import cv2
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from models.oasis import JUDGE_WIDTHS, FreeNorm, OasisConfig, OasisDiscriminator, OasisGenerator
+from models.filter_manifest import pinned_noise
+from models.oasis import JUDGE_LAST, JUDGE_WIDTHS, FreeNorm, OasisConfig, OasisDiscriminator, OasisGenerator
 from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
 from training.config import ConfigError, build
 from training.data.clips import MaterialError
@@ -35,6 +41,7 @@ from training.data.layout_pairs import (
     LayoutConfig,
     LayoutSampler,
     LayoutSet,
+    appearance_of,
     held_layout,
     one_hot,
 )
@@ -42,13 +49,25 @@ from training.data.pair_batches import as_levels
 from training.data.pair_makers import Rgb
 from training.efficientnet_lite import EfficientNetLite0, load_efficientnet
 from training.filter_glance import write_sheet
-from training.loop import RunLog, begun, launched, onto
-from training.oasis_losses import average_into, drawn_loss, label_mask, label_mix_loss, mixed, real_loss
+from training.loop import RunLog, begun, launched, onto, set_learning_rate
+from training.oasis_losses import (
+    average_into,
+    drawn_loss,
+    label_mask,
+    label_mix_loss,
+    mixed,
+    rarity,
+    real_loss,
+    settle_statistics,
+)
 from training.perceptual import perceptual_loss
 
 PARTS = ("generator", "averaged", "judge", "generator_adam", "judge_adam")
 PROCESS_SEED_OFFSET = 15_485_863
 SHOWN = 8
+LAST_RATE = 0.05
+JUDGE_MULTIPLE = 64
+STATISTICS_BATCHES = 51
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +82,7 @@ class OasisNetworkConfig:
         fold: 1 as published; 4 for live use.
         style: The style branch, which is ours.
         judge_share: Channels of the discriminator, as a share of the published ones.
+        judge_last: Its channels at full size, before the logits.
     """
 
     noise: int = 64
@@ -72,6 +92,31 @@ class OasisNetworkConfig:
     fold: int = 1
     style: bool = False
     judge_share: float = 1.0
+    judge_last: int = JUDGE_LAST
+
+
+@dataclass(frozen=True, slots=True)
+class OasisLossConfig:
+    """What a generator learns by. None but `judge` is published.
+
+    Attributes:
+        judge: Weight of the discriminator's opinion.
+        judge_from: The step at which the discriminator begins to learn and to be heard.
+        judge_px: Side of the windows, drawn at random, that the discriminator is shown; 0: whole pictures.
+        pixels: Weight of the mean absolute error, in which rare classes weigh more (`rarity`).
+        edges: Weight of that of the differences of neighbouring pixels, weighted likewise.
+        features: Weight of the mean absolute error of the discriminator's features.
+        perceptual: Difference of EfficientNet-Lite0's features from those of the photo, see `training.perceptual`; its
+            weights are frozen. The published code can do likewise with VGG, and does not by default.
+    """
+
+    judge: float = 1.0
+    judge_from: int = 0
+    judge_px: int = 0
+    pixels: float = 0.0
+    edges: float = 0.0
+    features: float = 0.0
+    perceptual: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +130,7 @@ class OasisRunConfig:
         batch: Pairs a step.
         generator_rate: Adam's.
         judge_rate: Adam's.
+        falls_from: The step from which both rates fall in a line, to a twentieth at the last one; 0: never.
         beta1: Of both.
         beta2: Of both.
         label_mix: Weight of LabelMix.
@@ -102,6 +148,7 @@ class OasisRunConfig:
     batch: int = 32
     generator_rate: float = 1e-4
     judge_rate: float = 4e-4
+    falls_from: int = 0
     beta1: float = 0.0
     beta2: float = 0.999
     label_mix: float = 10.0
@@ -114,15 +161,16 @@ class OasisRunConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class OasisLossConfig:
-    """Weights of the generator's losses beside the judge's.
+class OasisServedConfig:
+    """How the filter is served.
 
     Attributes:
-        perceptual: Difference of EfficientNet-Lite0's features from those of the photo, see `training.perceptual`; its
-            weights are frozen. The published code can do likewise with VGG, and does not by default.
+        title: One line for a list; empty: how many classes it draws from.
+        appearance: Whose noise is pinned, where there are appearances.
     """
 
-    perceptual: float = 0.0
+    title: str = ""
+    appearance: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +181,23 @@ class OasisTraining:
     layouts: LayoutConfig = field(default_factory=LayoutConfig)
     loss: OasisLossConfig = field(default_factory=OasisLossConfig)
     run: OasisRunConfig = field(default_factory=OasisRunConfig)
+    served: OasisServedConfig = field(default_factory=OasisServedConfig)
+
+    def check(self) -> None:
+        """Hold the numbers against each other.
+
+        Raises:
+            ConfigError: They do not fit.
+        """
+        self.layouts.check()
+        if self.loss.judge_px % JUDGE_MULTIPLE or self.loss.judge_px > self.layouts.crop_px:
+            raise ConfigError(
+                f"[loss] judge_px = {self.loss.judge_px}: expected a multiple of {JUDGE_MULTIPLE}, at most crop_px"
+            )
+        if not 0 <= self.served.appearance < max(self.layouts.appearances, 1):
+            raise ConfigError(
+                f"[served] appearance = {self.served.appearance}, [layouts] appearances = {self.layouts.appearances}"
+            )
 
 
 @dataclass(slots=True)
@@ -149,6 +214,11 @@ class OasisTrainer:
     judge_adam: torch.optim.Adam
     eye: EfficientNetLite0 | None
     step: int = 0
+
+    @property
+    def adams(self) -> tuple[torch.optim.Adam, torch.optim.Adam]:
+        """The generator's and the discriminator's."""
+        return self.generator_adam, self.judge_adam
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
@@ -196,7 +266,7 @@ def new_oasis_trainer(config: OasisTraining, fabric: Fabric | None = None) -> Oa
     classes, share = config.layouts.classes, config.network.judge_share
     generator = new_oasis(config.network, classes)
     widths = tuple(max(round(each * share), 4) for each in JUDGE_WIDTHS[1:])
-    judge = OasisDiscriminator(classes, (JUDGE_WIDTHS[0], *widths))
+    judge = OasisDiscriminator(classes, (JUDGE_WIDTHS[0], *widths), config.network.judge_last)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     betas = (config.run.beta1, config.run.beta2)
     generator_adam = torch.optim.Adam(generator.parameters(), config.run.generator_rate, betas)
@@ -223,7 +293,7 @@ def train_oasis(
         ConfigError: The config does not fit itself, the run's folder or the checkpoint.
         MaterialError: Everything would be held back.
     """
-    config.layouts.check()
+    config.check()
     for each in pairs.left_out:
         say(f"left out: {each.name} {each.reason}")
     learnt, held = pairs.split(config.layouts.held_every)
@@ -233,7 +303,7 @@ def train_oasis(
     checkpoint = begun(run, config.run.threads, resume=resume)
     trainer = new_oasis_trainer(config, fabric)
     fabric = trainer.fabric
-    sampler = LayoutSampler(learnt.pairs, config.layouts, config.run.seed + fabric.global_rank * PROCESS_SEED_OFFSET)
+    sampler = LayoutSampler(learnt, config.layouts, config.run.seed + fabric.global_rank * PROCESS_SEED_OFFSET)
     if resume and checkpoint.exists():
         trainer.restore(load_checkpoint(checkpoint))
     steps = config.run.steps or max(config.run.epochs * len(learnt.pairs) // config.run.batch, 1)
@@ -242,6 +312,8 @@ def train_oasis(
     with RunLog(run, silent=not fabric.is_global_zero) as log:
         while trainer.step < last:
             batch = sampler.batch(trainer.step, max(config.run.batch // fabric.world_size, 1))
+            for adam, rate in zip(trainer.adams, _rates(trainer.step, steps, config.run), strict=True):
+                set_learning_rate(adam, rate)
             losses = oasis_step(trainer, batch)
             trainer.step += 1
             if not fabric.is_global_zero:
@@ -256,48 +328,119 @@ def train_oasis(
     return checkpoint
 
 
+def _rates(step: int, steps: int, run: OasisRunConfig) -> tuple[float, float]:
+    """Learning rates of a step, the generator's first."""
+    fallen = max(0, step - run.falls_from) / max(steps - run.falls_from, 1) if run.falls_from else 0.0
+    left = 1.0 - (1.0 - LAST_RATE) * fallen
+    return run.generator_rate * left, run.judge_rate * left
+
+
+def noise_of(config: OasisTraining) -> Tensor | None:
+    """The noise of each appearance, float [appearances, noise], as a filter of its seed has it; None: it is drawn."""
+    count, channels = config.layouts.appearances, config.network.noise
+    if not count:
+        return None
+    return torch.from_numpy(np.concatenate([pinned_noise(config.run.seed + k, channels) for k in range(count)]))
+
+
 def oasis_step(trainer: OasisTrainer, batch: LayoutBatch) -> dict[str, float]:
     """One step of the generator, then one of the discriminator, each with noise of its own; returns the losses."""
-    layout, photo = onto(trainer.fabric, *batch)
-    dont_care = None if trainer.config.layouts.dont_care == NO_CLASS else trainer.config.layouts.dont_care
-    generator, judge = trainer.shared["generator"], trainer.shared["judge"]
+    layout, photo = onto(trainer.fabric, batch.layout, batch.photo)
+    noises = noise_of(trainer.config)
+    z = None if noises is None else noises[torch.from_numpy(batch.appearance)].to(layout)
+    judges = trainer.config.loss.judge > 0 and trainer.step >= trainer.config.loss.judge_from
     trainer.judge.requires_grad_(requires_grad=False)
-    drawn = generator(layout)
-    wanted = {"generator": real_loss(judge(drawn).float(), layout, dont_care)}
-    if trainer.eye is not None:
-        wanted["perceptual"] = perceptual_loss(trainer.eye, drawn.float(), photo)
+    drawn = trainer.shared["generator"](layout, z)
+    window = _window(trainer.config)
+    losses = _of_photo(trainer, layout, photo, drawn)
+    if judges:
+        losses |= _of_judge(trainer, layout[window], photo[window], drawn[window])
     trainer.generator_adam.zero_grad()
-    trainer.fabric.backward(wanted["generator"] + trainer.config.loss.perceptual * wanted.get("perceptual", 0.0))
+    trainer.fabric.backward(torch.stack(list(losses.values())).sum())
     trainer.generator_adam.step()
+    if judges:
+        # Pinned noise would draw the same once more.
+        again = trainer.shared["generator"](layout).detach() if z is None else drawn.detach()
+        losses |= _judge_step(trainer, layout[window], photo[window], again[window])
+    average_into(trainer.averaged, trainer.generator, trainer.config.run.ema_decay)
+    return {name: value.item() for name, value in losses.items()}
+
+
+def _window(config: OasisTraining) -> tuple[slice, ...]:
+    """The part of every picture of a batch that the discriminator is shown."""
+    side = config.loss.judge_px or config.layouts.crop_px
+    top, left = (int(each) for each in torch.randint(config.layouts.crop_px - side + 1, (2,)))
+    return slice(None), slice(None), slice(top, top + side), slice(left, left + side)
+
+
+def _of_photo(trainer: OasisTrainer, layout: Tensor, photo: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+    """Distances to the photo."""
+    weights, losses = trainer.config.loss, dict[str, Tensor]()
+    if weights.pixels or weights.edges:
+        share, error = rarity(layout)[:, None], drawn - photo
+        across = [(error.diff(dim=dim).abs() * share.narrow(dim, 1, share.shape[dim] - 1)).mean() for dim in (2, 3)]
+        losses["pixels"] = weights.pixels * (error.abs() * share).mean()
+        losses["edges"] = weights.edges * torch.stack(across).sum()
+    if trainer.eye is not None:
+        losses["perceptual"] = weights.perceptual * perceptual_loss(trainer.eye, drawn.float(), photo)
+    return losses
+
+
+def _of_judge(trainer: OasisTrainer, layout: Tensor, photo: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+    """What the discriminator thinks of a drawn picture."""
+    weights, judge = trainer.config.loss, trainer.shared["judge"]
+    seen = judge.features(drawn) if weights.features else [judge(drawn)]
+    losses = {"generator": weights.judge * real_loss(seen[-1].float(), layout, _dont_care(trainer))}
+    if weights.features:
+        with torch.no_grad():
+            of_photo = judge.features(photo)
+        far = [nn.functional.l1_loss(a.float(), b.float()) for a, b in zip(seen[:-1], of_photo[:-1], strict=True)]
+        losses["features"] = weights.features * torch.stack(far).mean()
+    return losses
+
+
+def _judge_step(trainer: OasisTrainer, layout: Tensor, photo: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+    """One step of the discriminator."""
+    judge = trainer.shared["judge"]
     trainer.judge.requires_grad_(requires_grad=True)
-    with torch.no_grad():
-        drawn = generator(layout)
     mask = label_mask(layout)
     of_drawn, of_real = judge(drawn).float(), judge(photo).float()
     losses = {
         "drawn": drawn_loss(of_drawn),
-        "real": real_loss(of_real, layout, dont_care),
+        "real": real_loss(of_real, layout, _dont_care(trainer)),
         "label_mix": label_mix_loss(judge(mixed(mask, photo, drawn)).float(), mask, of_real, of_drawn),
     }
     total = losses["drawn"] + losses["real"] + trainer.config.run.label_mix * losses["label_mix"]
     trainer.judge_adam.zero_grad()
     trainer.fabric.backward(total)
     trainer.judge_adam.step()
-    average_into(trainer.averaged, trainer.generator, trainer.config.run.ema_decay)
-    return {name: value.item() for name, value in (wanted | losses).items()}
+    return losses
+
+
+def _dont_care(trainer: OasisTrainer) -> int | None:
+    return None if trainer.config.layouts.dont_care == NO_CLASS else trainer.config.layouts.dont_care
 
 
 @torch.no_grad()
 def show_held(trainer: OasisTrainer, held: LayoutSet, sheet: Path) -> None:
-    """Held-back layouts in colours, what is drawn from them with one noise for all, and the photos."""
+    """Held-back layouts in colours, what is drawn from them with one noise for all, or the photo's, and the photos."""
     config = trainer.config
+    averaged = copy.deepcopy(trainer.averaged)
     source = torch.Generator().manual_seed(config.run.seed)
-    z = torch.randn(1, config.network.noise, generator=source).to(trainer.fabric.device)
+    one = torch.randn(1, config.network.noise, generator=source).to(trainer.fabric.device)
+    noises = noise_of(config)
     rows: list[list[Rgb]] = []
+    shown = []
     for i in np.linspace(0, len(held.pairs) - 1, min(SHOWN, len(held.pairs))).astype(int):
         ids, photo = held_layout(held.pairs[i], config.layouts)
         layout = torch.from_numpy(one_hot(ids, config.layouts.classes))[None].to(trainer.fabric.device)
-        rows.append([in_colours(ids), as_levels(trainer.averaged(layout, z)[0].float().cpu().numpy()), photo])
+        k = appearance_of(held.names[i], config.layouts.appearances)
+        z = one if noises is None else noises[k : k + 1].to(trainer.fabric.device)
+        shown.append((ids, layout, z, photo))
+    # Early in a run the average's own statistics are far behind.
+    settle_statistics(averaged, [(layout, z) for _, layout, z, _ in shown])
+    for ids, layout, z, photo in shown:
+        rows.append([in_colours(ids), as_levels(averaged(layout, z)[0].float().cpu().numpy()), photo])
     write_sheet(sheet, rows)
 
 
@@ -328,3 +471,19 @@ def oasis_of_run(checkpoint: Path) -> tuple[OasisGenerator, OasisTraining, int]:
     generator = new_oasis(config.network, config.layouts.classes)
     generator.load_state_dict(state["averaged"])
     return generator.eval(), config, state["step"]
+
+
+def batches_of(pairs: LayoutSet, config: OasisTraining) -> Iterator[tuple[Tensor, Tensor]]:
+    """Layouts that were learnt from, each with its appearance's noise, or with some: what statistics are taken over."""
+    source, noises = torch.Generator().manual_seed(config.run.seed), noise_of(config)
+    for i in np.linspace(0, len(pairs.pairs) - 1, STATISTICS_BATCHES).astype(int):
+        k = appearance_of(pairs.names[i], config.layouts.appearances)
+        z = torch.randn(1, config.network.noise, generator=source) if noises is None else noises[k : k + 1]
+        yield torch.from_numpy(layout_of(pairs, int(i), config)), z
+
+
+def layout_of(pairs: LayoutSet, index: int, config: OasisTraining) -> NDArray[np.float32]:
+    """A whole layout, float32 [1, classes, S, S]; every other one mirrored where samples are."""
+    ids = held_layout(pairs.pairs[index], config.layouts).ids
+    mirrored = config.layouts.flip and index % 2
+    return one_hot(np.asarray(cv2.flip(ids, 1) if mirrored else ids, np.uint8), config.layouts.classes)[None]

@@ -36,6 +36,15 @@ def class_balance(layout: Tensor, dont_care: int | None = None) -> Tensor:
     return weights[layout.argmax(1)]
 
 
+def rarity(layout: Tensor) -> Tensor:
+    """How much a pixel's distance from the photo weighs: the square root of `class_balance`; eyes are few pixels.
+
+    Returns:
+        Float [N, H, W], at most 8.
+    """
+    return class_balance(layout).sqrt().clamp(max=8.0)
+
+
 def real_loss(logits: Tensor, layout: Tensor, dont_care: int | None = None) -> Tensor:
     """How far pixels are from being taken for their classes: real ones, and drawn ones where a generator learns."""
     loss = nn.functional.cross_entropy(logits, layout.argmax(1) + 1, reduction="none")

@@ -8,7 +8,7 @@ let region = "";
 const picked = (name) => document.querySelector(`input[name=${name}]:checked`).value;
 const percent = (id) => `${Math.round(100 * $(id).value)} %`;
 
-// filters: the server's [{ name, title, region, p50_ms }]; order: the server's own, "before" or "after".
+// filters: the server's [{ name, title, region, anonymous, p50_ms }]; order: the server's own, "before" or "after".
 export function offerFilters(filters, order) {
   titles = new Map((filters ?? []).map((each) => [each.name, each]));
   const options = [...titles.values()].map((each) => new Option(each.title, each.name));
@@ -21,8 +21,12 @@ export function offerFilters(filters, order) {
 // Whether the picture is filtered, and how, as the server takes it; an empty name takes the filter away.
 export const filtered = () => $("filter").value !== "";
 
+// A filter that hides who is there is laid on whole or not at all: nothing of it can be chosen.
+const hides = () => Boolean(titles.get($("filter").value)?.anonymous);
+
 export function filterChoice() {
   if (!filtered()) return { filter: "" };
+  if (hides()) return { filter: $("filter").value };
   return {
     filter: $("filter").value, filter_strength: $("filter-strength").value, filter_wipe: $("filter-wipe").value,
     filter_order: picked("filter-order"), filter_region: picked("filter-region"),
@@ -37,13 +41,13 @@ export function onFilterChange(act) {
 // A filter is laid where it was made for, until somebody says otherwise.
 function takeRegion() {
   const made = titles.get($("filter").value)?.region;
-  if (made && made !== region) document.querySelector(`input[name=filter-region][value=${made}]`).checked = true;
+  if (made && made !== region && !hides()) document.querySelector(`input[name=filter-region][value=${made}]`).checked = true;
   region = made ?? region;
 }
 
 function showLaying() {
   takeRegion();
-  for (const control of document.querySelectorAll("#filter-laying input")) control.disabled = !filtered();
+  for (const control of document.querySelectorAll("#filter-laying input")) control.disabled = !filtered() || hides();
   for (const id of ["filter-strength", "filter-wipe"]) {
     $(`${id}-text`).textContent = percent(id);
     $(id).setAttribute("aria-valuetext", percent(id));
@@ -58,10 +62,11 @@ export function showFilter(account) {
     if (title) option.textContent = ms ? `${title}, ${ms.toFixed(1)} ms` : title;
   }
   const passed = Object.entries(account?.passed ?? {}).filter(([key, count]) => count && key !== "unseen");
-  const left = passed.map(([key, count]) => `${REASONS[key] ?? key} ${count.toLocaleString("en")}`).join(", ");
+  const counted = (reasons) => reasons.map(([key, count]) => `${REASONS[key] ?? key} ${count.toLocaleString("en")}`).join(", ");
+  const left = counted(passed), hidden = counted(Object.entries(account?.hidden ?? {}));
   const spent = name && cost[name] ? `${cost[name].p50.toFixed(1)} ms a frame, 95 of 100 below ${cost[name].p95.toFixed(1)}. ` : "";
   $("filter-note").textContent = account?.off
     ? "The filter failed for a second on end and is switched off; choose one to try again."
-    : name ? `${spent}Filtered ${account.filtered.toLocaleString("en")}${left ? `, left as they were: ${left}` : ""}.` : "";
+    : name ? `${spent}Filtered ${account.filtered.toLocaleString("en")}${left ? `, left as they were: ${left}` : ""}${hidden ? `, hidden: ${hidden}` : ""}.` : "";
   $("filter-note").classList.toggle("bad", Boolean(account?.off));
 }

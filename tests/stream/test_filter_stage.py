@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from kernels.crop import upright_region
-from kernels.face_layout import FACE_CLASSES
 from kernels.frame_tensor import frame_to_tensor
 from kernels.yuv import Colour, Region
 from models.engine import EngineError
-from stream.filter_sources import SOURCES, View
+from stream.filter_sources import CLASSES, SOURCES, View
 from stream.filter_stage import FilterStage, FilterTask
 from stream.filters import Chosen
 from stream.frames import NS_PER_MS, NS_PER_S, FaceCrop, Planes, VideoFrame
@@ -311,7 +310,7 @@ def test_a_grey_picture_is_shown_as_it_is_and_a_blank_one_has_no_lines() -> None
 @pytest.mark.parametrize("source", list(SOURCES))
 def test_every_source_can_be_filtered_from(source: str) -> None:
     frame, seen = picture(height=96, width=128), one_face()
-    classes = FACE_CLASSES if source == "layout" else ()
+    classes = CLASSES.get(source, ())
     network = FakeFilter(level=1.0, source=source, classes=classes, region="face")
     stage().process(FilterTask(frame, [seen], Chosen(network, area="face")))
     assert frame.planes[0][48, 64] == WHITE

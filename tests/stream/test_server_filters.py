@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kernels.portrait_layout import PORTRAIT_CLASSES
 from stream.passage import Mode
 from tests.stream.fake_filter import FakeFilter, Fakes
 from tests.stream.server_fakes import Desk, refused, visit
@@ -23,9 +24,9 @@ def test_the_options_name_every_filter_with_its_title_and_where_it_works() -> No
     async def act(desk: Desk) -> None:
         options = await (await desk.client.get("/api/options")).json()
         assert options["filters"] == [
-            {"name": "sketch", "title": "All sketch", "region": "frame", "p50_ms": None},
-            {"name": "sketch-soft", "title": "All sketch-soft", "region": "frame", "p50_ms": None},
-            {"name": "paint", "title": "All paint", "region": "face", "p50_ms": None},
+            {"name": "sketch", "title": "All sketch", "region": "frame", "anonymous": False, "p50_ms": None},
+            {"name": "sketch-soft", "title": "All sketch-soft", "region": "frame", "anonymous": False, "p50_ms": None},
+            {"name": "paint", "title": "All paint", "region": "face", "anonymous": False, "p50_ms": None},
         ]
         assert options["filter_order"] == "after"
 
@@ -50,6 +51,7 @@ def test_a_session_opens_with_a_filter_and_says_what_it_has() -> None:
             "chosen": chosen.public(),
             "filtered": 0,
             "passed": {},
+            "hidden": {},
             "off": False,
             "latency_ms": {},
         }
@@ -86,6 +88,32 @@ def test_what_is_not_named_stays_and_another_filter_takes_the_place_it_was_made_
     at_desk(act)
 
 
+def test_a_filter_that_hides_who_is_there_takes_nothing_over_and_can_only_be_laid_on_whole() -> None:
+    async def act(desk: Desk) -> None:
+        options = await (await desk.client.get("/api/options")).json()
+        assert [each["anonymous"] for each in options["filters"]] == [False, True]
+        location = await desk.opened(filter="sketch", filter_strength="0.5", filter_wipe="0.5")
+        response = await desk.client.patch(location, json={"filter": "mask"})
+        assert (await response.json())["filter"] == {
+            "name": "mask",
+            "strength": 1.0,
+            "wipe": 0.0,
+            "order": "before",
+            "region": "portrait",
+        }
+        for field, value, words in (
+            ("filter_strength", 0.99, "strength stays 1"),
+            ("filter_wipe", 0.1, "wipe 0"),
+            ("filter_order", "after", "order must be before"),
+            ("filter_region", "face", "for portrait alone"),
+        ):
+            await refused(await desk.client.patch(location, json={field: value}), 400, words)
+        await refused(await desk.open(filter="sketch", filter_region="portrait"), 400, "for frame alone")
+
+    mask = FakeFilter("mask", region="portrait", source="portrait", classes=PORTRAIT_CLASSES)
+    visit(act, open_filters=Fakes(FakeFilter("sketch"), mask).shelf)
+
+
 def test_a_filter_that_changes_does_not_begin_the_voice_again_and_a_mode_keeps_the_filter() -> None:
     async def act(desk: Desk) -> None:
         location = await desk.opened(mode="re-voice", voice="sample", filter="sketch")
@@ -110,7 +138,7 @@ BAD = [
     ({"filter": "sketch", "filter_wipe": -0.1}, ("filter_wipe is -0.1",)),
     ({"filter": "sketch", "filter_wipe": "nan"}, ("filter_wipe",)),
     ({"filter": "sketch", "filter_order": "during"}, ("filter_order", "before or after")),
-    ({"filter": "sketch", "filter_region": "sky"}, ("filter_region", "frame or face")),
+    ({"filter": "sketch", "filter_region": "sky"}, ("filter_region", "frame or face or portrait")),
     ({"filter_strength": 0.5}, ("filter_strength needs a filter", "/api/options")),
     ({"filtr": "sketch"}, ("filtr", "did you mean filter?")),
 ]

@@ -10,14 +10,26 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from kernels.portrait_layout import PORTRAIT_CLASSES
 from models.filter_catalogue import load_filter
+from models.filter_manifest import pinned_noise
 from tests.training.pictures import made_picture, write_picture
 from training.__main__ import main
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, read_config
 from training.data.clips import MaterialError
-from training.data.layout_pairs import LayoutConfig, LayoutSampler, one_hot, read_layouts
-from training.oasis import PARTS, OasisTraining, in_colours, oasis_of_run, train_oasis
+from training.data.layout_pairs import LayoutConfig, LayoutSampler, appearance_of, one_hot, read_layouts
+from training.export_oasis import export_oasis
+from training.oasis import (
+    PARTS,
+    OasisLossConfig,
+    OasisServedConfig,
+    OasisTraining,
+    in_colours,
+    noise_of,
+    oasis_of_run,
+    train_oasis,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -72,7 +84,7 @@ def test_a_folder_without_layouts_is_an_error_with_a_name(tmp_path: Path) -> Non
 
 def test_layouts_and_photos_are_cropped_and_mirrored_alike_and_ids_are_never_mixed(tmp_path: Path) -> None:
     pairs = read_layouts(_folder(tmp_path / "pairs", size=(80, 96)), 3)
-    sampler = LayoutSampler(pairs.pairs, LayoutConfig(classes=3, load_px=80, crop_px=64), seed=3)
+    sampler = LayoutSampler(pairs, LayoutConfig(classes=3, load_px=80, crop_px=64), seed=3)
     batch = sampler.batch(2, 4)
     assert set(np.unique(batch.layout)) <= {0.0, 1.0}
     assert np.all(batch.layout.sum(1) == 1)
@@ -80,7 +92,7 @@ def test_layouts_and_photos_are_cropped_and_mirrored_alike_and_ids_are_never_mix
     same = np.argmax(batch.layout, 1) == np.minimum(red // 86, 2)
     # Photos are resized smoothly, ids are not: edges differ.
     assert same.mean() > 0.9
-    assert np.array_equal(batch.photo, LayoutSampler(pairs.pairs, sampler._config, seed=3).batch(2, 4).photo)
+    assert np.array_equal(batch.photo, LayoutSampler(pairs, sampler._config, seed=3).batch(2, 4).photo)
 
 
 @pytest.mark.parametrize("style", [False, True])
@@ -145,3 +157,90 @@ def test_numbers_that_do_not_fit_are_refused(change: dict[str, object], message:
 def test_neighbouring_ids_look_different() -> None:
     shown = in_colours(np.arange(12, dtype=np.uint8).reshape(3, 4))
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) == 12
+
+
+# -- ours: appearances, and distances to the photo ---------------------------------------------------
+
+APPEARING = replace(
+    QUICK,
+    layouts=replace(QUICK.layouts, appearances=2),
+    loss=OasisLossConfig(judge_from=2, judge_px=64, pixels=1.0, edges=1.0, features=1.0),
+    served=OasisServedConfig(title="Two", appearance=1),
+)
+
+
+def _appearing(path: Path) -> Path:
+    """As `_folder`, names ending in an appearance."""
+    _folder(path)
+    for side in ("layouts", "photos"):
+        for i, file in enumerate(sorted((path / side).iterdir())):
+            file.rename(file.with_name(f"s{i}_{i % 2}.png"))
+    return path
+
+
+def test_an_appearance_is_drawn_with_the_noise_that_its_filter_will_have(tmp_path: Path) -> None:
+    pairs = read_layouts(_appearing(tmp_path / "pairs"), 3)
+    noises = noise_of(APPEARING)
+    assert noises is not None
+    assert np.array_equal(noises[1:], pinned_noise(APPEARING.run.seed + 1, APPEARING.network.noise))
+    sampler = LayoutSampler(pairs, replace(APPEARING.layouts, flip=False), 3)
+    batch = sampler.batch(0, 6)
+    for appearance, photo in zip(batch.appearance, batch.photo, strict=True):
+        of = [
+            pair.photo for name, pair in zip(pairs.names, pairs.pairs, strict=True) if name.endswith(f"_{appearance}")
+        ]
+        assert any(np.allclose(photo, each.transpose(2, 0, 1) / 127.5 - 1, atol=1e-5) for each in of)
+
+
+def test_the_judge_comes_when_it_is_told_to_and_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    pairs = read_layouts(_appearing(tmp_path / "pairs"), 3)
+    whole = train_oasis(APPEARING, pairs, tmp_path / "whole", say=str)
+    train_oasis(APPEARING, pairs, tmp_path / "halves", stop_after=2, say=str)
+    halves = train_oasis(APPEARING, pairs, tmp_path / "halves", resume=True, say=str)
+    first, second = (load_checkpoint(path) for path in (whole, halves))
+    for name, weight in first["generator"].items():
+        assert torch.equal(weight, second["generator"][name]), name
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [set(row) & {"pixels", "generator", "drawn"} for row in rows] == [{"pixels"}] * 2 + [
+        {"pixels", "generator", "drawn"}
+    ] * 2
+
+
+@pytest.mark.parametrize("name", ["s1", "s1_2", "s1_x"])
+def test_a_photo_that_does_not_say_who_it_shows_is_refused(name: str) -> None:
+    with pytest.raises(MaterialError, match="should end in an underscore and a number below"):
+        appearance_of(name, 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (replace(APPEARING, served=OasisServedConfig(appearance=2)), "appearance = 2"),
+        (replace(APPEARING, loss=OasisLossConfig(judge_px=100)), "judge_px = 100"),
+        (replace(APPEARING, loss=OasisLossConfig(judge_px=128)), "judge_px = 128"),
+    ],
+)
+def test_what_of_ours_does_not_fit_is_refused(wrong: OasisTraining, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        wrong.check()
+
+
+def test_a_filter_of_portraits_hides_who_is_there_and_has_its_appearance_s_seed(tmp_path: Path) -> None:
+    config = read_config(OasisTraining, "layout_to_face")
+    config.check()
+    small = replace(
+        config,
+        network=replace(config.network, channels=1, hidden=4, noise=4, judge_share=0.02),
+        layouts=replace(config.layouts, load_px=64, crop_px=64, held_every=4, appearances=2),
+        loss=replace(config.loss, judge_from=1, judge_px=64),
+        run=replace(config.run, steps=2, batch=2),
+        served=replace(config.served, appearance=1),
+    )
+    pairs = read_layouts(_appearing(tmp_path / "pairs"), config.layouts.classes)
+    checkpoint = train_oasis(small, pairs, tmp_path / "run", say=str)
+    filters = tmp_path / "filters"
+    export_oasis(oasis_of_run(checkpoint)[0], small, pairs, "mask", str, filters=filters, precisions=("fp32",))
+    manifest = load_filter("mask", folders=(filters,)).manifest
+    assert (manifest.region, manifest.source, manifest.anonymous) == ("portrait", "portrait", True)
+    assert (manifest.classes, manifest.title) == (PORTRAIT_CLASSES, config.served.title)
+    assert manifest.seed == config.run.seed + 1

@@ -65,6 +65,8 @@ class LayoutConfig:
         held_every: Every so-manieth person or scene is held back.
         names: Of the classes, separated by commas; empty: their numbers.
         of_faces: Layouts are of crops around a face, not of whole frames.
+        appearances: How many there are in the photos, each with a noise of its own; which one is in a photo is the
+            number that its name ends with, after an underscore. 0: a photo may show anything, noise is drawn.
     """
 
     classes: int = 12
@@ -75,6 +77,7 @@ class LayoutConfig:
     held_every: int = 0
     names: str = ""
     of_faces: bool = False
+    appearances: int = 0
 
     def class_names(self) -> tuple[str, ...]:
         """One for each class."""
@@ -105,10 +108,12 @@ class LayoutBatch(NamedTuple):
     Attributes:
         layout: float32 [N, classes, S, S], one-hot.
         photo: float32 [N, 3, S, S] in [-1, 1].
+        appearance: int64 [N], whose noise each is drawn with; zeros where there are no appearances.
     """
 
     layout: NDArray[np.float32]
     photo: NDArray[np.float32]
+    appearance: NDArray[np.int64]
 
 
 def read_layouts(folder: Path, classes: int) -> LayoutSet:
@@ -171,28 +176,52 @@ class LayoutSampler:
         pairs: What to learn from.
         config: How samples are cut.
         seed: The run's.
+
+    Raises:
+        MaterialError: A name does not say which appearance it is.
     """
 
-    def __init__(self, pairs: tuple[LayoutPair, ...], config: LayoutConfig, seed: int) -> None:
-        self._pairs = tuple(_loaded(each, config.load_px) for each in pairs)
+    def __init__(self, pairs: LayoutSet, config: LayoutConfig, seed: int) -> None:
+        self._pairs = tuple(_loaded(each, config.load_px) for each in pairs.pairs)
+        self._appearances = tuple(appearance_of(name, config.appearances) for name in pairs.names)
         self._config = config
         self._seed = seed
 
     def batch(self, step: int, count: int) -> LayoutBatch:
         """The samples of one step; every pair is seen once before any is seen twice."""
-        samples = [self._sample(step * count + i) for i in range(count)]
+        places = [self._place(step * count + i) for i in range(count)]
+        samples = [self._sample(step * count + i, place) for i, place in enumerate(places)]
         layouts = np.stack([one_hot(each.ids, self._config.classes) for each in samples])
-        return LayoutBatch(layouts, np.stack([as_units(each.photo) for each in samples]))
+        appearances = np.array([self._appearances[place] for place in places], np.int64)
+        return LayoutBatch(layouts, np.stack([as_units(each.photo) for each in samples]), appearances)
 
-    def _sample(self, index: int) -> LayoutPair:
+    def _place(self, index: int) -> int:
         epoch, place = divmod(index, len(self._pairs))
-        order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._pairs))
+        return int(np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._pairs))[place])
+
+    def _sample(self, index: int, place: int) -> LayoutPair:
         rng = np.random.default_rng([self._seed, 2, index])
         side = self._config.crop_px
         top, left = (int(each) for each in rng.integers(self._config.load_px - side + 1, size=2))
         mirrored = self._config.flip and rng.random() < 0.5
-        parts = [each[top : top + side, left : left + side] for each in self._pairs[order[place]]]
+        parts = [each[top : top + side, left : left + side] for each in self._pairs[place]]
         return LayoutPair(*(np.ascontiguousarray(each[:, ::-1] if mirrored else each) for each in parts))
+
+
+def appearance_of(name: str, appearances: int) -> int:
+    """Which appearance a photo shows, by the end of its name; 0 where there are none.
+
+    Raises:
+        MaterialError: It does not say, or there is no such one.
+    """
+    if not appearances:
+        return 0
+    end = name.rpartition("_")[2]
+    if not end.isdecimal() or int(end) >= appearances:
+        raise MaterialError(
+            f"{name} should end in an underscore and a number below [layouts] appearances, {appearances}"
+        )
+    return int(end)
 
 
 def held_layout(pair: LayoutPair, config: LayoutConfig) -> LayoutPair:
