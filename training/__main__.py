@@ -447,6 +447,7 @@ def _add_steady(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders that it learnt from instead")
     parser.add_argument("--export", metavar="NAME", required=True, help="name of the filter")
     parser.add_argument("--filters", type=Path, help="default: models/filters")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "int8"], help="default: fp32 int8")
     parser.set_defaults(command=_steady)
 
 
@@ -461,7 +462,8 @@ def _steady(parsed: argparse.Namespace) -> None:
     filters: Path = parsed.filters or FILTERS
     network = made_steady(parsed.network, parsed.checkpoint, parsed.steadying, filters / parsed.export)
     served = replace(config.served, source="planes" if network.planes else "picture")
-    export_run(network, replace(config, served=served), pairs, maker, parsed.export, _say, filters=filters)
+    config, precisions = replace(config, served=served), tuple(parsed.precisions)
+    export_run(network, config, pairs, maker, parsed.export, _say, filters=filters, precisions=precisions)
     _say(f"wrote {filters / parsed.export}")
 
 
