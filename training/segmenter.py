@@ -189,7 +189,7 @@ def train_segmenter(
     say(f"{len(learnt.pairs)} pairs to learn from, {len(held.pairs)} held back, {len(pairs.left_out)} left out")
     checkpoint = begun(run, config.run.threads, resume=resume)
     trainer = new_segmenter_trainer(config, learnt)
-    sampler = LayoutSampler(learnt.pairs, config.layouts, config.run.seed)
+    sampler = LayoutSampler(learnt, config.layouts, config.run.seed)
     if resume and checkpoint.exists():
         trainer.restore(load_checkpoint(checkpoint))
     last = min(config.run.steps, stop_after or config.run.steps)
@@ -209,7 +209,7 @@ def train_segmenter(
 
 def segmenter_step(trainer: SegmenterTrainer, batch: LayoutBatch) -> float:
     """Cross-entropy of every pixel that counts, weighted by its class; returns the loss."""
-    layout, photo = onto(trainer.fabric, *batch)
+    layout, photo = onto(trainer.fabric, batch.layout, batch.photo)
     run = trainer.config.run
     set_learning_rate(trainer.adam, run.learning_rate * (1 - trainer.step / run.steps))
     with trainer.fabric.autocast():
