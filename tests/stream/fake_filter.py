@@ -23,7 +23,7 @@ class FakeFilter:
         name: Of the filter.
         level: What every pixel becomes, in [-1, 1]; None negates the picture.
         region: What it is for.
-        source: What it is shown; planes are always negated.
+        source: What it is shown.
         classes: Of a layout.
         remembers: It has a state, which counts pictures and brightens them.
         noisy: It takes noise, and shows its mean.
@@ -85,7 +85,7 @@ class FakeFilter:
         if self.fails:
             raise EngineError("the fake was told to fail")
         if self.source == "planes":
-            return {"frame": 255 - feed["frame"]}
+            return {"frame": 255 - feed["frame"] if self.level is None else self._grey_cells(feed["frame"])}
         shown = feed["frame"][:, :3]
         frame = -shown if self.level is None else np.full_like(shown, self.level)
         if self.noisy:
@@ -93,6 +93,12 @@ class FakeFilter:
         if not self.remembers:
             return {"frame": frame}
         return {"frame": frame + 0.1 * feed["state"].mean(), "state": feed["state"] + 1}
+
+    def _grey_cells(self, cells: NDArray[Any]) -> NDArray[Any]:
+        assert self.level is not None
+        grey = np.full_like(cells, 128)
+        grey[..., :16] = round(16 + 219 * (self.level + 1) / 2)
+        return grey
 
     def close(self) -> None:
         self.closed = True

@@ -58,7 +58,7 @@ def test_pictures_of_every_size_are_filtered_whole(height: int, width: int) -> N
 def test_a_filter_on_planes_sees_and_changes_the_bytes_themselves() -> None:
     frame = picture()
     before = copied(frame)
-    stage().process(FilterTask(frame, (), Chosen(FakeFilter(source="planes", size=(48, 64)), wipe=0.5)))
+    stage().process(FilterTask(frame, (), Chosen(FakeFilter(level=None, source="planes", size=(48, 64)), wipe=0.5)))
     for now, old in zip(frame.planes, before, strict=True):
         half = old.shape[1] // 2
         assert np.array_equal(now[:, :half], old[:, :half])
