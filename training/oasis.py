@@ -101,7 +101,9 @@ class OasisLossConfig:
 
     Attributes:
         judge: Weight of the discriminator's opinion.
-        judge_from: The step at which the discriminator begins to learn and to be heard.
+        judge_from: The step at which the discriminator begins to learn.
+        heard_from: The step from which the generator hears it, where that is later: one that has learnt for a few steps
+            is a poor judge.
         judge_px: Side of the windows, drawn at random, that the discriminator is shown; 0: whole pictures.
         pixels: Weight of the mean absolute error, in which rare classes weigh more (`rarity`).
         edges: Weight of that of the differences of neighbouring pixels, weighted likewise.
@@ -112,6 +114,7 @@ class OasisLossConfig:
 
     judge: float = 1.0
     judge_from: int = 0
+    heard_from: int = 0
     judge_px: int = 0
     pixels: float = 0.0
     edges: float = 0.0
@@ -353,7 +356,7 @@ def oasis_step(trainer: OasisTrainer, batch: LayoutBatch) -> dict[str, float]:
     drawn = trainer.shared["generator"](layout, z)
     window = _window(trainer.config)
     losses = _of_photo(trainer, layout, photo, drawn)
-    if judges:
+    if judges and trainer.step >= trainer.config.loss.heard_from:
         losses |= _of_judge(trainer, layout[window], photo[window], drawn[window])
     trainer.generator_adam.zero_grad()
     trainer.fabric.backward(torch.stack(list(losses.values())).sum())
