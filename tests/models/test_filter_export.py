@@ -181,7 +181,7 @@ def test_a_network_that_the_gate_refuses_leaves_nothing_behind(tmp_path: Path) -
         ({"precisions": ("fp16",)}, r"precisions are \['fp16'\], expected some of"),
         ({"size_px": (60, 96)}, r"size_px is \[60, 96\], expected multiples of 8"),
         ({"size_px": (64, 64)}, r"samples are float32 \[8, 3, 64, 96\], expected float32 \[N, 3, 64, 64\]"),
-        ({"region": "sky"}, r"region is 'sky', expected one of frame, face. Nothing was written"),
+        ({"region": "sky"}, r"region is 'sky', expected one of frame, face, portrait. Nothing was written"),
         ({"title": "two\nlines"}, r"title is 'two\\nlines', expected one line"),
         ({"source": "layout"}, r"classes are \[\] with source 'layout'"),
     ],
