@@ -459,8 +459,11 @@ def _box_of(cuts: Sequence[Cut], size: int) -> Region:
 
 
 def _end(faces: Sequence[Face]) -> int:
-    """Bytes of all boxes that travel."""
-    return max((face.offset + boxes.box_bytes(face.box) for face in faces if face.travels), default=0)
+    """Bytes of all boxes that travel; the last of them lies behind the others."""
+    for _, box, offset in reversed(faces):
+        if offset >= 0:
+            return offset + boxes.box_bytes(box)
+    return 0
 
 
 def _uploaded(device: Device, table: NDArray[np.float32]) -> int:
