@@ -178,5 +178,5 @@ def test_weights_survive_their_file_and_a_foreign_header_is_refused(tmp_path: Pa
     assert all(
         torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True)
     )
-    with pytest.raises(ValueError, match="family is 'vae', expected one of tiny, unet, resnet, oasis"):
+    with pytest.raises(ValueError, match="family is 'vae', expected one of tiny, planes, unet, resnet, oasis"):
         rebuild("vae", {})
