@@ -382,6 +382,8 @@ def test_filters_end_with_the_engines() -> None:
         await frames(studio, 1)
 
     studio = play(Studio, act)
+    # Closing does not wait for the engine's thread.
+    studio.engines.lane._executor.shutdown(wait=True)
     assert all(each.closed for each in studio.fakes.by_name.values())
 
 
