@@ -248,6 +248,7 @@ def _add_pix2pix(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--filters", type=Path, help="folder for --export; default: models/filters")
     parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU; they share each batch")
     parser.add_argument("--accelerator", choices=["auto", "cuda", "cpu"], default="auto")
+    _add_precisions(parser)
     parser.set_defaults(command=_pix2pix)
 
 
@@ -283,6 +284,7 @@ def _add_distil_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--export", metavar="NAME", help="write engines too, to models/filters/NAME")
     parser.add_argument("--filters", type=Path, help="folder for --export; default: models/filters")
+    _add_precisions(parser)
     parser.set_defaults(command=_distil_filter)
 
 
@@ -308,7 +310,8 @@ def _export_filter_of(
 
     network, _, step = filter_of_run(checkpoint)
     filters: Path = parsed.filters or FILTERS
-    export_run(network, config, pairs, maker, parsed.export, _say, filters=filters)
+    precisions = tuple(parsed.precisions)
+    export_run(network, config, pairs, maker, parsed.export, _say, filters=filters, precisions=precisions)
     _say(f"wrote {filters / parsed.export}, trained for {step} steps")
 
 
@@ -417,6 +420,10 @@ def _evaluate_portraits(parsed: argparse.Namespace) -> None:
     _say(json.dumps(figures))
 
 
+def _add_precisions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "int8"], help="engines to make; default: both")
+
+
 def _add_export_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.pt of a run of pix2pix")
     parser.add_argument("--config", help="name or path of a .toml whose [served] counts; default: the run's")
@@ -424,6 +431,7 @@ def _add_export_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders that the run learnt from instead")
     parser.add_argument("--export", metavar="NAME", required=True, help="name of the filter")
     parser.add_argument("--filters", type=Path, help="default: models/filters")
+    _add_precisions(parser)
     parser.set_defaults(command=_export_filter)
 
 
@@ -447,7 +455,7 @@ def _add_steady(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders that it learnt from instead")
     parser.add_argument("--export", metavar="NAME", required=True, help="name of the filter")
     parser.add_argument("--filters", type=Path, help="default: models/filters")
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "int8"], help="default: fp32 int8")
+    _add_precisions(parser)
     parser.set_defaults(command=_steady)
 
 
