@@ -199,7 +199,7 @@ def test_faces_that_cannot_be_cut_out_spoil_their_own_pictures_only() -> None:
     asked = [
         (frame_of(), crop),
         (frame_of(), replace(crop, to_crop=flat)),
-        (replace(frame_of(), planes=(y, u[1:], v)), crop),
+        (replace(frame_of(), picture=(y, u[1:], v)), crop),
         (frame_of(), replace(crop, to_crop=far)),
         (frame_of(), crop),
     ]
