@@ -15,6 +15,7 @@ RUN := .stamps/run
 DEV := .stamps/dev
 # Where the tests' models of speech lie.
 DATA := $(CURDIR)/.data
+PYTEST := XDG_DATA_HOME=$(DATA) $(BIN)/python -m pytest --durations=15
 
 # `make gpu-check` where nothing can be installed: a Python that has torch, and what a kit laid out (docs/gpu.md).
 GPU_PYTHON ?= $(BIN)/python
@@ -23,7 +24,7 @@ GPU_ARGS ?=
 HOST ?= 127.0.0.1
 PORT ?= 8080
 
-.PHONY: help run demo test test-slow lint browser bench kernels train gpu-check speech speech-models clean
+.PHONY: help run demo test test-live test-numbers test-slow lint browser bench kernels train gpu-check speech speech-models clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -35,7 +36,15 @@ demo: $(RUN) ## Re-voice the bundled clip into out/
 	$(BIN)/visavis demo -o out
 
 test: $(DEV) speech browser speech-models lint ## Lint, types, layers and all tests, a real browser among them
-	XDG_DATA_HOME=$(DATA) $(BIN)/python -m pytest
+	$(PYTEST) tests/browser
+	$(MAKE) -j2 --output-sync=target test-live test-numbers
+
+# Side by side, as each keeps one core busy; a browser's pictures want both.
+test-live:
+	$(PYTEST) tests/stream tests/benchmarks
+
+test-numbers:
+	$(PYTEST) tests/kernels tests/models tests/training tests/test_packages.py
 
 test-slow: $(DEV) speech-models ## The tests that take minutes
 	XDG_DATA_HOME=$(DATA) $(BIN)/python -m pytest -m slow
