@@ -50,6 +50,21 @@ def check_network(state: dict[str, Any], wanted: object) -> None:
         raise ConfigError(f"the checkpoint's network is {network}; start a new run folder")
 
 
+def check_classes(state: dict[str, Any], classes: int) -> None:
+    """Hold a checkpoint's layouts against those that a run's config asks for.
+
+    Raises:
+        ConfigError: They have another number of classes.
+    """
+    if state["config"]["layouts"]["classes"] != classes:
+        raise ConfigError("the checkpoint has another number of classes; start a new run folder")
+
+
+def parts_of(owner: Any, parts: Iterable[str]) -> dict[str, Any]:  # noqa: ANN401 - any trainer
+    """The tensors of a trainer's parts and its step, as `restore_parts` puts them back."""
+    return {**{name: getattr(owner, name).state_dict() for name in parts}, "step": owner.step}
+
+
 def restore_parts(owner: Any, parts: Iterable[str], state: dict[str, Any]) -> None:  # noqa: ANN401 - any trainer
     """Put a checkpoint's parts, its step and torch's random state in place.
 

@@ -29,7 +29,7 @@ from models.engine import EngineError
 from models.filter_graphs import in_cells
 from models.filter_networks import FilterNetwork, is_recurrent, load_filter_weights
 from models.plane_filter import PlaneFilter
-from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
+from training.checkpoint import check_network, load_checkpoint, parts_of, restore_parts, save_checkpoint
 from training.config import ConfigError
 from training.data.clips import MaterialError
 from training.data.pair_batches import PairSampler
@@ -73,8 +73,7 @@ class DistilTrainer:
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint that is read like one of `training.pix2pix`."""
-        tensors = {name: getattr(self, name).state_dict() for name in PARTS}
-        return {**tensors, "step": self.step, "config": dataclasses.asdict(self.config)}
+        return {**parts_of(self, PARTS), "config": dataclasses.asdict(self.config)}
 
 
 def distil_filter(

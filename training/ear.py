@@ -27,7 +27,7 @@ from models.checkpoint import load_generator
 from models.generators import window_of
 from models.lipgan_lite import SPEECH_PAST, LipGanLite, speech_window
 from models.speech_ear import CHANNELS, FRAME_NS, SpeechEar, SpeechLayers, whole
-from training.checkpoint import load_checkpoint, restore_parts, save_checkpoint
+from training.checkpoint import load_checkpoint, parts_of, restore_parts, save_checkpoint
 from training.config import ConfigError, RunConfig
 from training.data.augment import Mel, augment_mel, roomy, silence_mel
 from training.data.cache import TRACK_HZ, CachedClip, CachedSpeech, load_clips, load_speech
@@ -114,8 +114,7 @@ class EarTrainer:
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        parts = {name: getattr(self, name).state_dict() for name in PARTS}
-        return {**parts, "step": self.step, "config": asdict(self.config)}
+        return {**parts_of(self, PARTS), "config": asdict(self.config)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint stopped.

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.sync_expert import EMBEDDING, RUN_FRAMES, SyncExpert, SyncExpertConfig
-from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
+from training.checkpoint import check_network, load_checkpoint, parts_of, restore_parts, save_checkpoint
 from training.config import ConfigError, build, read_config
 from training.data.cache import CachedClip, CachedPortraits, CachedSpeech, load_clips, load_portraits, load_speech
 from training.data.head_clips import each_head
@@ -139,8 +139,7 @@ class ExpertTrainer:
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        tensors = {name: getattr(self, name).state_dict() for name in PARTS}
-        return {**tensors, "step": self.step, "config": dataclasses.asdict(self.config)}
+        return {**parts_of(self, PARTS), "config": dataclasses.asdict(self.config)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint stopped.

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from models.pix2pix import PatchGan
 from models.steady_filter import SteadyFilter
-from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
+from training.checkpoint import check_network, load_checkpoint, parts_of, restore_parts, save_checkpoint
 from training.config import ConfigError, build
 from training.data.clips import MaterialError
 from training.data.pair_batches import PairBatch, PairDataConfig, PairSampler
@@ -177,9 +177,8 @@ class FilterTrainer:
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        tensors = {name: getattr(self, name).state_dict() for name in PARTS}
-        course = {"step": self.step, "processor_s": self.processor_s}
-        return {**tensors, **course, "config": dataclasses.asdict(self.config)}
+        course = {"processor_s": self.processor_s, "config": dataclasses.asdict(self.config)}
+        return parts_of(self, PARTS) | course
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint stopped.

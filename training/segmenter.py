@@ -21,7 +21,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from training.checkpoint import check_network, load_checkpoint, restore_parts, save_checkpoint
+from training.checkpoint import check_classes, check_network, load_checkpoint, parts_of, restore_parts, save_checkpoint
 from training.config import ConfigError, build
 from training.data.clips import MaterialError
 from training.data.layout_pairs import Ids, LayoutBatch, LayoutConfig, LayoutSampler, LayoutSet, held_layout
@@ -129,8 +129,7 @@ class SegmenterTrainer:
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        tensors = {name: getattr(self, name).state_dict() for name in PARTS}
-        return {**tensors, "step": self.step, "config": dataclasses.asdict(self.config)}
+        return {**parts_of(self, PARTS), "config": dataclasses.asdict(self.config)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint stopped.
@@ -139,8 +138,7 @@ class SegmenterTrainer:
             ConfigError: The checkpoint belongs to another network or to other classes.
         """
         check_network(state, self.config.network)
-        if state["config"]["layouts"]["classes"] != self.config.layouts.classes:
-            raise ConfigError("the checkpoint has another number of classes; start a new run folder")
+        check_classes(state, self.config.layouts.classes)
         restore_parts(self, PARTS, state)
 
 

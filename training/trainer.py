@@ -15,7 +15,7 @@ from models.lipgan import LipGanConfig, SyncDiscriminator
 from models.lipgan_lite import LipGanLite, LipGanLiteConfig
 from models.speech_ear import SpeechEar
 from models.sync_expert import SyncExpert
-from training.checkpoint import check_network, load_checkpoint, restore_parts
+from training.checkpoint import check_network, load_checkpoint, parts_of, restore_parts
 from training.config import ConfigError, LipganConfig, as_dict
 from training.gauge import MouthGauge
 from training.loop import launched
@@ -73,8 +73,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        tensors = {name: getattr(self, name).state_dict() for name in PARTS}
-        return {**tensors, "step": self.step, "config": as_dict(self.config)}
+        return {**parts_of(self, PARTS), "config": as_dict(self.config)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint stopped.
