@@ -18,6 +18,8 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from models.network_config import known_fields
+
 Norm = Literal["batch", "instance", "none"]
 Upsampling = Literal["transposed", "bilinear"]
 
@@ -89,7 +91,7 @@ class UNetConfig:
         Raises:
             ValueError: A value does not fit, or a field is unknown.
         """
-        return cls(**_known(cls, values))
+        return cls(**known_fields(cls, values, cls.__name__))
 
 
 class UNetGenerator(nn.Module):
@@ -176,7 +178,7 @@ class ResNetConfig:
         Raises:
             ValueError: A value does not fit, or a field is unknown.
         """
-        return cls(**_known(cls, values))
+        return cls(**known_fields(cls, values, cls.__name__))
 
 
 class _ResNetBlock(nn.Module):
@@ -261,7 +263,7 @@ class PatchGanConfig:
         Raises:
             ValueError: A value does not fit, or a field is unknown.
         """
-        return cls(**_known(cls, values))
+        return cls(**known_fields(cls, values, cls.__name__))
 
 
 class PatchGan(nn.Module):
@@ -320,10 +322,3 @@ def _check(norm: str, channels: int) -> None:
         raise ValueError(f"norm is {norm!r}, expected one of {', '.join(get_args(Norm))}")
     if channels < 1:
         raise ValueError(f"channels is {channels}, expected at least 1")
-
-
-def _known(kind: type[Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
-    unknown = values.keys() - kind.__dataclass_fields__.keys()
-    if unknown:
-        raise ValueError(f"unknown fields {sorted(unknown)} for {kind.__name__}")
-    return values

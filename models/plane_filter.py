@@ -23,6 +23,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from kernels.folded_planes import CELL_BYTES, FOLD
 from kernels.yuv import BT601_LIMITED, rgb_to_yuv_matrix, yuv_to_rgb_matrix
+from models.network_config import known_fields
 from models.tiny_filter import RESIDUAL_GAIN, Residual, same_for_a_cell
 
 LEVELS = 255.0
@@ -80,10 +81,7 @@ class PlaneFilterConfig:
         Raises:
             ValueError: A value does not fit, or a field is unknown.
         """
-        unknown = values.keys() - cls.__dataclass_fields__.keys()
-        if unknown:
-            raise ValueError(f"unknown fields {sorted(unknown)} for a plane filter")
-        return cls(**values)
+        return cls(**known_fields(cls, values, "a plane filter"))
 
 
 class PlaneFilter(nn.Module):

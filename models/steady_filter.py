@@ -31,6 +31,7 @@ from kernels.folded_planes import CELL_BYTES, FOLD
 from kernels.yuv import BT601_LIMITED, rgb_to_yuv_matrix
 from models.checkpoint import read_weights, write_weights
 from models.engine import EngineError
+from models.network_config import known_fields
 from models.plane_filter import LEVELS, PlaneFilter, cells_of_rgb, framed_cells, in_levels, rgb_of_cells
 
 SEEN = 8
@@ -80,10 +81,7 @@ class SteadyConfig:
         Raises:
             ValueError: A value does not fit, or a field is unknown.
         """
-        unknown = values.keys() - cls.__dataclass_fields__.keys()
-        if unknown:
-            raise ValueError(f"unknown fields {sorted(unknown)} for what steadies a filter")
-        return cls(**values)
+        return cls(**known_fields(cls, values, "what steadies a filter"))
 
 
 class Steadying(nn.Module):

@@ -19,6 +19,8 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from models.network_config import known_fields
+
 TinySize = Literal["a", "b", "c", "d"]
 Memory = Literal["none", "previous", "recurrent"]
 
@@ -107,10 +109,7 @@ class TinyFilterConfig:
         Raises:
             ValueError: A value does not fit, or a field is unknown.
         """
-        unknown = values.keys() - cls.__dataclass_fields__.keys()
-        if unknown:
-            raise ValueError(f"unknown fields {sorted(unknown)} for a tiny filter")
-        return cls(**values)
+        return cls(**known_fields(cls, values, "a tiny filter"))
 
 
 class Residual(nn.Module):
