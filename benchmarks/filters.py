@@ -37,6 +37,7 @@ SAMPLES = 16
 PRECISIONS = ("fp32", "int8")
 THREADS = (1, 2)
 LAYOUT_CLASSES = 12
+FRESH_BIAS = 0.01
 
 BUDGET_MS = {
     ("unet-256", 256, "int8"): 12.0,
@@ -95,7 +96,15 @@ def _tiny(size: TinySize, memory: Memory = "none") -> TinyFilter:
 
 
 def lively(network: FilterNetwork, samples: FilterSamples) -> FilterNetwork:
-    """Batch norm statistics of these pictures: fresh weights then draw pictures that differ, which can be compared."""
+    """Batch norm statistics of these pictures: fresh weights then draw pictures that differ, which can be compared.
+
+    Biases are not left at zero: a constant that is the same all over is kept as one number, and quantisation, which
+    moves biases one by one, would fail.
+    """
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias"):
+                parameter.add_(torch.randn_like(parameter) * FRESH_BIAS)
     norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     if not norms:
         return network.eval()

@@ -33,7 +33,7 @@ REGIONS: Mapping[str, str] = {
 
 SOURCES: Mapping[str, str] = {
     "picture": "RGB [1, 3, H, W] in [-1, 1]",
-    "grey": "the picture's luma in all three channels",
+    "grey": "the picture's luma in all three channels; what is drawn colours the picture, whose own luma stays",
     "lines": "a drawing of the picture's lines, dark on white, in all three channels",
     "planes": "the picture's own planes, folded: bytes [1, H / 4, W / 4, 24], as `kernels.folded_planes` has it",
     "layout": "one channel for each class of a semantic layout, 1 where it is and 0 elsewhere [1, N, H, W]",

@@ -235,7 +235,14 @@ def _moved(held: Region, seen: Region) -> bool:
 
 
 def _lay(frame: VideoFrame, drawn: Drawn, chosen: Chosen, region: Region) -> None:
-    """Blend what the network made into the picture."""
+    """Blend what the network made into the picture; of a filter that is shown grey, its colours alone."""
+    luma = frame.planes[0].copy() if chosen.filter.manifest.source == "grey" else None
+    _lay_all(frame, drawn, chosen, region)
+    if luma is not None:
+        frame.planes[0][...] = luma
+
+
+def _lay_all(frame: VideoFrame, drawn: Drawn, chosen: Chosen, region: Region) -> None:
     # Even, so that chroma has no fringe.
     column = 2 * round(chosen.wipe * frame.width / 2)
     planes = frame.planes

@@ -9,7 +9,7 @@ from kernels.yuv import Colour, Region
 from models.engine import EngineError
 from stream.filter_sources import CLASSES, SOURCES, View
 from stream.filter_stage import FilterStage, FilterTask
-from stream.filters import Chosen
+from stream.filters import Area, Chosen
 from stream.frames import NS_PER_MS, NS_PER_S, FaceCrop, Planes, VideoFrame
 from stream.stages import StageMeter
 from tests.stream.fake_faces import face
@@ -312,5 +312,19 @@ def test_every_source_can_be_filtered_from(source: str) -> None:
     frame, seen = picture(height=96, width=128), one_face()
     classes = CLASSES.get(source, ())
     network = FakeFilter(level=1.0, source=source, classes=classes, region="face")
+    luma = frame.planes[0][48, 64].item()
     stage().process(FilterTask(frame, [seen], Chosen(network, area="face")))
-    assert frame.planes[0][48, 64] == WHITE
+    # Grey gets colours, here none, and keeps its luma.
+    assert frame.planes[0][48, 64] == (luma if source == "grey" else WHITE)
+    assert frame.planes[1][24, 32] == 128
+
+
+@pytest.mark.parametrize("area", ["frame", "face"])
+def test_a_filter_that_is_shown_grey_lays_down_colours_alone(area: Area) -> None:
+    frame, seen = picture(height=96, width=128), one_face()
+    before = copied(frame)
+    network = FakeFilter(level=0.5, source="grey", region=area)
+    stage().process(FilterTask(frame, [seen], Chosen(network, strength=0.5, area=area)))
+    assert np.array_equal(frame.planes[0], before[0])
+    assert not np.array_equal(frame.planes[1], before[1])
+    assert not np.array_equal(frame.planes[2], before[2])
