@@ -20,13 +20,13 @@ from models.filter_export import FilterJob, export_filter, export_report
 from models.filter_graphs import AsTrained, FilterSamples, shown_to
 from models.filter_manifest import FilterManifest
 from models.filter_networks import load_filter_weights
-from models.manifest import Licence
 from models.steady_filter import SteadyFilter, save_steadying, steadied
 from training.config import ConfigError
 from training.data.pair_batches import as_units
 from training.data.pair_makers import PAIR_MAKERS, PairMaker, Rgb
 from training.data.photo_pairs import PairSet
 from training.filter_glance import held_pair
+from training.filter_licence import licence_of
 from training.filter_network import Filter, has_memory
 from training.filter_subject import Units, shipped_subject
 from training.oasis_losses import settle_statistics
@@ -39,10 +39,6 @@ STEADYING = "steadying.safetensors"
 RUN_OF_A_STILL = 4
 """Pictures of one still, each with its own grain, by which a network with memory is calibrated and gated."""
 PREVIEW_PERSONS, PREVIEW_SIDE_PX = 4, 192
-SOURCES_OF_DATA = (
-    "portraits of members of the US Congress (unitedstates/images): public domain",
-    "amazon-science/isometric-slt, English clip: CC BY 4.0",
-)
 
 
 def export_run(
@@ -55,7 +51,6 @@ def export_run(
     *,
     filters: Path = FILTERS,
     precisions: tuple[str, ...] = ("fp32", "int8"),
-    data: tuple[str, ...] = SOURCES_OF_DATA,
 ) -> FilterManifest:
     """Export a trained network and draw a preview with what was exported.
 
@@ -68,7 +63,6 @@ def export_run(
         say: Takes one line of progress.
         filters: Folder of filters.
         precisions: Which engines to make.
-        data: Licences of what it was trained on, for the manifest.
 
     Raises:
         ConfigError: Nobody was held back.
@@ -85,7 +79,7 @@ def export_run(
         region=served.region,
         source=served.source,
         precisions=precisions,
-        licence=Licence(weights="Apache-2.0", data=data),
+        licence=licence_of(served.weights, served.data),
         how=how_trained(network, config, learnt, maker),
     )
     run = RUN_OF_A_STILL if has_memory(network) else 1

@@ -16,10 +16,10 @@ from models.filter_catalogue import FILTERS
 from models.filter_export import FilterJob, export_filter, export_report
 from models.filter_graphs import AsTrained, FilterSamples
 from models.filter_manifest import FilterManifest
-from models.manifest import Licence
 from models.oasis import OasisGenerator
 from training.config import ConfigError
 from training.data.layout_pairs import LayoutSet
+from training.filter_licence import licence_of
 from training.oasis import OasisTraining, batches_of, layout_of
 from training.oasis_losses import settle_statistics
 
@@ -65,7 +65,7 @@ def export_oasis(
         source="portrait" if portrait else "layout",
         classes=config.layouts.class_names(),
         precisions=precisions,
-        licence=Licence(weights="as its data", data=("see the folder that it was trained on",)),
+        licence=licence_of(config.served.weights, config.served.data),
         how=AsTrained(seed=config.run.seed + config.served.appearance),
     )
     samples = (_samples(learnt, CALIBRATION_SAMPLES, config), _samples(held, GATE_SAMPLES, config))

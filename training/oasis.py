@@ -49,6 +49,7 @@ from training.data.pair_batches import as_levels
 from training.data.pair_makers import Rgb
 from training.efficientnet_lite import EfficientNetLite0, load_efficientnet
 from training.filter_glance import write_sheet
+from training.filter_licence import AS_ITS_DATA, SEE_THE_FOLDER
 from training.loop import RunLog, begun, launched, onto, set_learning_rate
 from training.oasis_losses import (
     average_into,
@@ -170,10 +171,14 @@ class OasisServedConfig:
     Attributes:
         title: One line for a list; empty: how many classes it draws from.
         appearance: Whose noise is pinned, where there are appearances.
+        weights: Licence of the weights, for the manifest.
+        data: What they were trained on and its licence, for the manifest; a semicolon between two.
     """
 
     title: str = ""
     appearance: int = 0
+    weights: str = AS_ITS_DATA
+    data: str = SEE_THE_FOLDER
 
 
 @dataclass(frozen=True, slots=True)

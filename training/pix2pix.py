@@ -34,6 +34,7 @@ from training.data.pair_makers import PairMaker, maker_named, same, unchanged
 from training.data.photo_pairs import PairSet, read_pairs, read_photos
 from training.efficientnet_lite import EfficientNetLite0, load_efficientnet
 from training.filter_glance import glance
+from training.filter_licence import AS_ITS_DATA, SEE_THE_FOLDER
 from training.filter_network import Filter, FilterNetworkConfig, drawn_run, has_memory, new_filter, new_judge
 from training.loop import RunLog, average, begun, launched, onto, set_learning_rate
 from training.perceptual import perceptual_loss
@@ -123,6 +124,8 @@ class ServedConfig:
         region: "frame" or "face": what of the picture is drawn anew.
         height_px: Of what the engine draws.
         width_px: Likewise.
+        weights: Licence of the weights, for the manifest.
+        data: What they were trained on and its licence, for the manifest; a semicolon between two.
     """
 
     title: str = ""
@@ -130,6 +133,8 @@ class ServedConfig:
     region: str = "frame"
     height_px: int = 256
     width_px: int = 256
+    weights: str = AS_ITS_DATA
+    data: str = SEE_THE_FOLDER
 
 
 @dataclass(frozen=True, slots=True)
