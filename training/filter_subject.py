@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,8 +21,13 @@ from training.data.pair_makers import Rgb
 from training.filter_network import Filter, drawn_run, has_memory
 from training.pix2pix import filter_of_run
 
+if TYPE_CHECKING:
+    from models.filter_catalogue import LoadedFilter
+
 Units = NDArray[np.float32]
 """float32 [T, 3, H, W] in [-1, 1]."""
+
+BT601_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,8 @@ def torch_drawer(network: Filter) -> Callable[[Units], Units]:
 def shipped_subject(name: str, precision: str | None, folder: Path | None = None) -> FilterSubject:
     """A filter as it is served, at its own size: smaller pictures are laid in its middle, their surroundings mirrored.
 
+    Of one that is shown grey, pictures are mirrored to its shape and resized, and keep their own luma, as live.
+
     Raises:
         EngineError: It is not there, or cannot be opened.
     """
@@ -91,6 +99,8 @@ def shipped_subject(name: str, precision: str | None, folder: Path | None = None
     height, width = loaded.size_px
 
     def draw(frames: Units) -> Units:
+        if loaded.manifest.source == "grey":
+            return np.stack([_coloured(each, loaded) for each in frames])
         tall, wide = frames.shape[2:]
         if tall > height or wide > width:
             raise ConfigError(f"{name} draws {width} x {height} px, a picture to measure has {wide} x {tall}")
@@ -107,3 +117,19 @@ def shipped_subject(name: str, precision: str | None, folder: Path | None = None
     manifest = loaded.manifest
     notes = {"network": manifest.network, "precision": loaded.precision, "size_px": list(manifest.size_px)}
     return FilterSubject(name, draw, notes, manifest.recurrent)
+
+
+def _coloured(frame: Units, loaded: LoadedFilter) -> Units:
+    """A grey picture [3, H, W] with the colours that a filter lays on it, and its own luma."""
+    height, width = loaded.size_px
+    tall, wide = frame.shape[1:]
+    whole = max(tall, -(-wide * height // width)), max(wide, -(-tall * width // height))
+    top, left = (whole[0] - tall) // 2, (whole[1] - wide) // 2
+    around = ((0, 0), (top, whole[0] - tall - top), (left, whole[1] - wide - left))
+    shown = np.pad(frame, around, mode="symmetric").transpose(1, 2, 0)
+    small = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
+    picture, _ = loaded.draw(np.ascontiguousarray(small)[None], loaded.start())
+    large = cv2.resize(picture[0].transpose(1, 2, 0), whole[::-1], interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+    drawn = large[:, top : top + tall, left : left + wide]
+    missing = np.tensordot(BT601_LUMA, frame - drawn, 1)
+    return np.asarray(np.clip(drawn + missing, -1.0, 1.0), np.float32)
