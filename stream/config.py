@@ -141,6 +141,8 @@ class FiltersConfig:
         threads: Per picture; 0 takes what helps.
         order: "before" or "after" the lips are made.
         badge: Text of the visible mark; empty for none.
+        when_covered: Name of a filter that hides who is there, and draws pictures in which lips are to be made while
+            something stands before a mouth; "" for none.
     """
 
     offered: tuple[str, ...] = ()
@@ -150,6 +152,7 @@ class FiltersConfig:
     threads: Annotated[int, Within(0, 256)] = 0
     order: Literal["before", "after"] = "after"
     badge: str = "AI filter"
+    when_covered: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,16 +26,20 @@ from stream.media import ClipReader, ClipWriter
 from stream.painter import Painter
 from stream.pipeline import Lane, StageRunner
 from stream.render import RenderStage
+from stream.when_covered import StandIn, drawn_by
 
 _CLOSE_WITHIN_S = 3.0
 
 
-def label_of(chosen: Chosen | None) -> str:
+def label_of(chosen: Chosen | None, when_covered: Chosen | None = None) -> str:
     """The sentence in a dubbed file that says what of it was made."""
-    if chosen is None:
-        return "synthetic=lips+voice; lips and voice of this video were made with visavis"
-    drawn = f"its pictures were drawn by the filter {chosen.name}"
-    return f"synthetic=lips+voice+picture; lips and voice of this video were made with visavis, {drawn}"
+    drawn = ", ".join(
+        f"its pictures {which}were drawn by the filter {each.name}"
+        for which, each in (("", chosen), ("with a covered mouth ", when_covered))
+        if each is not None
+    )
+    made = "lips and voice of this video were made with visavis"
+    return f"synthetic=lips+voice+picture; {made}, {drawn}" if drawn else f"synthetic=lips+voice; {made}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +94,16 @@ class Dub:
         self._render: StageRunner[SyncedFrame, VideoFrame] = StageRunner(
             self._render_stage, self._lanes.render, self._clock
         )
-        lips_mark = job.render.badge
-        self._filter_stage = FilterStage(self._clock, mark=job.filter_mark, lips_mark=lips_mark)
-        self._filter: StageRunner[FilterTask, VideoFrame] = StageRunner(
-            self._filter_stage, self._lanes.render, self._clock
-        )
+        self._filter_stage, self._filter = self._open_filter()
+        _, self._covering = self._open_filter()
+        self._stand_in = StandIn(job.when_covered, self._cover)
         self._passed: Counter[str] = Counter()
         self._unfiltered: Counter[str] = Counter()
         self.warnings = length_warnings(job, voice, self.survey)
+
+    def _open_filter(self) -> tuple[FilterStage, StageRunner[FilterTask, VideoFrame]]:
+        stage = FilterStage(self._clock, mark=self._job.filter_mark, lips_mark=self._job.render.badge)
+        return stage, StageRunner(stage, self._lanes.render, self._clock)
 
     @property
     def picture_rate(self) -> float:
@@ -124,7 +130,7 @@ class Dub:
             self._reader.format,
             channels=self._sound.channels,
             tags=self.survey.metadata,
-            label=label_of(self._job.filter),
+            label=label_of(self._job.filter, self._job.when_covered),
             encoding=self._job.encoding,
             codecs=self._job.codecs,
         )
@@ -141,15 +147,24 @@ class Dub:
 
     async def _drawn(self, item: SyncedFrame) -> VideoFrame:
         chosen = self._job.filter
+        if (stood_in := await self._stand_in.draw(item, chosen)) is not None:
+            return await self._with_lips(stood_in)
         if chosen is not None and chosen.order == "before":
             drawn = await self._filtered(item, chosen)
             if chosen.anonymous and not drawn:
                 return item.frame
+            item = drawn_by(item, chosen)
         made = self._render_stage.made
         frame = await self._with_lips(item)
         if chosen is not None and chosen.order == "after":
             await self._filtered(item, chosen, lips=self._render_stage.made > made)
         return frame
+
+    async def _cover(self, task: FilterTask, _: int | None) -> str | None:
+        """See `stream.when_covered.Draw`. A filter that nobody chose does not end the job when it fails for good."""
+        if self._covering.off:
+            return "off"
+        return None if await self._covering.apply(task) is not None else "failed"
 
     async def _filtered(self, item: SyncedFrame, chosen: Chosen, *, lips: bool = False) -> bool:
         """Lay the filter on the picture, in place; whether that went well."""
@@ -198,6 +213,7 @@ class Dub:
             "faces": self._faces.meter.figures(),
             "render": self._render.meter.figures(),
             **({} if self._job.filter is None else {"filter": self._filter.meter.figures()}),
+            **({} if self._job.when_covered is None else {"when_covered": self._covering.meter.figures()}),
             "encode": coding["encode"],
         }
         return DubFigures(
@@ -208,12 +224,25 @@ class Dub:
             self._work.media_s,
             wall_s,
             stages,
-            (*self.warnings, *self._damage_warning(), *self._work.codec_warnings(self._job.codecs)),
+            (
+                *self.warnings,
+                *self._damage_warning(),
+                *self._cover_warning(),
+                *self._work.codec_warnings(self._job.codecs),
+            ),
             self._reader.on_card,
             self._work.encoder,
             self._filter_stage.made,
             dict(self._unfiltered + self._filter_stage.passed + self._filter_stage.hidden),
+            self._stand_in.drawn,
+            dict(self._stand_in.passed),
         )
+
+    def _cover_warning(self) -> tuple[str, ...]:
+        left, chosen = self._stand_in.passed.total(), self._stand_in.chosen
+        if chosen is None or not left:
+            return ()
+        return (f"{chosen.name} failed on {left} pictures with a covered mouth, or soon after: they are as without it",)
 
     def _damage_warning(self) -> tuple[str, ...]:
         damaged = self._reader.damaged

@@ -36,7 +36,7 @@ from stream.engine_commands import take_engine
 from stream.engines import open_generator
 from stream.errors import BackEndError, ConfigError
 from stream.faces import FaceFinder, open_face_finder
-from stream.filter_commands import chosen_codecs, chosen_filter, mark_of
+from stream.filter_commands import chosen_codecs, chosen_filter, covering_filter, mark_of
 from stream.filters import Chosen
 from stream.frames import NS_PER_S
 from stream.media import Encoding
@@ -49,6 +49,14 @@ from stream.speech.chain import Chain, open_chain
 from stream.speech.offline import WholeDub
 
 ASSETS = Path(__file__).parent / "assets"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Filters:
+    """What pictures are drawn with, and in place of that where a mouth is covered; None for nothing."""
+
+    chosen: Chosen | None
+    when_covered: Chosen | None
 
 
 def run(
@@ -70,14 +78,18 @@ def run(
     codecs = chosen_codecs(arguments, config)
     if arguments.command == "demo":
         return _demo(arguments, config, codecs, cache_folder)
-    with chosen_filter(arguments, config, cache_folder, own_filters) as chosen:
+    with (
+        chosen_filter(arguments, config, cache_folder, own_filters) as chosen,
+        covering_filter(config.filters, cache_folder, own_filters) as when_covered,
+    ):
+        filters = _Filters(chosen, when_covered)
         if arguments.to is None:
-            return _dub(arguments, config, codecs, cache_folder, chosen)
-        return _translate(arguments, config, codecs, cache_folder, models, chosen)
+            return _dub(arguments, config, codecs, cache_folder, filters)
+        return _translate(arguments, config, codecs, cache_folder, models, filters)
 
 
 def _dub(
-    arguments: argparse.Namespace, config: Config, codecs: Codecs, cache_folder: Path | None, chosen: Chosen | None
+    arguments: argparse.Namespace, config: Config, codecs: Codecs, cache_folder: Path | None, filters: _Filters
 ) -> int:
     job = DubJob(
         source=arguments.source,
@@ -89,8 +101,9 @@ def _dub(
         render=config.render,
         encoding=Encoding(quality=arguments.quality),
         codecs=codecs,
-        filter=chosen,
+        filter=filters.chosen,
         filter_mark=mark_of(arguments, config),
+        when_covered=filters.when_covered,
     )
     _dub_and_report(job, config, arguments.report, cache_folder)
     return 0
@@ -102,7 +115,7 @@ def _translate(
     codecs: Codecs,
     cache_folder: Path | None,
     models: Path,
-    chosen: Chosen | None,
+    filters: _Filters,
 ) -> int:
     wanted = Translation(
         source=arguments.source,
@@ -130,7 +143,7 @@ def _translate(
             print(f"visavis: {note}", file=sys.stderr)
         with contextlib.ExitStack() as stack:
             engine = None if wanted.sound_only else stack.enter_context(_engine(config, cache_folder))
-            _translate_heard(arguments, config, codecs, wanted, chain, engine, chosen)
+            _translate_heard(arguments, config, codecs, wanted, chain, engine, filters)
     finally:
         chain.close()
     return 0
@@ -143,7 +156,7 @@ def _translate_heard(
     wanted: Translation,
     chain: Chain,
     engine: LoadedEngine | None,
-    chosen: Chosen | None,
+    filters: _Filters,
 ) -> None:
     """Hear the clip once, then dub it into one language after the other."""
     clock = MonotonicClock()
@@ -164,7 +177,7 @@ def _translate_heard(
                 report.write_text(json.dumps({"output": str(output), "dub": extra}, indent=1) + "\n")
             print(f"{output}: {source.length_ns / NS_PER_S:.1f} s of sound")
         else:
-            job = _translated_job(arguments, config, codecs, wanted, spoken, output, chosen)
+            job = _translated_job(arguments, config, codecs, wanted, spoken, output, filters)
             _make(job, config, engine, report, warnings=warnings_of(source, spoken), dub=extra)
         if wanted.captions is not None:
             write_captions(captions_of(spoken, target), wanted.named(wanted.captions, target))
@@ -178,7 +191,7 @@ def _translated_job(
     wanted: Translation,
     spoken: WholeDub,
     output: Path,
-    chosen: Chosen | None,
+    filters: _Filters,
 ) -> DubJob:
     voice = TranslatedVoice(spoken)
     return DubJob(
@@ -191,8 +204,9 @@ def _translated_job(
         render=config.render,
         encoding=Encoding(quality=arguments.quality),
         codecs=codecs,
-        filter=chosen,
+        filter=filters.chosen,
         filter_mark=mark_of(arguments, config),
+        when_covered=filters.when_covered,
     )
 
 
@@ -308,10 +322,16 @@ def _summary(job: DubJob, figures: DubFigures) -> str:
     passed = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(figures.passed.items()))
     unchanged = f" ({passed})" if passed else ""
     filtered = "" if job.filter is None else f"{figures.filtered} filtered by {job.filter.name}, "
+    if job.when_covered is not None:
+        filtered += f"{figures.covered} with a covered mouth drawn by {job.when_covered.name}, "
     return (
         f"{job.output}: {figures.made} of {figures.pictures} pictures re-voiced{unchanged}, {filtered}"
         f"{figures.media_s:.1f} s in {figures.wall_s:.1f} s, {figures.times_real_time:.1f} times real time"
     )
+
+
+def _told(key: str, chosen: Chosen | None) -> dict[str, object]:
+    return {} if chosen is None else {key: {**chosen.public(), "network": str(chosen.filter)}}
 
 
 def _report(job: DubJob, figures: DubFigures, engine: LoadedEngine) -> dict[str, object]:
@@ -333,8 +353,14 @@ def _report(job: DubJob, figures: DubFigures, engine: LoadedEngine) -> dict[str,
             "passed": figures.passed,
             "damaged_packets": figures.damaged,
             **({} if job.filter is None else {"filtered": figures.filtered, "unfiltered": figures.unfiltered}),
+            **(
+                {}
+                if job.when_covered is None
+                else {"covered": figures.covered, "covered_passed": figures.covered_passed}
+            ),
         },
-        **({} if job.filter is None else {"filter": {**job.filter.public(), "network": str(job.filter.filter)}}),
+        **_told("filter", job.filter),
+        **_told("when_covered", job.when_covered),
         "stages": {name: dataclasses.asdict(stage) for name, stage in figures.stages.items()},
         "media_s": figures.media_s,
         "wall_s": figures.wall_s,

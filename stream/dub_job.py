@@ -37,6 +37,7 @@ class DubJob:
         codecs: Who decodes the source and encodes the output.
         filter: What the pictures are filtered with, before the lips are made or after; None for nothing.
         filter_mark: Text of the mark for filtered pictures; empty for none.
+        when_covered: What draws the pictures with a covered mouth in place of `filter`; None for nothing.
     """
 
     source: Path
@@ -51,6 +52,7 @@ class DubJob:
     codecs: Codecs = CPU
     filter: Chosen | None = None
     filter_mark: str = ""
+    when_covered: Chosen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class DubFigures:
         encoder: FFmpeg's name of the encoder that wrote the output.
         filtered: Pictures that were filtered.
         unfiltered: Pictures that were to be filtered and were not, by reason.
+        covered: Pictures that were drawn anew because a mouth was covered.
+        covered_passed: Pictures that were to be drawn so and were not, by reason.
     """
 
     pictures: int
@@ -84,6 +88,8 @@ class DubFigures:
     encoder: str = ""
     filtered: int = 0
     unfiltered: dict[str, int] = field(default_factory=dict)
+    covered: int = 0
+    covered_passed: dict[str, int] = field(default_factory=dict)
 
     @property
     def times_real_time(self) -> float:

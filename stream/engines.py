@@ -176,7 +176,7 @@ class Engines:
         """The shelf, opened on the engine's thread; where that fails, nothing else stays open."""
         try:
             return self.lane.do(lambda: open_filters(self._clock))
-        except EngineError:
+        except (ConfigError, EngineError):
             self.filters = _no_filters(self._clock)
             self.close()
             raise

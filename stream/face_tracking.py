@@ -182,8 +182,8 @@ class FaceTracks:
         landmarks = track.smoothing(reading.points[:, :2], frame.pts_ns)
         to_crop = crop_transform(landmarks, self._crop_size)
         visible = track.watch.look(frame, landmarks)
-        confidence = visible * plainness(reading, frame.height, frame.width)
-        return FaceCrop(track.face_id, frame.pts_ns, to_crop, landmarks, confidence)
+        plain = plainness(reading, frame.height, frame.width)
+        return FaceCrop(track.face_id, frame.pts_ns, to_crop, landmarks, plain, visible)
 
 
 def plainness(reading: Reading, height: int, width: int) -> float:

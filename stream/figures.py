@@ -45,7 +45,7 @@ def session_figures(session: Session, lag: LoopLagMonitor) -> dict[str, Any]:
         "latency_ms": _percentiles(session.playout.latency.figures()),
         "loop_lag_ms": _percentiles(lag.figures()),
         "dub": session.dubbing.public() if session.dubbing is not None else None,
-        "filter": session.filtering.public(),
+        "filter": {**session.filtering.public(), **session.stand_in.public()},
         "switched_off": [
             runner.name for runner in (session.faces, session.render, session.filtering.runner) if runner.off
         ],

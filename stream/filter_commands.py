@@ -20,7 +20,7 @@ from stream.errors import ConfigError
 from stream.faces import FaceFinder, open_face_finder
 from stream.filter_job import FilterFigures, FilterJob, FilterRun, check_filter_paths
 from stream.filter_opening import open_named, titles
-from stream.filters import Area, Chosen, Filter, Order, lay
+from stream.filters import Area, Chosen, Filter, Order, lay, standing_in
 from stream.media import Encoding
 from stream.media.codec_device import Codecs, choose
 from stream.progress import ProgressLine
@@ -105,6 +105,33 @@ def chosen_filter(
         yield _chosen(arguments, config.filters, made)
     finally:
         made.close()
+
+
+@contextlib.contextmanager
+def covering_filter(config: FiltersConfig, cache_folder: Path | None, own: Path) -> Iterator[Chosen | None]:
+    """The filter that stands in for a covered mouth, open; None where the configuration names none.
+
+    Raises:
+        ConfigError, EngineError: It cannot be had, or is not fit for that; the message ends with the remedy.
+    """
+    if not config.when_covered:
+        yield None
+        return
+    try:
+        made = open_named(config.when_covered, config, own, cache_folder)
+    except ConfigError as error:
+        raise ConfigError(f"[filters] when_covered: {error}") from error
+    try:
+        yield _standing_in(made)
+    finally:
+        made.close()
+
+
+def _standing_in(made: Filter) -> Chosen:
+    try:
+        return standing_in(made)
+    except ValueError as error:
+        raise ConfigError(f"[filters] when_covered: {error}") from None
 
 
 def _chosen(arguments: argparse.Namespace, config: FiltersConfig, made: Filter) -> Chosen:

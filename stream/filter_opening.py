@@ -39,16 +39,23 @@ def open_named(name: str, wanted: FiltersConfig, own: Path | None, cache_folder:
 def shelf_opener(wanted: FiltersConfig, own: Path | None, cache_folder: Path | None) -> Callable[[Clock], FilterShelf]:
     """How a server opens its filters: those that its configuration names, or all that are here.
 
-    One that was named and cannot be opened is an error (`EngineError`); of all others the rest is offered.
+    One that was named and cannot be opened is an error (`EngineError`), and so is one for covered mouths that is not
+    offered or not fit for it (`ConfigError`); of all others the rest is offered.
     """
 
     def open_shelf(clock: Clock) -> FilterShelf:
         if wanted.off:
-            return FilterShelf((), open_filter, clock)
+            return FilterShelf((), open_filter, clock, when_covered=wanted.when_covered)
         known = filter_names(folders(wanted, own))
         if missing := [name for name in wanted.offered if name not in known]:
             raise EngineError(f"[filters] offered: {unknown(missing[0], known)}. See: visavis filter --list")
-        return FilterShelf(wanted.offered or known, open_filter, clock, required=bool(wanted.offered))
+        return FilterShelf(
+            wanted.offered or known,
+            open_filter,
+            clock,
+            required=bool(wanted.offered),
+            when_covered=wanted.when_covered,
+        )
 
     open_filter = _opener(wanted, own, cache_folder)
     return open_shelf

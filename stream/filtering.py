@@ -104,7 +104,7 @@ class Filtering:
         Returns:
             Whether it was drawn.
         """
-        why_not = await self._drawn(FilterTask(frame, faces, chosen, lips), deadline_ns)
+        why_not = await self.draw(FilterTask(frame, faces, chosen, lips), deadline_ns)
         if why_not is None:
             return True
         (self._hidden if chosen.anonymous else self._passed)[why_not] += 1
@@ -112,8 +112,8 @@ class Filtering:
             self._stage.hide(frame)
         return False
 
-    async def _drawn(self, task: FilterTask, deadline_ns: int | None) -> str | None:
-        """Have it filtered; the reason where it was not."""
+    async def draw(self, task: FilterTask, deadline_ns: int | None) -> str | None:
+        """Have a picture filtered; the reason where it was not: "off", "no_time" or "failed"."""
         runner = self.runner
         if runner.off:
             return "off"

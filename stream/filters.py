@@ -198,6 +198,18 @@ def lay(
     )
 
 
+def standing_in(made: Filter) -> Chosen:
+    """A filter as it is laid on pictures in which something stands before a mouth.
+
+    Raises:
+        ValueError: It draws nobody anew, so that what stands there would stay.
+    """
+    name, region = made.manifest.name, made.manifest.region
+    if region != "portrait":
+        raise ValueError(f"{name} is for the region {region}, a covered mouth needs one for the region portrait")
+    return lay(made)
+
+
 def _shows_through(chosen: Chosen) -> str | None:
     """Why a filter that hides who is there would not; None where all is well."""
     name, made_for = chosen.name, chosen.filter.manifest.region
@@ -220,16 +232,25 @@ class FilterShelf:
         open_filter: Opens one.
         clock: Times their networks.
         required: One that cannot be opened is an error; otherwise it is left out, and said.
+        when_covered: Which of them draws pictures with a covered mouth, and is required too; "" for none.
 
     Attributes:
         notes: Why which filters are not here.
+        when_covered: The same as it is laid on; None for none.
 
     Raises:
+        ConfigError: `when_covered` is none of them, or draws nobody anew.
         EngineError: A filter that is required cannot be opened; the message ends with the remedy.
     """
 
     def __init__(
-        self, names: Sequence[str], open_filter: Callable[[str], Filter], clock: Clock, *, required: bool = False
+        self,
+        names: Sequence[str],
+        open_filter: Callable[[str], Filter],
+        clock: Clock,
+        *,
+        required: bool = False,
+        when_covered: str = "",
     ) -> None:
         self._filters: dict[str, Filter] = {}
         self.meters: dict[str, StageMeter] = {}
@@ -238,13 +259,21 @@ class FilterShelf:
             try:
                 self._filters[name] = opened(name, open_filter, clock)
             except EngineError as error:
-                if required:
+                if required or name == when_covered:
                     self.close()
                     raise
                 log.warning("the filter %s is left out: %s", name, error)
                 self.notes += (f"{name}: {error}",)
             else:
                 self.meters[name] = StageMeter()
+        self.when_covered = self._standing_in(when_covered) if when_covered else None
+
+    def _standing_in(self, name: str) -> Chosen:
+        try:
+            return standing_in(self.find(name))
+        except (ConfigError, ValueError) as error:
+            self.close()
+            raise ConfigError(f"[filters] when_covered: {error}. Take one of those that are offered") from None
 
     @property
     def names(self) -> list[str]:

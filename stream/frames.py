@@ -65,6 +65,13 @@ class VideoFrame:
         """Columns of the luma plane."""
         return self.picture.width if isinstance(self.picture, CardPicture) else int(self.picture[0].shape[1])
 
+    def canvas(self) -> "VideoFrame":
+        """A picture in memory of the same time, size and colours, of which every sample is still to be drawn."""
+        height, width = self.height, self.width
+        half = ((height + 1) // 2, (width + 1) // 2)
+        planes = np.empty((height, width), np.uint8), np.empty(half, np.uint8), np.empty(half, np.uint8)
+        return replace(self, picture=planes)
+
     def in_memory(self) -> "VideoFrame":
         """The same frame with planes that may be written."""
         if isinstance(self.picture, CardPicture):
@@ -122,14 +129,21 @@ class FaceCrop:
         pts_ns: Time of the frame.
         to_crop: float32 [2, 3], frame pixels (x, y) to crop pixels.
         landmarks: float32 [478, 2], frame pixels (x, y).
-        confidence: 0 (lost, turned away or covered) to 1 (the mouth is plainly seen).
+        plainness: 0 (lost, or turned away) to 1 (the mouth is plainly seen, if nothing stands before it).
+        visible: How much of the mouth nothing stands before, 0 (covered) to 1.
     """
 
     face_id: int
     pts_ns: int
     to_crop: NDArray[np.float32]
     landmarks: NDArray[np.float32]
-    confidence: float
+    plainness: float
+    visible: float = 1.0
+
+    @property
+    def confidence(self) -> float:
+        """0 (lost, turned away or covered) to 1 (the mouth is plainly seen)."""
+        return self.visible * self.plainness
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +155,11 @@ class SyncedFrame:
         faces: The faces found in it, possibly none.
         mel: float32 [80, T], the mel window around `frame.pts_ns` of the voice
             that will be heard; None when the picture should pass unchanged.
+        look: Which filter drew what lips are made in, by name and area; None for none. Lips are never made from what
+            was kept of a face under another look.
     """
 
     frame: VideoFrame
     faces: tuple[FaceCrop, ...]
     mel: NDArray[np.float32] | None
+    look: tuple[str, str] | None = None

@@ -89,6 +89,7 @@ class RenderStage:
         self._speakers: dict[int, _Speaker] = {}
         self._last_ns: int | None = None
         self._last_mel: NDArray[np.float32] | None = None
+        self._look: tuple[str, str] | None = None
         self.passed: Counter[str] = Counter()
         self.made = 0
 
@@ -137,8 +138,7 @@ class RenderStage:
     def move_to(self, painter: Painter) -> None:
         """Go on with another painter, which cannot read what the one before had kept of the faces."""
         self.painter = painter
-        for speaker in self._speakers.values():
-            speaker.bank = self._new_bank()
+        self._take_anew()
 
     def close(self) -> None:
         """Forget every face; called on the painter's thread, where what was kept of them has to end."""
@@ -154,6 +154,9 @@ class RenderStage:
         if begins:
             self._speakers.clear()
         self._last_ns = now_ns
+        if item.look != self._look:
+            self._look = item.look
+            self._take_anew()
         if item.mel is not None:
             self._last_mel = item.mel
         speaking = [face for face in self._chosen(item.faces) if self._fade(face, step, item.mel is not None) > 0.0]
@@ -175,6 +178,11 @@ class RenderStage:
 
     def _stranger(self) -> _Speaker:
         return _Speaker(alpha=0.0, bank=self._new_bank())
+
+    def _take_anew(self) -> None:
+        """Forget how faces look, not who speaks."""
+        for speaker in self._speakers.values():
+            speaker.bank = self._new_bank()
 
     def _new_bank(self) -> IdentityBank[Any] | None:
         policy = self.painter.identity

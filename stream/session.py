@@ -28,6 +28,7 @@ from stream.playout import PeerLike, Playout
 from stream.queues import BoundedQueue, Leaky
 from stream.speech.wish import DubWish
 from stream.transport.codec_threads import give_memory_back
+from stream.when_covered import StandIn, drawn_by
 
 log = logging.getLogger(__name__)
 
@@ -138,17 +139,23 @@ class Session:
             on_again=lambda: self._health.recover(name, "render"),
         )
         self.filter_lane = Lane(f"filter-{name}")
-        self.filtering = Filtering(
-            engines.filter_stage(),
-            self.filter_lane,
-            engines.batcher.load,
-            id(self._renderer),
-            clock,
-            on_off=self._tell("filter"),
-            on_again=lambda: self._health.recover(name, "filter"),
-        )
+        self.filtering = self._open_filtering("filter")
+        self.covering = self._open_filtering("the filter for covered mouths")
+        self.stand_in = StandIn(engines.filters.when_covered, self.covering.draw)
         peer.delay_ns = self._delay_ns(Mode.PASS_THROUGH)
         self.playout = Playout(peer, config, clock)
+
+    def _open_filtering(self, feature: str) -> Filtering:
+        """What filters pictures with a memory and an account of its own, by its name in health."""
+        return Filtering(
+            self._engines.filter_stage(),
+            self.filter_lane,
+            self._engines.batcher.load,
+            id(self._renderer),
+            self._clock,
+            on_off=self._tell(feature),
+            on_again=lambda: self._health.recover(self.name, feature),
+        )
 
     # -- the mode ---------------------------------------------------------------------------------
 
@@ -173,6 +180,7 @@ class Session:
         self.faces.retry()
         self.render.retry()
         self.filtering.runner.retry()
+        self.covering.runner.retry()
         self._health.recover(self.name)
         self.playout.aim(self._delay_ns(mode) + passage.hold_ns)
         self._changed.set()
@@ -180,14 +188,9 @@ class Session:
 
     def choose_filter(self, chosen: Chosen | None) -> None:
         """Filter pictures from the next one on that is drawn, or leave them; the mode and the voice go on."""
-        before = self.filtering.chosen
         self.filtering.choose(chosen, self._media_now_ns())
         self._health.recover(self.name, "filter")
         self.playout.aim(self._delay_ns(self.mode) + self._passages[-1].hold_ns)
-        if (before and before.seen_by_lips) != (chosen and chosen.seen_by_lips):
-            # Faces that were kept as another filter had them would be drawn into this one's.
-            renderer = self._renderer
-            self._engines.lane.post(lambda: renderer.move_to(renderer.painter))
         self._prepare()
 
     def _passage(self, mode: Mode, start_ns: int, dub: DubWish | None) -> Passage:
@@ -304,8 +307,6 @@ class Session:
             while True:
                 frame = await self._released(await self._held.get())
                 met = replace(await self._met(frame), chosen=self.filtering.chosen_at(frame.pts_ns))
-                if met.chosen is not None:
-                    met = await self._in_memory(met)
                 await self._to_render.put(await self._filtered_before(met))
         except SessionClosed:
             await self._to_render.close()
@@ -369,17 +370,22 @@ class Session:
 
     async def _filtered_before(self, met: _Met) -> _Met:
         """Filter a picture that lips are still to be made in, while those of the one before it are made."""
-        chosen, frame = met.chosen, met.synced.frame
-        if chosen is None or chosen.order != "before":
-            return met
-        deadline_ns = self.playout.deadline_ns(frame)
+        chosen, deadline_ns = met.chosen, self.playout.deadline_ns(met.synced.frame)
         lips_ns = self.render.expected_ns if met.synced.faces else 0
         by_ns = None if deadline_ns is None else deadline_ns - lips_ns
+        if (stood_in := await self.stand_in.draw(met.synced, chosen, by_ns)) is not None:
+            return _Met(stood_in, met.faces, self.stand_in.chosen)
+        if chosen is None:
+            return met
+        met = await self._in_memory(met)
+        if chosen.order != "before":
+            return met
+        frame = met.synced.frame
         drawn = await self.filtering.apply(frame, met.faces, chosen, by_ns)
         if chosen.anonymous and not drawn:
             # Lips would be drawn on a backdrop, or on another moment's face.
             return replace(met, synced=SyncedFrame(frame, (), None))
-        return met
+        return replace(met, synced=drawn_by(met.synced, chosen))
 
     async def _draw(self) -> None:
         """Pictures through the render stage; those that need no lips only pass, in order."""

@@ -7,6 +7,7 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 
+from kernels.portrait_layout import PORTRAIT_CLASSES
 from models.engine import TensorSpec
 from models.filter_manifest import SCHEMA, FilterManifest
 from models.manifest import Checkpoint, EngineFiles, Licence, Parity, sha256_of
@@ -18,7 +19,7 @@ GAINS = {"negative": (-1.0, 0.0), "white": (0.0, 1.0), "black": (0.0, -1.0), "sa
 
 
 def make_filters(folder: Path, *names: str, region: str = "frame") -> Path:
-    """Write some of `GAINS` into a folder of filters, and return it."""
+    """Write some of `GAINS` into a folder of filters, and return it; one for portraits is shown a layout."""
     for name in names:
         _make(folder / name, region)
     return folder
@@ -27,14 +28,17 @@ def make_filters(folder: Path, *names: str, region: str = "frame") -> Path:
 def _make(folder: Path, region: str) -> None:
     folder.mkdir(parents=True)
     gain, offset = GAINS[folder.name]
-    shown = ops.parameter([1, 3, SIDE, SIDE], np.float32, name="frame")
-    drawn = ops.add(ops.multiply(shown, np.float32(gain)), np.full((1, 3, SIDE, SIDE), offset, np.float32))
+    classes = PORTRAIT_CLASSES if region == "portrait" else ()
+    channels = len(classes) or 3
+    shown = ops.parameter([1, channels, SIDE, SIDE], np.float32, name="frame")
+    taken = ops.slice(shown, [0], [3], [1], [1])
+    drawn = ops.add(ops.multiply(taken, np.float32(gain)), np.full((1, 3, SIDE, SIDE), offset, np.float32))
     shown.output(0).get_tensor().set_names({"frame"})
     drawn.output(0).get_tensor().set_names({port_name("frame", {"frame"})})
     model = openvino.Model([drawn], [shown], "filter")
     openvino.save_model(model, folder / "filter.xml", compress_to_fp16=False)
     (folder / "filter.safetensors").write_bytes(b"none")
-    spec = (TensorSpec("frame", (None, 3, SIDE, SIDE)),)
+    spec, made = ((TensorSpec("frame", (None, count, SIDE, SIDE)),) for count in (channels, 3))
     files = EngineFiles(
         backend="openvino",
         xml="filter.xml",
@@ -49,12 +53,12 @@ def _make(folder: Path, region: str) -> None:
         title=f"Everything {folder.name}",
         size_px=(SIDE, SIDE),
         region=region,
-        source="picture",
-        classes=(),
+        source="portrait" if classes else "picture",
+        classes=classes,
         network={"family": "none"},
         checkpoint=Checkpoint("filter.safetensors", sha256_of(folder / "filter.safetensors")),
         inputs=spec,
-        outputs=spec,
+        outputs=made,
         recurrent=False,
         normalisation="none",
         dropout="off",

@@ -28,9 +28,11 @@ def face(
     confidence: float = 0.9,
     face_id: int = 0,
     size: int = SIZE,
+    visible: float = 1.0,
 ) -> FaceCrop:
+    """With nothing before its mouth, `confidence` is how plain it is."""
     landmarks = mesh(centre, side)
-    return FaceCrop(face_id, pts_ns, crop_transform(landmarks, size), landmarks, confidence)
+    return FaceCrop(face_id, pts_ns, crop_transform(landmarks, size), landmarks, confidence, visible)
 
 
 @dataclass

@@ -105,9 +105,10 @@ class FakeFilter:
 
 
 class Fakes:
-    """A shelf's filters, and how often each was opened."""
+    """A shelf's filters, how often each was opened, and which of them is for covered mouths."""
 
-    def __init__(self, *filters: FakeFilter) -> None:
+    def __init__(self, *filters: FakeFilter, when_covered: str = "") -> None:
+        self.when_covered = when_covered
         self.by_name = {each.name: each for each in filters}
         self.opened: list[str] = []
 
@@ -118,4 +119,4 @@ class Fakes:
         return self.by_name[name]
 
     def shelf(self, clock: Clock) -> FilterShelf:
-        return FilterShelf(list(self.by_name), self.open, clock)
+        return FilterShelf(list(self.by_name), self.open, clock, when_covered=self.when_covered)

@@ -14,18 +14,22 @@ import pytest
 from kernels.portrait_layout import PORTRAIT_BACKDROP, PORTRAIT_CLASSES
 from kernels.yuv import rgb_to_i420
 from models.engine import EngineError
+from stream.dub import Dub
+from stream.dub_job import DubJob
 from stream.errors import MediaError
 from stream.filter_job import FilterJob, FilterRun
 from stream.filter_stage import FilterStage, FilterTask
 from stream.filters import Chosen, FilterShelf, lay
-from stream.frames import NS_PER_MS, NS_PER_S, FaceCrop, VideoFrame
+from stream.frames import NS_PER_MS, NS_PER_S, FaceCrop, SyncedFrame, VideoFrame
 from stream.media import Encoding
 from stream.passage import Mode
 from tests.stream.clip_maker import make_clip
 from tests.stream.fake_faces import FakeFinder, face
 from tests.stream.fake_filter import FakeFilter, Fakes
+from tests.stream.fake_generator import FakeGenerator
 from tests.stream.session_fakes import FRAME_NS, Ramp
 from tests.stream.tagged import HandClock
+from tests.stream.test_dub import voice_file
 from tests.stream.test_session_filters import Studio, play
 
 pytestmark = pytest.mark.unit
@@ -266,3 +270,26 @@ def test_a_clip_whose_faces_are_found_or_not_shows_the_drawn_and_the_backdrop_al
         levels = filtered(tmp_path, find, network)
         assert levels[0] >= BACKDROP[0] - 1
         assert levels[-1] <= DRAWN + 1
+
+
+def covered(frame: VideoFrame) -> list[FaceCrop]:
+    return [face(frame.pts_ns, centre=(frame.width / 2, frame.height / 2), side=frame.height * 0.8, visible=0.0)]
+
+
+def test_nothing_stands_before_the_mouth_of_a_person_that_was_drawn() -> None:
+    shown: list[SyncedFrame] = []
+
+    async def act(made: Studio) -> None:
+        made.session.choose_filter(lay(made.engines.filters.find("mask")))
+        made.session.switch(Mode.RE_VOICE, Ramp(10_000 * NS_PER_MS))
+        await made.feed(0, 5 * FRAME_NS)
+
+    play(lambda: Studio(mask(), find=covered, draw=shown.append), act)
+    assert [(each.faces[0].visible, each.faces[0].confidence) for each in shown] == [(1.0, 0.9)] * 5
+
+
+def test_in_a_file_too_lips_are_made_on_a_drawn_face_whatever_covers_the_real_one(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mkv", codec="ffv1", pts=range(5))
+    job = DubJob(source=source, voice=voice_file(tmp_path), output=tmp_path / "out.mkv", filter=lay(mask()))
+    figures = asyncio.run(Dub(job, FakeGenerator(), lambda: FakeFinder(covered)).run())
+    assert (figures.made, figures.filtered, figures.passed) == (5, 5, {})

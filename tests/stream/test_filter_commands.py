@@ -10,12 +10,17 @@ import pytest
 
 from stream import dub_commands, filter_commands
 from stream.cli import main
+from stream.clock import MonotonicClock
+from stream.config import load_config
+from stream.errors import ConfigError
+from stream.filter_opening import shelf_opener
+from stream.frames import FaceCrop, VideoFrame
 from stream.media import ClipReader, decode_sound
 from stream.media.codec_device import CPU
 from tests.filter_folder import make_filters
 from tests.stream.card_stand_in import Card
 from tests.stream.clip_maker import SAMPLE, VOICE, make_clip, pts_of
-from tests.stream.fake_faces import FakeFinder
+from tests.stream.fake_faces import FakeFinder, face
 from tests.stream.test_cli import FakeLoaded, complaint
 
 pytestmark = pytest.mark.unit
@@ -306,3 +311,80 @@ def test_a_dubbed_clip_is_filtered_before_or_after_its_lips_are_made(
     assert set(figures["stages"]) == {"decode", "faces", "render", "filter", "encode"}
     with av.open(str(output)) as container:
         assert "synthetic=lips+voice+picture" in container.metadata["COMMENT"]
+
+
+# -- with a covered mouth ----------------------------------------------------------------------------
+
+
+def covered(frame: VideoFrame) -> list[FaceCrop]:
+    return [face(frame.pts_ns, centre=(32.0, 24.0), side=40.0, visible=0.0)]
+
+
+@pytest.fixture
+def covering(tmp_path: Path) -> Path:
+    """A configuration that has covered mouths drawn by "white", which is for portraits; "black" is not."""
+    folder = make_filters(tmp_path / "filters", "white", region="portrait")
+    make_filters(folder, "black")
+    path = tmp_path / "covering.toml"
+    path.write_text(f'[filters]\nfolder = "{folder}"\nwhen_covered = "white"\n')
+    return path
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_dub_has_covered_mouths_drawn_by_the_filter_of_the_configuration_and_reports_how_many(
+    covering: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dub_commands, "open_face_finder", lambda *_args, **_options: FakeFinder(covered))
+    source, report = make_clip(tmp_path / "in.mkv", codec="ffv1", pts=range(10)), tmp_path / "r.json"
+    line = ("dub", source, "--voice", VOICE, "-o", tmp_path / "out.mkv", "--report", report, "--config", covering)
+    assert run(*line) == 0
+    assert "10 of 10 pictures re-voiced, 10 with a covered mouth drawn by white" in capsys.readouterr().out
+    figures = json.loads(report.read_text())
+    assert (figures["frames"]["covered"], figures["frames"]["covered_passed"]) == (10, {})
+    assert figures["when_covered"]["name"] == "white"
+    assert "filtered" not in figures["frames"]
+
+
+REFUSED = [
+    ("wite", "[filters] when_covered: there is no filter 'wite': did you mean white?"),
+    (
+        "black",
+        "[filters] when_covered: black is for the region frame, a covered mouth needs one for the region portrait",
+    ),
+]
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize(("name", "words"), REFUSED)
+def test_a_filter_that_cannot_stand_in_is_refused_before_a_dub(
+    covering: Path, tmp_path: Path, name: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    covering.write_text(covering.read_text().replace('"white"', f'"{name}"'))
+    source = make_clip(tmp_path / "in.mkv", codec="ffv1", pts=range(2))
+    assert run("dub", source, "--voice", VOICE, "-o", tmp_path / "out.mkv", "--config", covering) == 2
+    assert words in complaint(capsys)
+    assert not (tmp_path / "out.mkv").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "offered", "words"),
+    [
+        *((name, "", words) for name, words in REFUSED),
+        ("white", 'offered = ["black"]', "no filter 'white': there is black. Take one of those that are offered"),
+        ("white", "off = true", "no filter 'white': there is none"),
+    ],
+)
+def test_a_server_refuses_it_when_it_opens_its_filters(covering: Path, name: str, offered: str, words: str) -> None:
+    config = load_config(covering).filters
+    covering.write_text(f'[filters]\nfolder = "{config.folder}"\nwhen_covered = "{name}"\n{offered}\n')
+    with pytest.raises(ConfigError) as raised:
+        shelf_opener(load_config(covering).filters, None, None)(MonotonicClock())
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_server_opens_it_with_the_others(covering: Path) -> None:
+    shelf = shelf_opener(load_config(covering).filters, None, None)(MonotonicClock())
+    assert shelf.when_covered is not None
+    assert (shelf.when_covered.name, shelf.when_covered.anonymous) == ("white", True)
+    shelf.close()

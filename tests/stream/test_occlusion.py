@@ -6,6 +6,7 @@ import pytest
 from benchmarks.mouth_covers import come_and_go
 from models.mouth_cover import MouthCoverNetwork
 from stream.faces import LoadedNetworks, load_networks, open_face_finder
+from stream.frames import FaceCrop
 from stream.occlusion import MouthWatch
 from tests.faces import FRAME_NS, Rgb, clip, frame_of
 
@@ -37,11 +38,15 @@ def networks() -> LoadedNetworks:
     return load_networks()
 
 
-def _confidences(networks: LoadedNetworks, pictures: list[Rgb]) -> list[float]:
+def _found(networks: LoadedNetworks, pictures: list[Rgb]) -> list[FaceCrop | None]:
     finder = open_face_finder(max_faces=1, networks=networks)
     crops = [finder.find(frame_of(picture, number)) for number, picture in enumerate(pictures)]
     finder.close()
-    return [found[0].confidence if found else 0.0 for found in crops]
+    return [found[0] if found else None for found in crops]
+
+
+def _confidences(networks: LoadedNetworks, pictures: list[Rgb]) -> list[float]:
+    return [0.0 if face is None else face.confidence for face in _found(networks, pictures)]
 
 
 @pytest.mark.parametrize("kind", ["hand", "microphone", "cup"])
@@ -50,12 +55,17 @@ def test_a_cover_takes_the_confidence_away_and_gives_it_back(
 ) -> None:
     # Gone again 16 pictures before the end.
     shown = come_and_go(pictures, points, kind, np.random.default_rng(5), still=13)
-    confidences = _confidences(networks, [each.picture for each in shown])
+    faces = _found(networks, [each.picture for each in shown])
+    confidences = [0.0 if face is None else face.confidence for face in faces]
     covered = [sure for each, sure in zip(shown, confidences, strict=True) if each.hidden >= 0.5]
     assert len(covered) >= 20
     assert np.mean([sure < HALF for sure in covered]) >= 0.9
     assert min(confidences[:10]) > HALF
     assert confidences[-1] > HALF
+    # It is the cover that takes it, not the face.
+    assert all(face is None or face.visible * face.plainness == face.confidence for face in faces)
+    plain = [face.plainness > HALF for face, each in zip(faces, shown, strict=True) if face and each.hidden >= 0.5]
+    assert np.mean(plain) >= 0.9
 
 
 def test_a_talking_mouth_is_never_called_covered(networks: LoadedNetworks, pictures: list[Rgb]) -> None:

@@ -1,5 +1,6 @@
 """The render stage: which pixels it may touch, when it touches none, and how lips come and go."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -231,6 +232,17 @@ def test_the_identity_picture_follows_the_policy(identity: str, first_again: boo
         planes = noise(seed=number)
         stage.process(SyncedFrame(VideoFrame(number * FRAME_NS, 0, "yuv420p", planes), tuple(one(number)), LOUD))
     assert np.array_equal(seen[0], seen[1]) == first_again
+
+
+def test_under_another_look_faces_are_taken_anew_and_speak_on() -> None:
+    stage = RenderStage(CpuPainter(FakeGenerator(), identity="reference"), PLAIN)
+    banks = []
+    for number, look in enumerate([None, None, ("mask", "portrait"), ("mask", "portrait"), None]):
+        shots = stage.begin(replace(synced(number, one(number)), look=look))
+        assert [shot.alpha for shot in shots] == [1.0]
+        banks.append(shots[0].bank)
+    changed = [now is not before for before, now in pairwise(banks)]
+    assert changed == [False, True, False, True]
 
 
 def test_thresholds_in_the_wrong_order_are_refused() -> None:

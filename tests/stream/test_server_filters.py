@@ -54,6 +54,8 @@ def test_a_session_opens_with_a_filter_and_says_what_it_has() -> None:
             "hidden": {},
             "off": False,
             "latency_ms": {},
+            "covered": 0,
+            "covered_passed": {},
         }
         events.close()
 

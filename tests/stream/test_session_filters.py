@@ -35,9 +35,11 @@ class Studio(Rig):
         config: SessionConfig | None = None,
         draw: Callable[[SyncedFrame], None] = lambda _: None,
         find: Callable[[VideoFrame], list[FaceCrop]] | None = None,
+        when_covered: str = "",
     ) -> None:
         clock = VirtualClock()
-        self.fakes = Fakes(*(filters or [FakeFilter(name, level) for name, level in LEVELS.items()]))
+        greys = [FakeFilter(name, level) for name, level in LEVELS.items()]
+        self.fakes = Fakes(*(filters or greys), when_covered=when_covered)
         self.made_engines: list[FakeEngine] = []
         self.made_finders: list[FakeFinder] = []
         engines = Engines(
@@ -387,25 +389,23 @@ def test_filters_end_with_the_engines() -> None:
     assert all(each.closed for each in studio.fakes.by_name.values())
 
 
-def test_faces_that_lips_were_drawn_from_are_taken_anew_only_with_a_switch_before_the_lips() -> None:
-    moved: list[int] = []
+def test_lips_are_told_what_drew_the_picture_that_they_are_made_in() -> None:
+    looks: list[object] = []
 
     async def act(studio: Studio) -> None:
-        renderer = studio.session._renderer
-        move_to = renderer.move_to
-        renderer.move_to = lambda painter: (moved.append(1), move_to(painter))  # type: ignore[method-assign,assignment]
-        counts = []
-        for name, options in (
-            ("dark", {"order": "after"}),
-            ("light", {"order": "after"}),
-            ("light", {"order": "before"}),
-            ("light", {"order": "before", "strength": 0.5}),
-            ("dark", {"order": "before"}),
-            (None, {}),
+        studio.session.switch(Mode.RE_VOICE, Ramp(10_000 * MS))
+        for number, (name, options) in enumerate(
+            (
+                ("dark", {"order": "after"}),
+                ("light", {"order": "after"}),
+                ("light", {"order": "before"}),
+                ("light", {"order": "before", "strength": 0.5}),
+                ("dark", {"order": "before"}),
+                (None, {}),
+            )
         ):
             studio.choose(name, **options)
-            await studio.settle()
-            counts.append(len(moved))
-        assert counts == [0, 0, 1, 1, 2, 3]
+            await studio.show(number)
 
-    play(Studio, act)
+    play(lambda: Studio(draw=lambda item: looks.append(item.look)), act)
+    assert looks == [None, None, ("light", "frame"), ("light", "frame"), ("dark", "frame"), None]
