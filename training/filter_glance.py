@@ -62,8 +62,16 @@ def draw_picture(network: Filter, source: Rgb) -> Rgb:
 
 
 def write_sheet(path: Path, rows: list[list[Rgb]], across: int = 2) -> None:
-    """Rows of pictures of one height, `across` rows beside each other."""
+    """Rows of pictures of one size, `across` rows beside each other; white where another row is larger."""
     lines = [np.hstack(row) for row in rows]
+    height, width = np.max([line.shape[:2] for line in lines], 0)
+    lines = [_on_white(line, height, width) for line in lines]
     lines += [np.full_like(lines[0], 255)] * (-len(lines) % across)
     sheet = np.vstack([np.hstack(lines[i : i + across]) for i in range(0, len(lines), across)])
     cv2.imwrite(str(path), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+def _on_white(line: Rgb, height: int, width: int) -> Rgb:
+    whole = np.full((height, width, 3), 255, np.uint8)
+    whole[: line.shape[0], : line.shape[1]] = line
+    return whole

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ from training.data.pair_batches import PairDataConfig
 from training.data.pair_makers import PAIR_MAKERS, Pair, Rgb
 from training.data.photo_pairs import PairSet
 from training.evaluate_filter import DRAWN, INPUT, evaluate_filter
-from training.filter_glance import draw_picture
+from training.filter_glance import draw_picture, write_sheet
 from training.filter_network import FilterNetworkConfig
 from training.filter_subject import FilterSubject, Units, run_subject
 from training.flicker import affine_flow, film_flow, warp_errors
@@ -55,6 +56,16 @@ def test_a_filter_that_does_nothing_is_as_good_as_its_input(tmp_path: Path) -> N
     frozen = report["frozen_input"]
     assert isinstance(frozen, dict)
     assert frozen["exactly_frozen_from_frame"] == 0
+
+
+def test_a_sheet_takes_pictures_of_every_size(tmp_path: Path) -> None:
+    sizes = (20, 30), (40, 10), (16, 16)
+    write_sheet(tmp_path / "sheet.png", [[np.full((*size, 3), 10 * i, np.uint8)] * 2 for i, size in enumerate(sizes)])
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet is not None
+    assert sheet.shape == (80, 120, 3)
+    assert (sheet[:40, 60:80] == 10).all()
+    assert (sheet[20:40, :60] == 255).all()
 
 
 def test_a_filter_that_never_rests_is_found_out(tmp_path: Path) -> None:
