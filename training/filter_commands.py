@@ -187,6 +187,7 @@ def _add_oasis(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--filters", type=Path, help="folder for --export; default: models/filters")
     parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU; they share each batch")
     parser.add_argument("--accelerator", choices=["auto", "cuda", "cpu"], default="auto")
+    _add_precisions(parser)
     parser.set_defaults(command=_oasis)
 
 
@@ -208,7 +209,10 @@ def _oasis(parsed: argparse.Namespace) -> None:
     tell(f"wrote {checkpoint}")
     if parsed.export and fabric.is_global_zero:
         filters: Path = parsed.filters or FILTERS
-        export_oasis(oasis_of_run(checkpoint)[0], config, pairs, parsed.export, tell, filters=filters)
+        precisions = tuple(parsed.precisions)
+        export_oasis(
+            oasis_of_run(checkpoint)[0], config, pairs, parsed.export, tell, filters=filters, precisions=precisions
+        )
         tell(f"wrote {filters / parsed.export}")
 
 
