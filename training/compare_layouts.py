@@ -7,7 +7,7 @@ within the budget. Differences are between the same test layouts, and so are the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from training.evaluate_filter import FLOOR, RESIZED
 from training.evaluate_layouts import ACCURACY, SHOWN, check_classes, counted, drawn_photos
 from training.figure_table import figure_table
 from training.filter_glance import write_sheet
-from training.intervals import RESAMPLES, SEED
+from training.intervals import RESAMPLES, SEED, Interval
 from training.layout_judges import SEGMENTS
 from training.layout_network import millions
 from training.layout_scores import MEAN_IOU, Counts, measured_accuracy, measured_classes
@@ -47,6 +47,8 @@ from training.perceptual import FEWEST, KD, floor, kernel_distance, paired_terms
 from training.segmenter import METRIC, Segmenter, SegmenterTraining
 
 Report = dict[str, object]
+OVER_ALL = (METRIC, ACCURACY, KD)
+"""Figures that are not of one class."""
 
 
 def compare_layouts(
@@ -104,7 +106,7 @@ def compare_layouts(
         f"more_than_{base}": {name: measured[name].less(measured[base]) for name in recipes if name != base},
         "not_measured": ["mIoU of a published segmenter", "FID"],
     }
-    _write(out, report, base, shown, drawn)
+    _write(out, report, base, layouts.class_names(), shown, drawn)
     best = {name: each.values[METRIC] for name, each in measured.items()}
     say(f"{METRIC}: " + ", ".join(f"{name} {value:.4f}" for name, value in best.items()))
     return report
@@ -192,8 +194,18 @@ def _size(network: nn.Module, *inputs: Tensor) -> dict[str, float]:
     return {"millions": millions(network), "gmac": round(multiply_adds(network.eval(), *inputs) / 1e9, 3)}
 
 
+def _columns(rows: Mapping[str, Mapping[str, Interval]], names: Collection[str]) -> dict[str, dict[str, Interval]]:
+    """Of each row the figures of these names."""
+    return {row: {name: value for name, value in each.items() if name in names} for row, each in rows.items()}
+
+
 def _write(
-    out: Path, report: Report, base: str, shown: Sequence[LayoutPair], drawn: Mapping[str, Sequence[Rgb]]
+    out: Path,
+    report: Report,
+    base: str,
+    class_names: Collection[str],
+    shown: Sequence[LayoutPair],
+    drawn: Mapping[str, Sequence[Rgb]],
 ) -> None:
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (out / "comparison.json").write_text(text + "\n", encoding="utf-8")
@@ -201,26 +213,13 @@ def _write(
     assert isinstance(figures, dict)
     assert isinstance(lowest, dict)
     assert isinstance(more, dict)
-    whole = (METRIC, ACCURACY, KD)
-    short = [
-        {row: {k: v for k, v in each.items() if k in whole} for row, each in part.items()}
-        for part in (figures | lowest, more)
-    ]
-    classes = {row: {k: v for k, v in each.items() if k not in whole} for row, each in figures.items()}
     rows = [
-        *figure_table(short[0]),
-        "",
-        f"More than {base}:",
-        "",
-        *figure_table(short[1]),
-        "",
-        "IoU of each class:",
-        "",
-        *figure_table(classes),
+        *figure_table(_columns(figures | lowest, OVER_ALL)),
+        *["", f"More than {base}:", "", *figure_table(_columns(more, OVER_ALL))],
+        *["", "IoU of each class:", "", *figure_table(_columns(figures, class_names))],
+        *["", f"In brackets: {report['intervals']}."],
     ]
-    (out / "comparison.md").write_text(
-        "\n".join([*rows, "", f"In brackets: {report['intervals']}.", ""]), encoding="utf-8"
-    )
+    (out / "comparison.md").write_text("\n".join(rows) + "\n", encoding="utf-8")
     chosen = np.linspace(0, len(shown) - 1, min(SHOWN, len(shown))).astype(int)
     sheet = [[in_colours(shown[i].ids), *(each[i] for each in drawn.values()), shown[i].photo] for i in chosen]
     write_sheet(out / "comparison.jpg", sheet)
