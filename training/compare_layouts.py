@@ -64,7 +64,7 @@ def compare_layouts(
     """Train every recipe, measure all, and write comparison.json, comparison.md and comparison.jpg.
 
     Args:
-        recipes: By name; the first one is what the others are held against.
+        recipes: By name; the first one is what the table holds the others against, the JSON all.
         pairs: What to learn from.
         test: What nobody sees while training.
         budget: The same for every recipe.
@@ -90,7 +90,6 @@ def compare_layouts(
     real = pooled_features(eye, [each.photo for each in shown])
     distances = {name: paired_terms(pooled_features(eye, pictures), real) for name, pictures in drawn.items()}
     measured = {name: _measured(each, layouts, distances.get(name)) for name, each in confusions.items()}
-    base = next(iter(recipes))
     report: Report = {
         "recipes": {
             name: {**asdict(config), **_spent(checkpoints[name], config, pairs)} for name, config in recipes.items()
@@ -103,10 +102,12 @@ def compare_layouts(
         "extractor": {"file": WEIGHTS.name, "pictures_resized": RESIZED},
         "figures": {name: each.intervals() for name, each in measured.items()},
         "floor": {FLOOR: {KD: floor(real)}},
-        f"more_than_{base}": {name: measured[name].less(measured[base]) for name in recipes if name != base},
+        "more_than": {
+            base: {name: measured[name].less(measured[base]) for name in recipes if name != base} for base in recipes
+        },
         "not_measured": ["mIoU of a published segmenter", "FID"],
     }
-    _write(out, report, base, layouts.class_names(), shown, drawn)
+    _write(out, report, layouts.class_names(), shown, drawn)
     best = {name: each.values[METRIC] for name, each in measured.items()}
     say(f"{METRIC}: " + ", ".join(f"{name} {value:.4f}" for name, value in best.items()))
     return report
@@ -202,20 +203,20 @@ def _columns(rows: Mapping[str, Mapping[str, Interval]], names: Collection[str])
 def _write(
     out: Path,
     report: Report,
-    base: str,
     class_names: Collection[str],
     shown: Sequence[LayoutPair],
     drawn: Mapping[str, Sequence[Rgb]],
 ) -> None:
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (out / "comparison.json").write_text(text + "\n", encoding="utf-8")
-    figures, lowest, more = report["figures"], report["floor"], report[f"more_than_{base}"]
+    figures, lowest, more = report["figures"], report["floor"], report["more_than"]
     assert isinstance(figures, dict)
     assert isinstance(lowest, dict)
     assert isinstance(more, dict)
+    base = next(iter(more))
     rows = [
         *figure_table(_columns(figures | lowest, OVER_ALL)),
-        *["", f"More than {base}:", "", *figure_table(_columns(more, OVER_ALL))],
+        *["", f"More than {base}:", "", *figure_table(_columns(more[base], OVER_ALL))],
         *["", "IoU of each class:", "", *figure_table(_columns(figures, class_names))],
         *["", f"In brackets: {report['intervals']}."],
     ]

@@ -194,7 +194,8 @@ def test_the_command_trains_measures_and_goes_on(tmp_path: Path, capsys: pytest.
     scores = json.loads((tmp_path / "segmenter" / "scores.json").read_text())["figures"]
     assert figures[REAL][METRIC] == pytest.approx(scores[METRIC], abs=1e-4)
     assert report["floor"].keys() == {FLOOR}
-    margin = report["more_than_one"]["two"][METRIC][0]
+    assert report["more_than"]["two"]["one"][METRIC][0] == -report["more_than"]["one"]["two"][METRIC][0]
+    margin = report["more_than"]["one"]["two"][METRIC][0]
     assert margin == pytest.approx(figures["two"][METRIC][0] - figures["one"][METRIC][0], abs=2e-6)
     for name, recipe in report["recipes"].items():
         assert recipe["steps"] >= 1, name
