@@ -46,7 +46,7 @@ class OasisConfig:
 
     Attributes:
         classes: Of the layout, with the one for "don't care" where there is one.
-        noise: Channels of the noise.
+        noise: Channels of the noise; 0 for none, which makes the generator SPADE's.
         channels: Of the finest grid; 64 as published.
         hidden: Channels between a layout and its scales and shifts; 128 as published.
         norm: What SPADE scales and shifts: batch norm (over all devices while training) or instance norm; without
@@ -64,9 +64,9 @@ class OasisConfig:
     style: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("classes", "noise", "channels", "hidden"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}, expected at least 1")
+        for field, least in (("classes", 1), ("noise", int(self.style)), ("channels", 1), ("hidden", 1)):
+            if getattr(self, field) < least:
+                raise ValueError(f"{field} is {getattr(self, field)}, expected at least {least}")
         if self.norm not in get_args(FreeNorm):
             raise ValueError(f"norm is {self.norm!r}, expected one of {', '.join(get_args(FreeNorm))}")
         if self.fold not in (1, 2, 4, 8):

@@ -8,14 +8,13 @@ Differences are between the same test pairs, and so are the resamples behind the
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from training.budget import Budget, planned, tried_step_s
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from training.config import ConfigError
 from training.data.pair_batches import PairSampler
@@ -26,8 +25,8 @@ from training.evaluate_filter import FLOOR, INPUT, RESIZED
 from training.figure_table import figure_table
 from training.filter_glance import held_pair, write_sheet
 from training.filter_subject import run_subject
-from training.intervals import RESAMPLES, SEED, Interval
-from training.loop import calculate_with
+from training.intervals import RESAMPLES, SEED
+from training.measured import Floats, Measured
 from training.perceptual import (
     FEWEST,
     KD,
@@ -38,75 +37,12 @@ from training.perceptual import (
     picture_distances,
     pooled_features,
     resamples,
-    rounded,
 )
 from training.picture_figures import luma_ssim, psnr_db
 from training.pix2pix import FROM_A_FOLDER, Pix2PixConfig, filter_step, new_filter_trainer, train_filter
 
-Floats = NDArray[np.float64]
 Report = dict[str, object]
-PLAN_FILE = "plan.json"
 SHOWN = 8
-PROBED_STEPS = 4
-"""Beside a first one, which is slower."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What each recipe may spend; one of the two is 0.
-
-    Attributes:
-        steps: Of the generator.
-        minutes: Of processor time, all threads together.
-    """
-
-    steps: int = 0
-    minutes: float = 0.0
-
-    def __post_init__(self) -> None:
-        if (self.steps > 0) == (self.minutes > 0):
-            raise ConfigError("pass either --steps or --minutes, more than 0")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How long one recipe is trained.
-
-    Attributes:
-        budget: What was asked for.
-        steps: That it comes to.
-        step_s: Processor time that a step took when it was tried; 0 where steps were asked for.
-    """
-
-    budget: Budget
-    steps: int
-    step_s: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Measured:
-    """What one recipe's pictures are worth, each figure with its resamples over the same pictures.
-
-    Attributes:
-        values: By figure.
-        again: Likewise, [RESAMPLES].
-    """
-
-    values: Mapping[str, float]
-    again: Mapping[str, Floats]
-
-    def intervals(self) -> dict[str, Interval]:
-        """By figure."""
-        return {key: rounded(value, self.again[key]) for key, value in self.values.items()}
-
-    def less(self, base: Measured) -> dict[str, Interval]:
-        """What they are more than another's, by figure, and how much of its kernel distance is gone."""
-        found = {
-            key: rounded(value - base.values[key], self.again[key] - base.again[key])
-            for key, value in self.values.items()
-        }
-        gone = rounded(1 - self.values[KD] / base.values[KD], 1 - self.again[KD] / base.again[KD])
-        return {**found, f"share of {KD} that is gone": gone}
 
 
 def compare_filters(
@@ -224,7 +160,7 @@ def trained(config: Pix2PixConfig, pairs: PairSet, budget: Budget, run: Path, sa
     Raises:
         ConfigError: The folder holds a run with another budget, or another network.
     """
-    plan = _plan(config, pairs, budget, run)
+    plan = planned(budget, run, lambda: _step_s(config, pairs))
     checkpoint = run / CHECKPOINT_FILE
     if checkpoint.exists() and load_checkpoint(checkpoint)["step"] >= plan.steps:
         return checkpoint
@@ -238,29 +174,11 @@ def epochs_of(config: Pix2PixConfig, steps: int, pairs: PairSet) -> float:
     return steps * config.run.batch / len(pairs.split(config.pairs.held_every)[0].pairs)
 
 
-def _plan(config: Pix2PixConfig, pairs: PairSet, budget: Budget, run: Path) -> Plan:
-    path = run / PLAN_FILE
-    if path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
-        if known["budget"] != asdict(budget):
-            raise ConfigError(f"{run} was begun with the budget {known['budget']}; pass that, or another --out")
-        return Plan(budget, known["steps"], known["step_s"])
-    step_s = 0.0 if budget.steps else _step_s(config, pairs)
-    plan = Plan(budget, budget.steps or max(round(budget.minutes * 60 / step_s), 1), round(step_s, 4))
-    run.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
-    return plan
-
-
 def _step_s(config: Pix2PixConfig, pairs: PairSet) -> float:
-    """Processor time of a step, the median of a few; the networks that take them are thrown away."""
-    calculate_with(config.run.threads)
     trainer = new_filter_trainer(config)
     learnt = pairs.split(config.pairs.held_every)[0]
     sampler = PairSampler(learnt.pairs, FROM_A_FOLDER, config.pairs, config.run.seed)
-    taken = []
-    for step in range(1 + PROBED_STEPS):
-        began_s = time.process_time()
-        filter_step(trainer, sampler.batch(step, config.run.batch), config.run.learning_rate)
-        taken.append(time.process_time() - began_s)
-    return float(np.median(taken[1:]))
+    return tried_step_s(
+        lambda step: filter_step(trainer, sampler.batch(step, config.run.batch), config.run.learning_rate),
+        config.run.threads,
+    )

@@ -7,13 +7,12 @@ another picture's layout, held against what was drawn, is the chance. All pictur
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from models.oasis import OasisGenerator
 from training.config import ConfigError
 from training.data.layout_pairs import Ids, LayoutConfig, LayoutPair, LayoutSet, held_layout, one_hot
 from training.data.pair_batches import as_levels
@@ -23,7 +22,8 @@ from training.evaluate_filter import FLOOR, RESIZED
 from training.figure_table import figure_table
 from training.filter_glance import write_sheet
 from training.intervals import RESAMPLES, SEED, Interval
-from training.layout_scores import Counts, class_intervals, confusion, pixel_accuracy
+from training.layout_network import LayoutGenerator
+from training.layout_scores import MEAN_IOU, Counts, class_intervals, confusion, pixel_accuracy
 from training.oasis import OasisTraining, in_colours
 from training.perceptual import FEWEST, KD, floor, kernel_interval, paired_terms, pooled_features
 from training.segmenter import METRIC, Segmenter, SegmenterTraining, found_layout
@@ -35,7 +35,7 @@ Report = dict[str, object]
 
 
 def evaluate_layouts(
-    generator: OasisGenerator,
+    generator: LayoutGenerator,
     config: OasisTraining,
     held: LayoutSet,
     out: Path,
@@ -65,7 +65,7 @@ def evaluate_layouts(
     figures: dict[str, dict[str, Interval]] = {DRAWN: {}}
     if segmenter is not None:
         check_classes(segmenter[1].layouts, config.layouts)
-        for method, counts in _counted(segmenter[0], config.layouts, pairs, drawn).items():
+        for method, counts in counted(segmenter[0], config.layouts, pairs, {DRAWN: drawn}).items():
             figures[method] = scores(counts, config.layouts)
     if eye is not None and len(pairs) >= FEWEST:
         real = pooled_features(eye, [each.photo for each in pairs])
@@ -123,7 +123,7 @@ def check_classes(found: LayoutConfig, wanted: LayoutConfig) -> None:
 
 
 @torch.no_grad()
-def drawn_photos(generator: OasisGenerator, config: OasisTraining, pairs: Sequence[LayoutPair]) -> list[Rgb]:
+def drawn_photos(generator: LayoutGenerator, config: OasisTraining, pairs: Sequence[LayoutPair]) -> list[Rgb]:
     """What a generator draws from each layout, with the run's own noise."""
     source = torch.Generator().manual_seed(config.run.seed)
     z = torch.randn(1, config.network.noise, generator=source)
@@ -134,15 +134,26 @@ def drawn_photos(generator: OasisGenerator, config: OasisTraining, pairs: Sequen
 def scores(counts: Counts, layouts: LayoutConfig) -> dict[str, Interval]:
     """The mean over classes, the share of pixels, and each class."""
     found = class_intervals(counts, layouts.class_names())
-    return {METRIC: found.pop("mIoU"), ACCURACY: pixel_accuracy(counts), **found}
+    return {METRIC: found.pop(MEAN_IOU), ACCURACY: pixel_accuracy(counts), **found}
 
 
-def _counted(
-    segmenter: Segmenter, layouts: LayoutConfig, pairs: Sequence[LayoutPair], drawn: Sequence[Rgb]
+def counted(
+    segmenter: Segmenter, layouts: LayoutConfig, pairs: Sequence[LayoutPair], drawn: Mapping[str, Sequence[Rgb]]
 ) -> dict[str, Counts]:
+    """What the segmenter takes each method's pictures for, real photos and, for chance, other layouts' photos.
+
+    Args:
+        segmenter: From `segmenter_of_run`.
+        layouts: Of what was drawn.
+        pairs: Held-back ones.
+        drawn: A picture of each of their layouts, by method.
+
+    Returns:
+        [n, classes, classes] of each.
+    """
     read = {
-        DRAWN: [found_layout(segmenter, each, layouts.dont_care) for each in drawn],
-        REAL: [found_layout(segmenter, each.photo, layouts.dont_care) for each in pairs],
+        method: [found_layout(segmenter, each, layouts.dont_care) for each in pictures]
+        for method, pictures in (*drawn.items(), (REAL, [each.photo for each in pairs]))
     }
     # Half way round: neighbours in a film of a street have nearly the same layout.
     half = len(pairs) // 2

@@ -20,6 +20,7 @@ from models.oasis import OasisGenerator
 from training.config import ConfigError
 from training.data.layout_pairs import LayoutSet
 from training.filter_licence import licence_of
+from training.layout_network import LayoutGenerator
 from training.oasis import OasisTraining, batches_of, layout_of
 from training.oasis_losses import settle_statistics
 
@@ -27,7 +28,7 @@ CALIBRATION_SAMPLES, GATE_SAMPLES, FEWEST = 48, 24, 8
 
 
 def export_oasis(
-    network: OasisGenerator,
+    network: LayoutGenerator,
     config: OasisTraining,
     pairs: LayoutSet,
     name: str,
@@ -48,9 +49,11 @@ def export_oasis(
         precisions: Which engines to make.
 
     Raises:
-        ConfigError: Nobody was held back.
+        ConfigError: Nobody was held back, or the generator is not one of OASIS that hears noise.
         ExportError: An engine differs from torch.
     """
+    if not isinstance(network, OasisGenerator) or not network.config.noise:
+        raise ConfigError("only OASIS's generator, with noise, becomes a filter; its rivals are there to be measured")
     learnt, held = pairs.split(config.layouts.held_every)
     if not held.pairs:
         raise ConfigError("the gate looks at layouts that were held back; set [layouts] held_every in the run's config")

@@ -35,6 +35,9 @@ def add_filter_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
     _add_steady(commands.add_parser("steady", help="lay what keeps a filter steady in time around its network"))
     _add_evaluate_filter(commands.add_parser("evaluate-filter", help="measure a filter on persons it never saw"))
     _add_compare(commands.add_parser("compare-filters", help="train recipes alike and measure them on the same pairs"))
+    _add_compare_layouts(
+        commands.add_parser("compare-layouts", help="likewise of layouts, read back by the same segmenter")
+    )
 
 
 def _add_cuhk_pairs(parser: argparse.ArgumentParser) -> None:
@@ -413,7 +416,8 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare(parsed: argparse.Namespace) -> None:
-    from training.compare_filters import Budget, compare_filters
+    from training.budget import Budget
+    from training.compare_filters import compare_filters
     from training.config import read_config
     from training.data.photo_pairs import read_pairs
     from training.efficientnet_lite import load_efficientnet
@@ -427,3 +431,39 @@ def _compare(parsed: argparse.Namespace) -> None:
     learnt, test = (read_pairs(folder, parsed.direction) for folder in (parsed.pairs, parsed.test))
     budget = Budget(parsed.steps, parsed.minutes)
     compare_filters(recipes, learnt, test, budget, load_efficientnet(), parsed.out, say)
+
+
+def _add_compare_layouts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pairs", type=Path, required=True, help="what is learnt from: layouts/ and photos/")
+    parser.add_argument("--test", type=Path, required=True, help="likewise, and no recipe sees them")
+    parser.add_argument("--segmenter", type=Path, required=True, help="checkpoint.pt of segmenter")
+    parser.add_argument(
+        "--recipe",
+        required=True,
+        action="append",
+        help="name in training/configs or path of a .toml; the first is the base",
+    )
+    parser.add_argument("--minutes", type=float, default=0.0, help="of processor time, for each recipe")
+    parser.add_argument("--steps", type=int, default=0, help="of each recipe instead")
+    parser.add_argument("--seed", type=int, default=2021, help="of every recipe")
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs, comparison.json, .md and .jpg")
+    parser.set_defaults(command=_compare_layouts)
+
+
+def _compare_layouts(parsed: argparse.Namespace) -> None:
+    from training.budget import Budget
+    from training.compare_layouts import compare_layouts
+    from training.config import read_config
+    from training.data.layout_pairs import read_layouts
+    from training.efficientnet_lite import load_efficientnet
+    from training.oasis import OasisTraining
+    from training.segmenter import segmenter_of_run
+
+    recipes = {}
+    for each in parsed.recipe:
+        config = read_config(OasisTraining, each)
+        recipes[Path(each).stem] = replace(config, run=replace(config.run, seed=parsed.seed))
+    segmenter = segmenter_of_run(parsed.segmenter)[:2]
+    learnt, test = (read_layouts(folder, segmenter[1].layouts.classes) for folder in (parsed.pairs, parsed.test))
+    budget = Budget(parsed.steps, parsed.minutes)
+    compare_layouts(recipes, learnt, test, budget, segmenter, load_efficientnet(), parsed.out, say)

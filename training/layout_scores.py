@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from training.data.layout_pairs import Ids
 from training.intervals import COVERAGE_PERCENT, Interval
+from training.measured import Floats, Measured
 from training.perceptual import resamples
 
 Counts = NDArray[np.int64]
-Floats = NDArray[np.float64]
+MEAN_IOU = "mIoU"
 DIGITS = 4
 
 
@@ -54,19 +55,30 @@ def class_intervals(per_picture: Counts, names: tuple[str, ...]) -> dict[str, In
         per_picture: [n, classes, classes].
         names: Of the classes.
     """
+    found = measured_classes(per_picture, names)
+    return {name: _interval(value, found.again[name]) for name, value in found.values.items()}
+
+
+def measured_classes(per_picture: Counts, names: tuple[str, ...]) -> Measured:
+    """The same with its resamples."""
     value = ious(per_picture.sum(0))
     again = ious(np.einsum("rn,nab->rab", resamples(len(per_picture)), per_picture))
-    there = np.isfinite(value)
-    found = {names[i]: _interval(value[i], again[:, i]) for i in np.flatnonzero(there)}
-    return {**found, "mIoU": _interval(value[there].mean(), np.nanmean(again[:, there], 1))}
+    there = np.flatnonzero(np.isfinite(value))
+    values = {names[i]: float(value[i]) for i in there} | {MEAN_IOU: float(value[there].mean())}
+    return Measured(values, {names[i]: again[:, i] for i in there} | {MEAN_IOU: np.nanmean(again[:, there], 1)})
 
 
 def pixel_accuracy(per_picture: Counts) -> Interval:
     """The share of pixels that were taken for what they are."""
+    return _interval(*measured_accuracy(per_picture))
+
+
+def measured_accuracy(per_picture: Counts) -> tuple[float, Floats]:
+    """The same with its resamples, [RESAMPLES]."""
     weights = resamples(len(per_picture))
     hit = np.trace(per_picture, axis1=1, axis2=2).astype(np.float64)
     whole = per_picture.sum((1, 2)).astype(np.float64)
-    return _interval(hit.sum() / whole.sum(), weights @ hit / (weights @ whole))
+    return float(hit.sum() / whole.sum()), weights @ hit / (weights @ whole)
 
 
 def _interval(value: float, again: Floats) -> Interval:

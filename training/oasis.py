@@ -5,6 +5,9 @@ for its class, then one of the discriminator, which tells the classes of real pi
 rare a class is, with LabelMix at weight 10; Adam at 1e-4 and 4e-4 with betas 0 and 0.999, batches of 32, averaged
 weights at 0.9999. The published run keeps weights alone; here a resumed run goes on bit for bit.
 
+`[network] generator` and `[loss] gan` put Pix2Pix's or SPADE's generator and judge in the place of OASIS's, so that all
+are trained alike (`training.compare_layouts`).
+
 Ours, and off by default: `[loss]` adds distances to the photo itself, which mean something only where noise decides the
 appearance (`[layouts] appearances`); with them a judge may come late, or not at all.
 
@@ -20,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,7 +33,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.filter_manifest import pinned_noise
-from models.oasis import JUDGE_LAST, JUDGE_WIDTHS, FreeNorm, OasisConfig, OasisDiscriminator, OasisGenerator
+from models.oasis import OasisDiscriminator
+from models.pix2pix import PatchGan
 from training.checkpoint import check_classes, check_network, load_checkpoint, parts_of, restore_parts, save_checkpoint
 from training.config import ConfigError, build
 from training.data.clips import MaterialError
@@ -50,17 +54,16 @@ from training.data.pair_makers import Rgb
 from training.efficientnet_lite import EfficientNetLite0, load_efficientnet
 from training.filter_glance import write_sheet
 from training.filter_licence import AS_ITS_DATA, SEE_THE_FOLDER
-from training.loop import RunLog, begun, launched, onto, set_learning_rate
-from training.oasis_losses import (
-    average_into,
-    drawn_loss,
-    label_mask,
-    label_mix_loss,
-    mixed,
-    rarity,
-    real_loss,
-    settle_statistics,
+from training.layout_judges import SEGMENTS, LayoutJudge, PatchJudge, SegmentingJudge, check_gan
+from training.layout_network import (
+    LayoutGenerator,
+    OasisNetworkConfig,
+    new_generator,
+    new_patch_judge,
+    new_segmenting_judge,
 )
+from training.loop import RunLog, begun, launched, onto, set_learning_rate
+from training.oasis_losses import average_into, rarity, settle_statistics
 from training.perceptual import perceptual_loss
 
 PARTS = ("generator", "averaged", "judge", "generator_adam", "judge_adam")
@@ -72,51 +75,31 @@ STATISTICS_BATCHES = 51
 
 
 @dataclass(frozen=True, slots=True)
-class OasisNetworkConfig:
-    """The two networks; see `models.oasis.OasisConfig`.
-
-    Attributes:
-        noise: Channels of the noise.
-        channels: Of the generator's finest grid.
-        hidden: Between layout and scales.
-        norm: "batch" or "instance".
-        fold: 1 as published; 4 for live use.
-        style: The style branch, which is ours.
-        judge_share: Channels of the discriminator, as a share of the published ones.
-        judge_last: Its channels at full size, before the logits.
-    """
-
-    noise: int = 64
-    channels: int = 64
-    hidden: int = 128
-    norm: str = "batch"
-    fold: int = 1
-    style: bool = False
-    judge_share: float = 1.0
-    judge_last: int = JUDGE_LAST
-
-
-@dataclass(frozen=True, slots=True)
 class OasisLossConfig:
-    """What a generator learns by. None but `judge` is published.
+    """What a generator learns by. None but `gan` and `judge` is published for OASIS.
 
     Attributes:
+        gan: "segments": the discriminator tells every pixel's class, as OASIS's; or one of patches: "vanilla", "lsgan"
+            or "hinge" (`training.layout_judges`).
         judge: Weight of the discriminator's opinion.
         judge_from: The step at which the discriminator begins to learn.
         heard_from: The step from which the generator hears it, where that is later: one that has learnt for a few steps
             is a poor judge.
         judge_px: Side of the windows, drawn at random, that the discriminator is shown; 0: whole pictures.
-        pixels: Weight of the mean absolute error, in which rare classes weigh more (`rarity`).
+        l1: Weight of the mean absolute error.
+        pixels: Weight of the same, in which rare classes weigh more (`rarity`).
         edges: Weight of that of the differences of neighbouring pixels, weighted likewise.
         features: Weight of the mean absolute error of the discriminator's features.
         perceptual: Difference of EfficientNet-Lite0's features from those of the photo, see `training.perceptual`; its
             weights are frozen. The published code can do likewise with VGG, and does not by default.
     """
 
+    gan: str = SEGMENTS
     judge: float = 1.0
     judge_from: int = 0
     heard_from: int = 0
     judge_px: int = 0
+    l1: float = 0.0
     pixels: float = 0.0
     edges: float = 0.0
     features: float = 0.0
@@ -198,6 +181,10 @@ class OasisTraining:
             ConfigError: They do not fit.
         """
         self.layouts.check()
+        self.network.check()
+        check_gan(self.loss.gan)
+        if self.layouts.appearances and not self.network.noise:
+            raise ConfigError("[layouts] appearances are told apart by their noise; set [network] noise above 0")
         if self.loss.judge_px % JUDGE_MULTIPLE or self.loss.judge_px > self.layouts.crop_px:
             raise ConfigError(
                 f"[loss] judge_px = {self.loss.judge_px}: expected a multiple of {JUDGE_MULTIPLE}, at most crop_px"
@@ -210,18 +197,23 @@ class OasisTraining:
 
 @dataclass(slots=True)
 class OasisTrainer:
-    """Everything that changes while training, and `eye`, which is frozen and in no checkpoint."""
+    """Everything that changes while training, and `eye`, which is frozen and in no checkpoint.
+
+    `asked` is the judge with its losses; `processor_s` is the processor time of all steps so far.
+    """
 
     config: OasisTraining
     fabric: Fabric
     shared: dict[str, Any]
-    generator: OasisGenerator
-    averaged: OasisGenerator
-    judge: OasisDiscriminator
+    generator: LayoutGenerator
+    averaged: LayoutGenerator
+    judge: OasisDiscriminator | PatchGan
+    asked: LayoutJudge
     generator_adam: torch.optim.Adam
     judge_adam: torch.optim.Adam
     eye: EfficientNetLite0 | None
     step: int = 0
+    processor_s: float = 0.0
 
     @property
     def adams(self) -> tuple[torch.optim.Adam, torch.optim.Adam]:
@@ -230,7 +222,8 @@ class OasisTrainer:
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        return {**parts_of(self, PARTS), "config": dataclasses.asdict(self.config)}
+        course = {"processor_s": self.processor_s, "config": dataclasses.asdict(self.config)}
+        return parts_of(self, PARTS) | course
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint stopped.
@@ -241,46 +234,31 @@ class OasisTrainer:
         check_network(state, self.config.network)
         check_classes(state, self.config.layouts.classes)
         restore_parts(self, PARTS, state)
-
-
-def new_oasis(network: OasisNetworkConfig, classes: int) -> OasisGenerator:
-    """A generator with fresh weights.
-
-    Raises:
-        ConfigError: There is no such network.
-    """
-    try:
-        return OasisGenerator(
-            OasisConfig(
-                classes,
-                network.noise,
-                network.channels,
-                network.hidden,
-                cast("FreeNorm", network.norm),
-                network.fold,
-                network.style,
-            )
-        )
-    except ValueError as error:
-        raise ConfigError(f"[network]: {error}") from None
+        self.processor_s = state.get("processor_s", 0.0)
 
 
 def new_oasis_trainer(config: OasisTraining, fabric: Fabric | None = None) -> OasisTrainer:
     """Fresh networks, drawn from the run's seed, on the device of this process."""
     fabric = fabric or launched(bf16=config.run.bf16)
     torch.manual_seed(config.run.seed)
-    classes, share = config.layouts.classes, config.network.judge_share
-    generator = new_oasis(config.network, classes)
-    widths = tuple(max(round(each * share), 4) for each in JUDGE_WIDTHS[1:])
-    judge = OasisDiscriminator(classes, (JUDGE_WIDTHS[0], *widths), config.network.judge_last)
+    classes, segments = config.layouts.classes, config.loss.gan == SEGMENTS
+    generator = new_generator(config.network, classes)
+    judge = (new_segmenting_judge if segments else new_patch_judge)(config.network, classes)
+    for parameter in (*generator.parameters(), *judge.parameters()):
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     betas = (config.run.beta1, config.run.beta2)
     generator_adam = torch.optim.Adam(generator.parameters(), config.run.generator_rate, betas)
     judge_adam = torch.optim.Adam(judge.parameters(), config.run.judge_rate, betas)
     shared = {"generator": fabric.setup_module(generator), "judge": fabric.setup_module(judge)}
+    shared["judge"].mark_forward_method("features")
     averaged.to(fabric.device)
+    asked: LayoutJudge = PatchJudge(shared["judge"], config.loss.gan)
+    if segments:
+        asked = SegmentingJudge(shared["judge"], _dont_care(config.layouts), config.run.label_mix)
     eye = load_efficientnet().to(fabric.device) if config.loss.perceptual else None
-    return OasisTrainer(config, fabric, shared, generator, averaged, judge, generator_adam, judge_adam, eye)
+    return OasisTrainer(config, fabric, shared, generator, averaged, judge, asked, generator_adam, judge_adam, eye)
 
 
 def train_oasis(
@@ -312,16 +290,16 @@ def train_oasis(
     sampler = LayoutSampler(learnt, config.layouts, config.run.seed + fabric.global_rank * PROCESS_SEED_OFFSET)
     if resume and checkpoint.exists():
         trainer.restore(load_checkpoint(checkpoint))
-    steps = config.run.steps or max(config.run.epochs * len(learnt.pairs) // config.run.batch, 1)
+    steps = steps_of(config.run, len(learnt.pairs))
     last = min(steps, stop_after or steps)
     began_s = time.perf_counter()
     with RunLog(run, silent=not fabric.is_global_zero) as log:
         while trainer.step < last:
+            began_step_s = time.process_time()
             batch = sampler.batch(trainer.step, max(config.run.batch // fabric.world_size, 1))
-            for adam, rate in zip(trainer.adams, _rates(trainer.step, steps, config.run), strict=True):
-                set_learning_rate(adam, rate)
-            losses = oasis_step(trainer, batch)
+            losses = oasis_step(trainer, batch, rates_of(trainer.step, steps, config.run))
             trainer.step += 1
+            trainer.processor_s += time.process_time() - began_step_s
             if not fabric.is_global_zero:
                 continue
             if trainer.step % config.run.log_every == 0:
@@ -334,7 +312,12 @@ def train_oasis(
     return checkpoint
 
 
-def _rates(step: int, steps: int, run: OasisRunConfig) -> tuple[float, float]:
+def steps_of(run: OasisRunConfig, pairs: int) -> int:
+    """How many steps a run has."""
+    return run.steps or max(run.epochs * pairs // run.batch, 1)
+
+
+def rates_of(step: int, steps: int, run: OasisRunConfig) -> tuple[float, float]:
     """Learning rates of a step, the generator's first."""
     fallen = max(0, step - run.falls_from) / max(steps - run.falls_from, 1) if run.falls_from else 0.0
     left = 1.0 - (1.0 - LAST_RATE) * fallen
@@ -349,9 +332,13 @@ def noise_of(config: OasisTraining) -> Tensor | None:
     return torch.from_numpy(np.concatenate([pinned_noise(config.run.seed + k, channels) for k in range(count)]))
 
 
-def oasis_step(trainer: OasisTrainer, batch: LayoutBatch) -> dict[str, float]:
+def oasis_step(trainer: OasisTrainer, batch: LayoutBatch, rates: tuple[float, float]) -> dict[str, float]:
     """One step of the generator, then one of the discriminator, each with noise of its own; returns the losses."""
-    layout, photo = onto(trainer.fabric, batch.layout, batch.photo)
+    for adam, rate in zip(trainer.adams, rates, strict=True):
+        set_learning_rate(adam, rate)
+    tensors = onto(trainer.fabric, batch.layout, batch.photo)
+    # A fifth of a step's time on a processor.
+    layout, photo = (each.contiguous(memory_format=torch.channels_last) for each in tensors)
     noises = noise_of(trainer.config)
     z = None if noises is None else noises[torch.from_numpy(batch.appearance)].to(layout)
     judges = trainer.config.loss.judge > 0 and trainer.step >= trainer.config.loss.judge_from
@@ -365,8 +352,9 @@ def oasis_step(trainer: OasisTrainer, batch: LayoutBatch) -> dict[str, float]:
     trainer.fabric.backward(torch.stack(list(losses.values())).sum())
     trainer.generator_adam.step()
     if judges:
-        # Pinned noise would draw the same once more.
-        again = trainer.shared["generator"](layout).detach() if z is None else drawn.detach()
+        # Without noise, or with pinned noise, nearly the same would be drawn once more.
+        hears = z is None and trainer.config.network.noise > 0
+        again = trainer.shared["generator"](layout).detach() if hears else drawn.detach()
         losses |= _judge_step(trainer, layout[window], photo[window], again[window])
     average_into(trainer.averaged, trainer.generator, trainer.config.run.ema_decay)
     return {name: value.item() for name, value in losses.items()}
@@ -382,6 +370,8 @@ def _window(config: OasisTraining) -> tuple[slice, ...]:
 def _of_photo(trainer: OasisTrainer, layout: Tensor, photo: Tensor, drawn: Tensor) -> dict[str, Tensor]:
     """Distances to the photo."""
     weights, losses = trainer.config.loss, dict[str, Tensor]()
+    if weights.l1:
+        losses["l1"] = weights.l1 * (drawn - photo).abs().mean()
     if weights.pixels or weights.edges:
         share, error = rarity(layout)[:, None], drawn - photo
         across = [(error.diff(dim=dim).abs() * share.narrow(dim, 1, share.shape[dim] - 1)).mean() for dim in (2, 3)]
@@ -394,12 +384,12 @@ def _of_photo(trainer: OasisTrainer, layout: Tensor, photo: Tensor, drawn: Tenso
 
 def _of_judge(trainer: OasisTrainer, layout: Tensor, photo: Tensor, drawn: Tensor) -> dict[str, Tensor]:
     """What the discriminator thinks of a drawn picture."""
-    weights, judge = trainer.config.loss, trainer.shared["judge"]
-    seen = judge.features(drawn) if weights.features else [judge(drawn)]
-    losses = {"generator": weights.judge * real_loss(seen[-1].float(), layout, _dont_care(trainer))}
+    weights, judge = trainer.config.loss, trainer.asked
+    seen = judge.seen(layout, drawn)
+    losses = {"generator": weights.judge * judge.opinion(seen[-1], layout)}
     if weights.features:
         with torch.no_grad():
-            of_photo = judge.features(photo)
+            of_photo = judge.seen(layout, photo)
         far = [nn.functional.l1_loss(a.float(), b.float()) for a, b in zip(seen[:-1], of_photo[:-1], strict=True)]
         losses["features"] = weights.features * torch.stack(far).mean()
     return losses
@@ -407,24 +397,16 @@ def _of_judge(trainer: OasisTrainer, layout: Tensor, photo: Tensor, drawn: Tenso
 
 def _judge_step(trainer: OasisTrainer, layout: Tensor, photo: Tensor, drawn: Tensor) -> dict[str, Tensor]:
     """One step of the discriminator."""
-    judge = trainer.shared["judge"]
     trainer.judge.requires_grad_(requires_grad=True)
-    mask = label_mask(layout)
-    of_drawn, of_real = judge(drawn).float(), judge(photo).float()
-    losses = {
-        "drawn": drawn_loss(of_drawn),
-        "real": real_loss(of_real, layout, _dont_care(trainer)),
-        "label_mix": label_mix_loss(judge(mixed(mask, photo, drawn)).float(), mask, of_real, of_drawn),
-    }
-    total = losses["drawn"] + losses["real"] + trainer.config.run.label_mix * losses["label_mix"]
+    total, losses = trainer.asked.losses(layout, photo, drawn)
     trainer.judge_adam.zero_grad()
     trainer.fabric.backward(total)
     trainer.judge_adam.step()
     return losses
 
 
-def _dont_care(trainer: OasisTrainer) -> int | None:
-    return None if trainer.config.layouts.dont_care == NO_CLASS else trainer.config.layouts.dont_care
+def _dont_care(layouts: LayoutConfig) -> int | None:
+    return None if layouts.dont_care == NO_CLASS else layouts.dont_care
 
 
 @torch.no_grad()
@@ -466,7 +448,7 @@ def is_oasis(checkpoint: Path) -> bool:
     return "layouts" in load_checkpoint(checkpoint)["config"]
 
 
-def oasis_of_run(checkpoint: Path) -> tuple[OasisGenerator, OasisTraining, int]:
+def oasis_of_run(checkpoint: Path) -> tuple[LayoutGenerator, OasisTraining, int]:
     """The averaged generator of a run, its config and its step.
 
     Raises:
@@ -474,7 +456,7 @@ def oasis_of_run(checkpoint: Path) -> tuple[OasisGenerator, OasisTraining, int]:
     """
     state = load_checkpoint(checkpoint)
     config = build(OasisTraining, state["config"], str(checkpoint))
-    generator = new_oasis(config.network, config.layouts.classes)
+    generator = new_generator(config.network, config.layouts.classes)
     generator.load_state_dict(state["averaged"])
     return generator.eval(), config, state["step"]
 

@@ -140,6 +140,6 @@ def floor(real: Floats) -> Interval:
 
 
 def rounded(value: float, spread: Floats) -> Interval:
-    """A value and the middle 95 % of its resamples."""
-    low, high = np.percentile(spread, COVERAGE_PERCENT)
+    """A value and the middle 95 % of its resamples; those in which the figure does not exist are left out."""
+    low, high = np.nanpercentile(spread, COVERAGE_PERCENT)
     return Interval(*(round(float(each), DIGITS) for each in (value, low, high)))

@@ -1,7 +1,7 @@
 """A small segmenter, top to bottom: network, one step, the loop; it reads from drawn photos which layout they show.
 
-It is trained on real photos alone. What it finds in them is the most that can be asked of drawn ones, so its scores are
-its own ("mIoU, own segmenter") and beside those of published segmenters they say nothing.
+It is trained on real photos alone. Drawn ones are held against what it finds in real ones that it never saw, so its
+scores are its own ("mIoU, own segmenter") and beside those of published segmenters they say nothing.
 
 Source: O. Ronneberger et al., "U-Net", MICCAI 2015 (arXiv:1505.04597), with few channels and batch norm.
 """

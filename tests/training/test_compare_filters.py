@@ -10,11 +10,13 @@ import torch
 
 from tests.training.pictures import made_picture, write_picture
 from training.__main__ import main
+from training.budget import Budget
 from training.checkpoint import load_checkpoint
-from training.compare_filters import Budget, Measured, trained
+from training.compare_filters import trained
 from training.config import CONFIG_FOLDER, ConfigError, read_config
 from training.data.photo_pairs import read_pairs
 from training.evaluate_filter import INPUT
+from training.measured import Measured
 from training.perceptual import KD, PD
 from training.pix2pix import FROM_A_FOLDER, Pix2PixConfig, train_filter
 

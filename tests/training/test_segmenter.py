@@ -60,7 +60,9 @@ def test_camvid_is_laid_out_by_its_split(tmp_path: Path, capsys: pytest.CaptureF
         write_camvid_layouts(tmp_path, tmp_path / "again")
 
 
-@pytest.mark.parametrize("name", ["camvid_segmenter", "camvid_oasis"])
+@pytest.mark.parametrize(
+    "name", ["camvid_segmenter", "camvid_oasis", "camvid_oasis_helped", "camvid_spade", "camvid_pix2pix"]
+)
 def test_the_configs_for_camvid_know_its_classes_and_its_void(name: str) -> None:
     layouts = read_config(SegmenterTraining if name.endswith("segmenter") else OasisTraining, name).layouts
     layouts.check()
