@@ -47,8 +47,10 @@ def test_every_switch_is_filtered_and_no_filter_is_opened_twice(
     shown: filtering.Material, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filtering, "_SWITCHES", 40)
-    fakes = Fakes(FakeFilter("one", -1.0), FakeFilter("two", 1.0))
-    switched, kept = filtering.switching(fakes.shelf(MonotonicClock()), shown)
+    fakes = Fakes(FakeFilter("one", -1.0), FakeFilter("around", region="face"), FakeFilter("two", 1.0))
+    filters = filtering.of_whole_pictures(fakes.shelf(MonotonicClock()))
+    assert [each.manifest.name for each in filters] == ["one", "two"]
+    switched, kept = filtering.switching(filters, shown)
     assert switched.ms.count == kept.ms.count == 40
     assert switched.extra["filtered"] == 60
-    assert fakes.opened == ["one", "two"]
+    assert fakes.opened == ["one", "around", "two"]
