@@ -92,8 +92,8 @@ def test_one_command_leads_from_a_teacher_to_engines(material: Path, capsys: pyt
         ("load_px = 256", "load_px = 40"),
         ("smallest_scale = 0.5", "smallest_scale = 1.0"),
         ("crop_px = 128", "crop_px = 32"),
-        ("lessons = 1600", "lessons = 8"),
-        ("steps = 6000", "steps = 1"),
+        ("lessons = 8000", "lessons = 8"),
+        ("steps = 16000", "steps = 1"),
         ("height_px = 480", "height_px = 32"),
         ("width_px = 640", "width_px = 48"),
     ):
