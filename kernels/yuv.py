@@ -20,8 +20,11 @@ Planes = tuple[Plane, Plane, Plane]
 Rgb = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 
+BT601_LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in Rec. 601's luma."""
+
 # Weights of red and blue in luma.
-_LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
+_LUMA_WEIGHTS = {"bt601": (BT601_LUMA[0], BT601_LUMA[2]), "bt709": (0.2126, 0.0722)}
 # Luma of black in limited range.
 _BLACK = np.uint8(16)
 

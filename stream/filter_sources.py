@@ -10,11 +10,11 @@ from kernels.folded_planes import Cells, frame_to_cells
 from kernels.frame_tensor import Tensor, frame_to_tensor
 from kernels.lines import line_drawing
 from kernels.portrait_layout import PORTRAIT_CLASSES, portrait_layout
-from kernels.yuv import Region
+from kernels.yuv import BT601_LUMA, Region
 from stream.frames import FaceCrop, VideoFrame
 
 # Rec. 601's, as `cv2.COLOR_RGB2GRAY` has them, by which filters for grey pictures are trained.
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+_GREY = np.array(BT601_LUMA, np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from kernels.yuv import BT601_LUMA
 from models.filter_graphs import AsTrained, as_served
 from models.filter_networks import config_of
 from training.config import ConfigError
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 Units = NDArray[np.float32]
 """float32 [T, 3, H, W] in [-1, 1]."""
-
-BT601_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,5 +130,5 @@ def _coloured(frame: Units, loaded: LoadedFilter) -> Units:
     picture, _ = loaded.draw(np.ascontiguousarray(small)[None], loaded.start())
     large = cv2.resize(picture[0].transpose(1, 2, 0), whole[::-1], interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
     drawn = large[:, top : top + tall, left : left + wide]
-    missing = np.tensordot(BT601_LUMA, frame - drawn, 1)
+    missing = np.tensordot(np.array(BT601_LUMA, np.float32), frame - drawn, 1)
     return np.asarray(np.clip(drawn + missing, -1.0, 1.0), np.float32)

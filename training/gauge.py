@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from kernels.yuv import BT601_LUMA
+
 # Middle and spread of opening and width over the real clips, so that both count alike.
 MIDDLE = (0.05, 0.55)
 SPREAD = (0.05, 0.06)
 READ_PX = 48
-LUMA = (0.299, 0.587, 0.114)
 
 
 class MouthGauge(nn.Module):
@@ -39,7 +40,7 @@ class MouthGauge(nn.Module):
         lower = picture[:, :, side // 2 :, side // 4 : side - side // 4]
         # Read at one scale, whatever the crop's; nothing changes at 96 px.
         lower = nn.functional.adaptive_avg_pool2d(lower, READ_PX)
-        luma = (lower * lower.new_tensor(LUMA).view(-1, 1, 1)).sum(1, keepdim=True)
+        luma = (lower * lower.new_tensor(BT601_LUMA).view(-1, 1, 1)).sum(1, keepdim=True)
         features: Tensor = self.head(self.convs(luma - 0.5).flatten(1))
         return features
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from kernels.yuv import BT601_LUMA
 from models.filter_catalogue import load_filter
 from models.manifest import Licence
 from tests.training.pictures import write_photos
@@ -19,7 +20,7 @@ from training.data.photo_pairs import read_photos
 from training.export_filter import PREVIEW, how_trained
 from training.filter_licence import AS_ITS_DATA, SEE_THE_FOLDER, licence_of
 from training.filter_network import FilterNetworkConfig, new_filter
-from training.filter_subject import BT601_LUMA, shipped_subject
+from training.filter_subject import shipped_subject
 from training.pix2pix import FROM_A_FOLDER, Pix2PixConfig
 
 pytestmark = pytest.mark.unit

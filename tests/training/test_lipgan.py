@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from kernels.yuv import BT601_LUMA
 from models.lipgan_lite import LipGanLite, LipGanLiteConfig
 from models.sync_expert import SyncExpert, SyncExpertConfig, save_expert
 from tests.training.made import made_clip
@@ -15,7 +16,7 @@ from training import lipgan
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, LipganConfig, NetworkConfig, build, load_config
 from training.export import generator_of_run
-from training.gauge import LUMA, MouthGauge
+from training.gauge import MouthGauge
 from training.lipgan import train_on
 from training.loop import learning_rate_at
 from training.losses import judged, mouth_box
@@ -147,7 +148,7 @@ def test_the_gauge_is_blind_to_colour() -> None:
     green = picture.clone()
     # As much luma is taken from red as is added to green.
     green[:, 1, 60:70] += 0.1
-    green[:, 0, 60:70] -= 0.1 * LUMA[1] / LUMA[0]
+    green[:, 0, 60:70] -= 0.1 * BT601_LUMA[1] / BT601_LUMA[0]
     brighter = picture.clone()
     brighter[:, :, 60:70] += 0.1
     torch.testing.assert_close(gauge(green), gauge(picture), atol=1e-5, rtol=0)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.yuv import BT601_LUMA
 from training.data.head_model import LIP_CONTOURS
 
 Floats = NDArray[np.float32]
@@ -31,7 +32,7 @@ def read_light(portrait: Picture, places: Points, normals: Floats) -> tuple[Floa
         float32 [4], brightness of a surface is [1, normal] @ it; and the skin's colour, float32 [3] RGB.
     """
     colours = cv2.remap(portrait, places[None], None, cv2.INTER_LINEAR)[0].astype(np.float32)
-    seen = colours @ np.array([0.299, 0.587, 0.114], np.float32)
+    seen = colours @ np.array(BT601_LUMA, np.float32)
     # Brows, beard and glasses are not light: what is much darker than the rest does not vote.
     bright = seen > 0.6 * np.median(seen)
     basis = np.concatenate([np.ones((len(seen), 1), np.float32), normals], 1)[bright]
