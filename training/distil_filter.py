@@ -37,7 +37,7 @@ from training.data.pair_makers import PairMaker
 from training.data.photo_pairs import PairSet
 from training.filter_glance import glance
 from training.filter_network import new_filter
-from training.loop import RunLog, average, begun, set_learning_rate
+from training.loop import RunLog, average, begun, channels_last, set_learning_rate
 from training.picture_losses import gradient_loss
 from training.pix2pix import Pix2PixConfig, learning_rate_of
 
@@ -166,9 +166,7 @@ def new_distil_trainer(config: Pix2PixConfig) -> DistilTrainer:
     if not 0.0 <= config.loss.teacher <= 1.0:
         raise ConfigError(f"[loss] teacher is {config.loss.teacher}, a share: expected 0 to 1")
     generator.train()
-    for parameter in generator.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    channels_last(generator)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     betas = (config.run.beta1, config.run.beta2)
     adam = torch.optim.Adam(generator.parameters(), config.run.learning_rate, betas)

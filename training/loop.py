@@ -119,6 +119,14 @@ def set_learning_rate(adam: torch.optim.Adam, rate: float) -> None:
 
 
 @torch.no_grad()
+def channels_last(*networks: nn.Module) -> None:
+    """Lay weights of convolutions out as a processor draws fastest with them."""
+    for network in networks:
+        for parameter in network.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
 def average(averaged: nn.Module, current: nn.Module, step: int, decay: float) -> None:
     """Move averaged weights (and batch-norm statistics) towards the current ones; faster at the start."""
     keep = min(decay, (1 + step) / (10 + step))

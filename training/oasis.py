@@ -62,7 +62,7 @@ from training.layout_network import (
     new_patch_judge,
     new_segmenting_judge,
 )
-from training.loop import RunLog, begun, launched, onto, set_learning_rate
+from training.loop import RunLog, begun, channels_last, launched, onto, set_learning_rate
 from training.oasis_losses import average_into, rarity, settle_statistics
 from training.perceptual import perceptual_loss
 
@@ -244,9 +244,7 @@ def new_oasis_trainer(config: OasisTraining, fabric: Fabric | None = None) -> Oa
     classes, segments = config.layouts.classes, config.loss.gan == SEGMENTS
     generator = new_generator(config.network, classes)
     judge = (new_segmenting_judge if segments else new_patch_judge)(config.network, classes)
-    for parameter in (*generator.parameters(), *judge.parameters()):
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    channels_last(generator, judge)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     betas = (config.run.beta1, config.run.beta2)
     generator_adam = torch.optim.Adam(generator.parameters(), config.run.generator_rate, betas)

@@ -36,7 +36,7 @@ from training.efficientnet_lite import EfficientNetLite0, load_efficientnet
 from training.filter_glance import glance
 from training.filter_licence import AS_ITS_DATA, SEE_THE_FOLDER
 from training.filter_network import Filter, FilterNetworkConfig, drawn_run, has_memory, new_filter, new_judge
-from training.loop import RunLog, average, begun, launched, onto, set_learning_rate
+from training.loop import RunLog, average, begun, channels_last, launched, onto, set_learning_rate
 from training.perceptual import perceptual_loss
 from training.picture_losses import check_gan, flicker_loss, generator_loss, gradient_loss, judge_loss
 from training.quality import feature_loss
@@ -201,9 +201,7 @@ def new_filter_trainer(config: Pix2PixConfig, fabric: Fabric | None = None) -> F
     fabric = fabric or launched(bf16=config.run.bf16)
     torch.manual_seed(config.run.seed)
     generator, judge = new_filter(config.network), new_judge(config.network)
-    for parameter in (*generator.parameters(), *judge.parameters()):
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    channels_last(generator, judge)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     betas = (config.run.beta1, config.run.beta2)
     # What makes a network steady is learnt around it, and the network stays as it is.

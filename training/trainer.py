@@ -18,7 +18,7 @@ from models.sync_expert import SyncExpert
 from training.checkpoint import check_network, load_checkpoint, parts_of, restore_parts
 from training.config import ConfigError, LipganConfig, as_dict
 from training.gauge import MouthGauge
-from training.loop import launched
+from training.loop import channels_last, launched
 from training.networks import Listener, TrainedGenerator, new_generator
 from training.quality import QualityJudge
 
@@ -93,9 +93,7 @@ def new_trainer(config: LipganConfig, fabric: Fabric | None = None) -> Trainer:
     if isinstance(generator.sound, SpeechEar):
         # A recogniser's layers know more than this recipe's sounds could teach them.
         generator.sound.layers.requires_grad_(requires_grad=False)
-    for parameter in generator.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    channels_last(generator)
     discriminator = SyncDiscriminator("mel", config.network.discriminator_width)
     averaged = copy.deepcopy(generator).eval().requires_grad_(requires_grad=False)
     listener = Listener(generator.sound.out_channels, 2)
