@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from training.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from training.config import ConfigError
 from training.loop import calculate_with
 
@@ -75,6 +76,36 @@ def planned(budget: Budget, run: Path, step_s: Callable[[], float]) -> Plan:
     run.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
     return plan
+
+
+def trained_within(
+    budget: Budget,
+    run: Path,
+    step_s: Callable[[], float],
+    train: Callable[[int], Path],
+    tell: Callable[[Plan], None],
+) -> Path:
+    """Train a recipe within a budget, go on with it, or leave it where it is done.
+
+    Args:
+        budget: The same for every recipe.
+        run: The recipe's folder.
+        step_s: Tries a few steps, see `tried_step_s`.
+        train: Trains for so many steps, from the run's checkpoint on.
+        tell: Takes the plan of what is not done yet.
+
+    Returns:
+        The last checkpoint.
+
+    Raises:
+        ConfigError: The folder holds a run with another budget, or another network.
+    """
+    plan = planned(budget, run, step_s)
+    checkpoint = run / CHECKPOINT_FILE
+    if checkpoint.exists() and load_checkpoint(checkpoint)["step"] >= plan.steps:
+        return checkpoint
+    tell(plan)
+    return train(plan.steps)
 
 
 def tried_step_s(step: Callable[[int], object], threads: int) -> float:

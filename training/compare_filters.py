@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.budget import Budget, planned, tried_step_s
-from training.checkpoint import CHECKPOINT_FILE, load_checkpoint
+from training.budget import Budget, Plan, trained_within, tried_step_s
+from training.checkpoint import load_checkpoint
 from training.config import ConfigError
 from training.data.pair_batches import PairSampler
 from training.data.pair_makers import Pair, Rgb
@@ -145,28 +145,16 @@ def _write(out: Path, report: Report, base: str, shown: Sequence[Pair], drawn: M
 
 
 def trained(config: Pix2PixConfig, pairs: PairSet, budget: Budget, run: Path, say: Callable[[str], None]) -> Path:
-    """Train a recipe within a budget, or go on with it.
+    """See `training.budget.trained_within`; the config's steps are those of the budget."""
 
-    Args:
-        config: Its steps are those of the budget.
-        pairs: What to learn from.
-        budget: The same for every recipe.
-        run: The recipe's folder.
-        say: Takes one line of progress.
+    def train(steps: int) -> Path:
+        whole = replace(config, run=replace(config.run, steps=steps))
+        return train_filter(whole, pairs, FROM_A_FOLDER, run, resume=True, say=say)
 
-    Returns:
-        The last checkpoint.
+    def tell(plan: Plan) -> None:
+        say(f"{run.name}: {plan.steps} steps, {epochs_of(config, plan.steps, pairs):.1f} epochs")
 
-    Raises:
-        ConfigError: The folder holds a run with another budget, or another network.
-    """
-    plan = planned(budget, run, lambda: _step_s(config, pairs))
-    checkpoint = run / CHECKPOINT_FILE
-    if checkpoint.exists() and load_checkpoint(checkpoint)["step"] >= plan.steps:
-        return checkpoint
-    say(f"{run.name}: {plan.steps} steps, {epochs_of(config, plan.steps, pairs):.1f} epochs")
-    config = replace(config, run=replace(config.run, steps=plan.steps))
-    return train_filter(config, pairs, FROM_A_FOLDER, run, resume=True, say=say)
+    return trained_within(budget, run, lambda: _step_s(config, pairs), train, tell)
 
 
 def epochs_of(config: Pix2PixConfig, steps: int, pairs: PairSet) -> float:

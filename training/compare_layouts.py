@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from models.cost import multiply_adds
-from training.budget import Budget, planned, tried_step_s
-from training.checkpoint import CHECKPOINT_FILE, load_checkpoint
+from training.budget import Budget, Plan, trained_within, tried_step_s
+from training.checkpoint import load_checkpoint
 from training.config import ConfigError
 from training.data.layout_pairs import LayoutConfig, LayoutPair, LayoutSampler, LayoutSet, held_layout
 from training.data.pair_makers import Rgb
@@ -114,27 +114,16 @@ def compare_layouts(
 
 
 def trained(config: OasisTraining, pairs: LayoutSet, budget: Budget, run: Path, say: Callable[[str], None]) -> Path:
-    """Train a recipe within a budget, or go on with it.
+    """See `training.budget.trained_within`; the config's steps are those of the budget."""
 
-    Args:
-        config: Its steps are those of the budget.
-        pairs: What to learn from.
-        budget: The same for every recipe.
-        run: The recipe's folder.
-        say: Takes one line of progress.
+    def train(steps: int) -> Path:
+        whole = within(config, steps, len(_learnt(config, pairs).pairs))
+        return train_oasis(whole, pairs, run, resume=True, say=say)
 
-    Returns:
-        The last checkpoint.
+    def tell(plan: Plan) -> None:
+        say(f"{run.name}: {plan.steps} steps of {config.run.batch}, {plan.step_s} s each")
 
-    Raises:
-        ConfigError: The folder holds a run with another budget, or another network.
-    """
-    plan = planned(budget, run, lambda: _step_s(config, pairs))
-    checkpoint = run / CHECKPOINT_FILE
-    if checkpoint.exists() and load_checkpoint(checkpoint)["step"] >= plan.steps:
-        return checkpoint
-    say(f"{run.name}: {plan.steps} steps of {config.run.batch}, {plan.step_s} s each")
-    return train_oasis(within(config, plan.steps, len(_learnt(config, pairs).pairs)), pairs, run, resume=True, say=say)
+    return trained_within(budget, run, lambda: _step_s(config, pairs), train, tell)
 
 
 def within(config: OasisTraining, steps: int, pairs: int) -> OasisTraining:

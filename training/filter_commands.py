@@ -398,9 +398,7 @@ def _evaluate_layouts(parsed: argparse.Namespace) -> None:
     evaluate_layouts(generator, config, held, parsed.out, say, name=name, segmenter=segmenter, eye=eye)
 
 
-def _add_compare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pairs", type=Path, required=True, help="what is learnt from: A/ and B/, or side by side")
-    parser.add_argument("--test", type=Path, required=True, help="pairs that no recipe sees, likewise")
+def _add_recipes(parser: argparse.ArgumentParser, seed: int) -> None:
     parser.add_argument(
         "--recipe",
         required=True,
@@ -409,9 +407,15 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--minutes", type=float, default=0.0, help="of processor time, for each recipe")
     parser.add_argument("--steps", type=int, default=0, help="of each recipe instead")
-    parser.add_argument("--direction", default="AtoB", help="AtoB or BtoA, of every recipe")
-    parser.add_argument("--seed", type=int, default=2017, help="of every recipe")
+    parser.add_argument("--seed", type=int, default=seed, help="of every recipe")
     parser.add_argument("--out", type=Path, required=True, help="folder for runs, comparison.json, .md and .jpg")
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pairs", type=Path, required=True, help="what is learnt from: A/ and B/, or side by side")
+    parser.add_argument("--test", type=Path, required=True, help="pairs that no recipe sees, likewise")
+    parser.add_argument("--direction", default="AtoB", help="AtoB or BtoA, of every recipe")
+    _add_recipes(parser, 2017)
     parser.set_defaults(command=_compare)
 
 
@@ -437,16 +441,7 @@ def _add_compare_layouts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=Path, required=True, help="what is learnt from: layouts/ and photos/")
     parser.add_argument("--test", type=Path, required=True, help="likewise, and no recipe sees them")
     parser.add_argument("--segmenter", type=Path, required=True, help="checkpoint.pt of segmenter")
-    parser.add_argument(
-        "--recipe",
-        required=True,
-        action="append",
-        help="name in training/configs or path of a .toml; the first is the base",
-    )
-    parser.add_argument("--minutes", type=float, default=0.0, help="of processor time, for each recipe")
-    parser.add_argument("--steps", type=int, default=0, help="of each recipe instead")
-    parser.add_argument("--seed", type=int, default=2021, help="of every recipe")
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs, comparison.json, .md and .jpg")
+    _add_recipes(parser, 2021)
     parser.set_defaults(command=_compare_layouts)
 
 
