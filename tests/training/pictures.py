@@ -24,6 +24,16 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> Path:
     return path
 
 
+def write_layouts(folder: Path, count: int, size: tuple[int, int] = (64, 64)) -> Path:
+    """Photos, and what three classes their levels of red are, in `photos/` and `layouts/`."""
+    (folder / "layouts").mkdir(parents=True)
+    for i in range(count):
+        photo = made_picture(i, *size)
+        write_picture(folder / "photos" / f"s{i}.png", photo)
+        assert cv2.imwrite(str(folder / "layouts" / f"s{i}.png"), (photo[..., 0] // 86).astype(np.uint8))
+    return folder
+
+
 def write_photos(folder: Path, count: int, height: int = 48, width: int = 64) -> Path:
     for i in range(count):
         write_picture(folder / f"person{i:02d}.png", made_picture(i, height, width))

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from models.oasis import OasisConfig, OasisGenerator
-from tests.training.pictures import made_picture, write_picture
+from tests.training.pictures import write_layouts
 from training.__main__ import main
 from training.budget import Budget
 from training.checkpoint import load_checkpoint
@@ -45,15 +44,6 @@ PIX2PIX = replace(
     loss=OasisLossConfig(gan="vanilla", l1=100.0),
 )
 RIVALS = {"spade": SPADE, "pix2pix": PIX2PIX}
-
-
-def _folder(path: Path, count: int = 4) -> Path:
-    (path / "layouts").mkdir(parents=True)
-    for i in range(count):
-        photo = made_picture(i, 64, 64)
-        write_picture(path / "photos" / f"s{i}.png", photo)
-        assert cv2.imwrite(str(path / "layouts" / f"s{i}.png"), (photo[..., 0] // 86).astype(np.uint8))
-    return path
 
 
 def _layout(count: int = 1) -> torch.Tensor:
@@ -129,7 +119,7 @@ def test_labels_are_those_of_argmax() -> None:
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_a_rival_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
-    pairs = read_layouts(_folder(tmp_path / "pairs"), 3)
+    pairs = read_layouts(write_layouts(tmp_path / "pairs", 4), 3)
     whole = load_checkpoint(train_oasis(RIVALS[name], pairs, tmp_path / "whole", say=lambda _: None))
     train_oasis(RIVALS[name], pairs, tmp_path / "parts", stop_after=2, say=lambda _: None)
     parts = load_checkpoint(train_oasis(RIVALS[name], pairs, tmp_path / "parts", resume=True, say=lambda _: None))
@@ -150,7 +140,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             wrong.check()
-    pairs = read_layouts(_folder(tmp_path / "pairs"), 3)
+    pairs = read_layouts(write_layouts(tmp_path / "pairs", 4), 3)
     checkpoint = train_oasis(replace(SPADE, run=replace(SPADE.run, steps=1)), pairs, tmp_path / "run", say=str)
     with pytest.raises(ConfigError, match="only OASIS's generator, with noise, becomes a filter"):
         export_oasis(oasis_of_run(checkpoint)[0], SPADE, pairs, "try", str, filters=tmp_path / "filters")
@@ -178,7 +168,7 @@ def _recipe(folder: Path, name: str, **changed: str) -> list[str]:
 
 
 def test_the_command_trains_measures_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    learnt, test = _folder(tmp_path / "learnt"), _folder(tmp_path / "test", 8)
+    learnt, test = write_layouts(tmp_path / "learnt", 4), write_layouts(tmp_path / "test", 8)
     segmenter = ["--config", "quick_segmenter", "--pairs", str(learnt), "--run", str(tmp_path / "segmenter")]
     assert main(["segmenter", *segmenter, "--test", str(test), "--steps", "2"]) == 0
     one = _recipe(tmp_path, "one")
@@ -212,7 +202,7 @@ def test_the_command_trains_measures_and_goes_on(tmp_path: Path, capsys: pytest.
 
 
 def test_a_recipe_that_was_interrupted_goes_on_with_its_plan(tmp_path: Path) -> None:
-    pairs = read_layouts(_folder(tmp_path / "pairs"), 3)
+    pairs = read_layouts(write_layouts(tmp_path / "pairs", 4), 3)
     config = replace(PIX2PIX, run=replace(PIX2PIX.run, steps=40, falls_from=20))
     planned = within(config, 4, 3)
     train_oasis(planned, pairs, tmp_path / "run", stop_after=2, say=str)

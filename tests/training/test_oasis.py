@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kernels.portrait_layout import PORTRAIT_CLASSES
 from models.filter_catalogue import load_filter
 from models.filter_manifest import pinned_noise
-from tests.training.pictures import made_picture, write_picture
+from tests.training.pictures import write_layouts
 from training.__main__ import main
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, read_config
@@ -36,16 +36,6 @@ pytestmark = pytest.mark.unit
 QUICK = read_config(OasisTraining, "quick_oasis")
 
 
-def _folder(path: Path, count: int = 6, size: tuple[int, int] = (64, 64)) -> Path:
-    (path / "layouts").mkdir(parents=True)
-    for i in range(count):
-        photo = made_picture(i, *size)
-        ids = (photo[..., 0] // 86).astype(np.uint8)
-        write_picture(path / "photos" / f"s{i}.png", photo)
-        assert cv2.imwrite(str(path / "layouts" / f"s{i}.png"), ids)
-    return path
-
-
 def _ids(path: Path, ids: NDArray[np.uint8]) -> None:
     assert cv2.imwrite(str(path), ids)
 
@@ -59,7 +49,7 @@ def test_defaults_are_the_published_numbers() -> None:
 
 
 def test_layouts_that_do_not_fit_are_named_and_left_out(tmp_path: Path) -> None:
-    folder = _folder(tmp_path / "pairs")
+    folder = write_layouts(tmp_path / "pairs", 6)
     layouts = folder / "layouts"
     _ids(layouts / "s1.png", np.full((64, 64), 7, np.uint8))
     _ids(layouts / "s2.png", np.zeros((64, 60), np.uint8))
@@ -83,7 +73,7 @@ def test_a_folder_without_layouts_is_an_error_with_a_name(tmp_path: Path) -> Non
 
 
 def test_layouts_and_photos_are_cropped_and_mirrored_alike_and_ids_are_never_mixed(tmp_path: Path) -> None:
-    pairs = read_layouts(_folder(tmp_path / "pairs", size=(80, 96)), 3)
+    pairs = read_layouts(write_layouts(tmp_path / "pairs", 6, size=(80, 96)), 3)
     sampler = LayoutSampler(pairs, LayoutConfig(classes=3, load_px=80, crop_px=64), seed=3)
     batch = sampler.batch(2, 4)
     assert set(np.unique(batch.layout)) <= {0.0, 1.0}
@@ -97,7 +87,7 @@ def test_layouts_and_photos_are_cropped_and_mirrored_alike_and_ids_are_never_mix
 
 @pytest.mark.parametrize("style", [False, True])
 def test_a_run_goes_on_bit_for_bit(style: bool, tmp_path: Path) -> None:
-    pairs = read_layouts(_folder(tmp_path / "pairs"), 3)
+    pairs = read_layouts(write_layouts(tmp_path / "pairs", 6), 3)
     config = replace(QUICK, network=replace(QUICK.network, style=style), layouts=replace(QUICK.layouts, dont_care=2))
     whole = load_checkpoint(train_oasis(config, pairs, tmp_path / "whole", say=lambda _: None))
     train_oasis(config, pairs, tmp_path / "parts", stop_after=2, say=lambda _: None)
@@ -109,7 +99,7 @@ def test_a_run_goes_on_bit_for_bit(style: bool, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_judge_learns_to_tell_classes(tmp_path: Path) -> None:
-    pairs = read_layouts(_folder(tmp_path / "pairs", 4), 3)
+    pairs = read_layouts(write_layouts(tmp_path / "pairs", 4), 3)
     config = replace(QUICK, run=replace(QUICK.run, steps=25, look_every=1000, judge_rate=5e-3, generator_rate=0.0))
     train_oasis(config, pairs, tmp_path / "run", say=lambda _: None)
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
@@ -119,7 +109,7 @@ def test_the_judge_learns_to_tell_classes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_trains_and_shows_held_back_layouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = _folder(tmp_path / "pairs")
+    folder = write_layouts(tmp_path / "pairs", 6)
     _ids(folder / "layouts" / "s5.png", np.full((64, 64), 3, np.uint8))
     command = ["oasis", "--config", "quick_oasis", "--pairs", str(folder), "--run", str(tmp_path / "run")]
     assert main([*command, "--export", "try", "--filters", str(tmp_path / "filters")]) == 0
@@ -171,7 +161,7 @@ APPEARING = replace(
 
 def _appearing(path: Path) -> Path:
     """As `_folder`, names ending in an appearance."""
-    _folder(path)
+    write_layouts(path, 6)
     for side in ("layouts", "photos"):
         for i, file in enumerate(sorted((path / side).iterdir())):
             file.rename(file.with_name(f"s{i}_{i % 2}.png"))

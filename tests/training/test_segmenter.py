@@ -4,12 +4,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from tests.training.pictures import made_picture, write_picture
+from tests.training.pictures import made_picture, write_layouts, write_picture
 from training.__main__ import main
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, read_config
@@ -34,15 +33,6 @@ from training.segmenter import (
 pytestmark = pytest.mark.unit
 
 QUICK = read_config(SegmenterTraining, "quick_segmenter")
-
-
-def _folder(path: Path, count: int = 4) -> Path:
-    (path / "layouts").mkdir(parents=True)
-    for i in range(count):
-        photo = made_picture(i, 64, 64)
-        write_picture(path / "photos" / f"s{i}.png", photo)
-        assert cv2.imwrite(str(path / "layouts" / f"s{i}.png"), (photo[..., 0] // 86).astype(np.uint8))
-    return path
 
 
 def test_camvid_is_laid_out_by_its_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +81,7 @@ def test_ids_that_are_no_class_are_refused() -> None:
 
 
 def test_rare_classes_weigh_more_and_void_nothing(tmp_path: Path) -> None:
-    pairs = read_layouts(_folder(tmp_path / "pairs"), 3)
+    pairs = read_layouts(write_layouts(tmp_path / "pairs", 4), 3)
     counts = np.bincount(np.concatenate([each.ids.ravel() for each in pairs.pairs]), minlength=3)
     weights = class_weights(pairs, LayoutConfig(classes=3, dont_care=1), balance=1.0)
     assert weights[1] == 0
@@ -109,7 +99,7 @@ def test_void_is_never_found() -> None:
 
 
 def test_a_run_learns_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    pairs = read_layouts(_folder(tmp_path / "pairs"), 3)
+    pairs = read_layouts(write_layouts(tmp_path / "pairs", 4), 3)
     config = replace(QUICK, run=replace(QUICK.run, steps=24, look_every=8, learning_rate=1e-2))
     whole = load_checkpoint(train_segmenter(config, pairs, tmp_path / "whole", say=lambda _: None))
     train_segmenter(config, pairs, tmp_path / "parts", stop_after=13, say=lambda _: None)
@@ -131,7 +121,7 @@ def test_a_segmenter_of_other_classes_is_refused(tmp_path: Path) -> None:
 def test_the_commands_train_and_read_back_what_a_run_of_oasis_draws(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = _folder(tmp_path / "pairs", 8)
+    folder = write_layouts(tmp_path / "pairs", 8)
     text = (Path("training/configs/quick_oasis.toml")).read_text().replace("[run]", "[loss]\nperceptual = 1.0\n\n[run]")
     (tmp_path / "oasis.toml").write_text(text.replace("steps = 4", "steps = 2"))
     shown = ["--pairs", str(folder)]
