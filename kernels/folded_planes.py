@@ -34,16 +34,20 @@ CELL_BYTES = FOLD**2 * 3 // 2
 Cells = NDArray[np.uint8]
 """uint8 [h / 4, w / 4, 24]."""
 
-# A row of a cell is four bytes of luma, or two of a chroma plane: moved as one number. Where those of U and V begin.
-_LUMA_ROW, _CHROMA_ROW = np.uint32, np.uint16
+# A row of a cell is four values of luma, or two of a chroma plane: moved as one number, of so many bytes each.
+_ROWS: dict[int, tuple[type[np.generic], type[np.generic]]] = {
+    1: (np.uint32, np.uint16),
+    4: (np.complex128, np.uint64),
+}
+# Where those of U and V begin, counted in rows of chroma.
 _FIRST_CHROMA = (FOLD**2 // 2, FOLD**2 // 2 + FOLD // 2)
 
 
-def folded(planes: Planes) -> Cells:
+def folded(planes: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> NDArray[Any]:
     """Fold planes.
 
     Args:
-        planes: uint8 Y [H, W], U and V [H/2, W/2]; H and W are multiples of 4. May be strided.
+        planes: uint8 or float32 Y [H, W], U and V [H/2, W/2]; H and W are multiples of 4. May be strided.
 
     Raises:
         ValueError: The sizes do not fit each other or the cells.
@@ -51,25 +55,30 @@ def folded(planes: Planes) -> Cells:
     height, width = check_planes(planes)
     if height % FOLD or width % FOLD:
         raise ValueError(f"a picture of {height} x {width} does not fold, expected multiples of {FOLD}")
-    cells = np.empty((height // FOLD, width // FOLD, CELL_BYTES), np.uint8)
+    cells = np.empty((height // FOLD, width // FOLD, CELL_BYTES), planes[0].dtype)
     for plane, (in_cells, fold, kind) in zip(planes, _rows_of(cells), strict=True):
-        rows = (plane if plane.strides[1] == 1 else np.ascontiguousarray(plane)).view(kind)
+        rows = (plane if plane.strides[1] == plane.itemsize else np.ascontiguousarray(plane)).view(kind)
         for row in range(fold):
             in_cells[..., row] = rows[row::fold]
     return cells
 
 
-def unfolded(cells: Cells) -> Planes:
+def unfolded(cells: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Give planes from `folded` back, as new ones."""
     height, width = cells.shape[0] * FOLD, cells.shape[1] * FOLD
-    luma = np.empty((height, width), np.uint8)
-    chroma = np.empty((2, height // 2, width // 2), np.uint8)
+    luma = np.empty((height, width), cells.dtype)
+    chroma = np.empty((2, height // 2, width // 2), cells.dtype)
     planes = luma, chroma[0], chroma[1]
-    for plane, (in_cells, fold, kind) in zip(planes, _rows_of(np.ascontiguousarray(cells)), strict=True):
-        rows = plane.view(kind)
-        for row in range(fold):
-            rows[row::fold] = in_cells[..., row]
+    for plane, rows in zip(planes, _rows_of(np.ascontiguousarray(cells)), strict=True):
+        _lay_rows(plane, *rows)
     return planes
+
+
+def unfolded_luma(cells: NDArray[Any]) -> NDArray[Any]:
+    """Give the luma alone back, as a new plane."""
+    luma = np.empty((cells.shape[0] * FOLD, cells.shape[1] * FOLD), cells.dtype)
+    _lay_rows(luma, *next(_rows_of(np.ascontiguousarray(cells))))
+    return luma
 
 
 def frame_to_cells(planes: Planes, size: Size, colour: Colour = BT601_LIMITED, region: Region | None = None) -> Cells:
@@ -143,11 +152,18 @@ def folded_definition(planes: Planes) -> Cells:
     return cells
 
 
-def _rows_of(cells: Cells) -> Iterator[tuple[NDArray[Any], int, type[np.unsignedinteger[Any]]]]:
+def _lay_rows(plane: NDArray[Any], in_cells: NDArray[Any], fold: int, kind: type[np.generic]) -> None:
+    rows = plane.view(kind)
+    for row in range(fold):
+        rows[row::fold] = in_cells[..., row]
+
+
+def _rows_of(cells: NDArray[Any]) -> Iterator[tuple[NDArray[Any], int, type[np.generic]]]:
     """For each plane: its rows in the cells as numbers [cells down, cells across, rows], how many, and their type."""
-    yield cells.view(_LUMA_ROW)[..., :FOLD], FOLD, _LUMA_ROW
+    luma_row, chroma_row = _ROWS[cells.itemsize]
+    yield cells.view(luma_row)[..., :FOLD], FOLD, luma_row
     for first in _FIRST_CHROMA:
-        yield cells.view(_CHROMA_ROW)[..., first : first + FOLD // 2], FOLD // 2, _CHROMA_ROW
+        yield cells.view(chroma_row)[..., first : first + FOLD // 2], FOLD // 2, chroma_row
 
 
 def _as_it_is(planes: Planes, size: Size, colour: Colour, region: Region | None) -> bool:

@@ -14,7 +14,6 @@ import numpy as np
 from models.catalogue import default_threads, open_graph
 from models.engine import Array, Engine, EngineError, TensorSpec
 from models.filter_manifest import (
-    CARRIED,
     FRAME,
     NOISE,
     FilterManifest,
@@ -22,6 +21,7 @@ from models.filter_manifest import (
     load_filter_manifest,
     pinned_noise,
 )
+from models.filter_memory import FilterMemory
 from models.manifest import FILE_NAME
 
 FILTERS = Path(__file__).parent / "filters"
@@ -35,6 +35,7 @@ class LoadedFilter:
     """A filter's engine with the manifest that it was loaded by. Is an `Engine` itself.
 
     Attributes:
+        memory: What goes in and out beside frames.
         threads: Threads that work on one picture.
         blob_folder: Where its compiled form was looked for and kept; None for nowhere.
         from_cache: Whether a compiled form was found there.
@@ -42,6 +43,7 @@ class LoadedFilter:
 
     engine: Engine
     manifest: FilterManifest
+    memory: FilterMemory
     threads: int
     blob_folder: Path | None = None
     from_cache: bool = False
@@ -73,17 +75,14 @@ class LoadedFilter:
         return self.engine.outputs
 
     def start(self) -> dict[str, Array]:
-        """What goes in beside the first frame of a stream: a state of zeros, and the noise that stays the stream's.
+        """What goes in beside the first frame of a stream: an empty memory, and the noise that stays the stream's.
 
         Without either, nothing. The same for every stream: what is drawn depends on its frames alone.
         """
-        shapes = {name: [1, *(size or 1 for size in spec.shape[1:])] for name, spec in self.inputs.items()}
-        found: dict[str, Array] = {}
-        for name in shapes.keys() & set(CARRIED):
-            found[name] = np.zeros(shapes[name], np.float32)
-        if NOISE in shapes:
-            found[NOISE] = pinned_noise(self.manifest.seed, shapes[NOISE][1])
-        return found
+        noise = self.inputs.get(NOISE)
+        if noise is None:
+            return self.memory.empty()
+        return {**self.memory.empty(), NOISE: pinned_noise(self.manifest.seed, noise.shape[1] or 1)}
 
     def draw(self, frame: Array, beside: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
         """Draw one frame.
@@ -98,8 +97,8 @@ class LoadedFilter:
         Raises:
             EngineError: The frame does not fit, or the engine is closed.
         """
-        drawn = self.infer({FRAME: frame, **beside})
-        return drawn[FRAME], {**beside, **{name: array for name, array in drawn.items() if name in CARRIED}}
+        drawn = self.infer({FRAME: frame, **beside, **self.memory.feed(frame, beside)})
+        return drawn[FRAME], {**beside, **self.memory.kept(frame, drawn)}
 
     def infer(self, feed: Mapping[str, Any]) -> dict[str, Any]:
         """See `Engine`."""
@@ -161,7 +160,7 @@ def load_filter(
     manifest = load_filter_manifest(folder, _remedy(name))
     wanted, threads = None if precision == "auto" else precision, threads or default_threads()
     engine, blob_folder = open_graph(folder, manifest, wanted, threads, cache_folder, _remedy(name))
-    loaded = LoadedFilter(engine, manifest, threads, blob_folder, engine.from_cache)
+    loaded = LoadedFilter(engine, manifest, FilterMemory(engine.inputs), threads, blob_folder, engine.from_cache)
     _check_draws(loaded, folder)
     return loaded
 

@@ -24,13 +24,14 @@ from kernels.folded_planes import folded, unfolded
 from kernels.frame_tensor import frame_to_tensor, tensor_levels
 from kernels.yuv import rgb_to_i420
 from models.engine import Engine
-from models.filter_manifest import CARRIED, FRAME, NOISE, pinned_noise
+from models.filter_manifest import FRAME, NOISE, pinned_noise
+from models.filter_memory import FilterMemory
 from models.filter_networks import FilterNetwork, ServedNetwork, Size, filter_inputs, filter_outputs, takes_planes
 from models.oasis import OasisGenerator
 from models.openvino_engine import port_name
 from models.pix2pix import UNetGenerator
 from models.plane_filter import FoldedFilter, PlaneFilter
-from models.steady_filter import FoldedSteadyFilter, SteadyFilter
+from models.steady_filter import FoldedSteadyFilter, ServedSteadyFilter, SteadyFilter
 from models.tiny_filter import TinyFilter
 
 Statistics = Literal["running", "picture"]
@@ -170,8 +171,8 @@ def as_served(network: FilterNetwork, size_px: Size, how: AsTrained | None = Non
     else:
         _fold_batch_norm(served.network if isinstance(served, SteadyFilter) else served)
     _replace(served, nn.InstanceNorm2d, PictureNorm)
-    if isinstance(served, SteadyFilter) and served.planes:
-        return FoldedSteadyFilter(served).eval()
+    if isinstance(served, SteadyFilter):
+        return (FoldedSteadyFilter(served) if served.planes else ServedSteadyFilter(served)).eval()
     return FoldedFilter(served).eval() if isinstance(served, PlaneFilter) else served.eval()
 
 
@@ -247,15 +248,15 @@ class ServedFilter:
 
 def feeds_of(engine: Engine, samples: FilterSamples) -> Iterator[tuple[dict[str, Array], Array]]:
     """Each sample's feed, the state carried from the one before, with the picture that comes of it."""
-    state: dict[str, Array] = {}
+    memory = FilterMemory(engine.inputs)
+    kept: dict[str, Array] = {}
     for index in range(len(samples)):
-        if index % samples.run == 0:
-            carried = [engine.inputs[name] for name in CARRIED if name in engine.inputs]
-            state = {each.name: np.zeros([1, *(size or 1 for size in each.shape[1:])], np.float32) for each in carried}
-        feed = {**samples.frame_feed(index), **state}
+        given = samples.frame_feed(index)
+        feed = {**given, **memory.feed(given[FRAME], memory.empty() if index % samples.run == 0 else kept)}
         drawn = engine.infer(feed)
-        yield feed, drawn[FRAME]
-        state = {name: array for name, array in drawn.items() if name in CARRIED}
+        # What a feed holds is the memory's own until the next one.
+        yield {name: array.copy() for name, array in feed.items()}, drawn[FRAME]
+        kept = memory.kept(given[FRAME], drawn)
 
 
 def pictures(engine: Engine, samples: FilterSamples) -> Array:
@@ -324,7 +325,8 @@ def quantise(graph: Graph, feeds: list[dict[str, Array]], served: ServedNetwork)
 
     nncf.set_log_level(logging.ERROR)
     whole = _around(graph, served)
-    network = served.steady.network if isinstance(served, FoldedSteadyFilter) else getattr(served, "network", served)
+    drawing = served.steady if isinstance(served, ServedSteadyFilter | FoldedSteadyFilter) else served
+    network = getattr(drawing, "network", drawing)
     if isinstance(network, TinyFilter):
         whole += [_convolutions(graph, whole)[0], *([_last_sum(graph, whole)] if network.config.residual else [])]
     elif isinstance(network, PlaneFilter):
@@ -341,11 +343,11 @@ def quantise(graph: Graph, feeds: list[dict[str, Array]], served: ServedNetwork)
 
 def _around(graph: Graph, served: ServedNetwork) -> list[str]:
     """Names of the operations that make a network steady."""
-    if not isinstance(served, SteadyFilter | FoldedSteadyFilter):
+    if not isinstance(served, ServedSteadyFilter | FoldedSteadyFilter):
         return []
     names = [name for kind, name in _operations(graph) if kind not in ("Constant", "Parameter", "Result")]
     # A plane filter's own sums have no module's name, being done on its behalf.
-    outer = "aten::" if isinstance(served, SteadyFilter) else "__module.steady.steadying"
+    outer = "__module.steady/" if isinstance(served, ServedSteadyFilter) else "__module.steady.steadying"
     return [each for each in names if "steadying" in each or each.startswith(outer)]
 
 

@@ -6,7 +6,7 @@ it names lies in it, and nothing in it is ever unpickled.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,14 @@ from models.manifest import FILE_NAME, Checkpoint, EngineFiles, Licence, read_re
 SCHEMA = 1
 
 FRAME, STATE, LAST, NOISE = "frame", "state", "last", "z"
-"""Inputs by name. All but `NOISE` are outputs as well: what of it is `CARRIED` goes in beside the next frame."""
+"""Inputs by name. The frame is an output as well, and so is what an engine gives back of what is `CARRIED`."""
 
 CARRIED = (STATE, LAST)
-"""The state is what a network remembers; a steady filter also takes what it drew last, in the precision of its sums."""
+"""What goes in beside the next frame, see `models.filter_memory`.
+
+The state is what a network remembers, and comes out as it goes in. A steady filter has what it drew last, in the
+precision of its sums; its state is the frame before, which nobody has to be given back.
+"""
 
 REGIONS: Mapping[str, str] = {
     "frame": "the whole picture",
@@ -180,15 +184,18 @@ def _wrong_shapes(manifest: FilterManifest) -> Iterator[str]:
         return
     given = {spec.name: spec for spec in manifest.inputs}
     drawn = {spec.name: spec for spec in manifest.outputs}
-    carried = {STATE, LAST} & set(given) if manifest.recurrent else set()
+    steady = manifest.recurrent and LAST in given
+    wanted = {FRAME, *((STATE, LAST) if steady else (STATE,) if manifest.recurrent else ())}
+    back = wanted - {STATE} if steady else wanted
     expected_names = "frame, state, perhaps last" if manifest.recurrent else "frame"
-    wanted = {FRAME} | carried | ({STATE} if manifest.recurrent else set())
     if len(given) != len(manifest.inputs) or set(given) - {NOISE} != wanted:
         yield f"inputs are {[spec.name for spec in manifest.inputs]}, expected {expected_names}, perhaps z"
         return
-    if len(drawn) != len(manifest.outputs) or set(drawn) != wanted:
-        yield f"outputs are {[spec.name for spec in manifest.outputs]}, expected {expected_names}"
+    if len(drawn) != len(manifest.outputs) or set(drawn) != back:
+        yield f"outputs are {[spec.name for spec in manifest.outputs]}, expected {', '.join(sorted(back))}"
         return
+    if steady and given[STATE] != replace(given[FRAME], name=STATE):
+        yield f"the input state is {given[STATE]}, expected a frame, {given[FRAME]}"
     frames = zip(("input frame", "output frame"), (given[FRAME], drawn[FRAME]), _frame_specs(manifest), strict=True)
     for what, spec, expected in frames:
         if spec != expected:
@@ -214,7 +221,7 @@ def _frame_specs(manifest: FilterManifest) -> tuple[TensorSpec, TensorSpec]:
 def _wrong_others(
     manifest: FilterManifest, given: Mapping[str, TensorSpec], drawn: Mapping[str, TensorSpec]
 ) -> Iterator[str]:
-    others = [given[name] for name in (*CARRIED, NOISE) if name in given]
+    others = [given[name] for name in (*CARRIED, NOISE) if name in given and not (name == STATE and LAST in given)]
     largest = 64 * manifest.size_px[0] * manifest.size_px[1]
     if NOISE in given and len(given[NOISE].shape) != 2:
         yield f"the input z is {given[NOISE]}, expected float32 [N, channels]"
@@ -227,8 +234,8 @@ def _wrong_others(
             or not all(1 <= s <= largest for s in sizes)
         ):
             yield f"the input {spec.name} is {spec}, expected float32 [N, ...]"
-    for name in CARRIED:
-        if given.get(name) != drawn.get(name):
+    for name in set(CARRIED) & set(drawn):
+        if given[name] != drawn[name]:
             yield f"the {name} that goes in is {given[name]}, the one that comes out {drawn[name]}: expected the same"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +18,12 @@ from models.filter_manifest import FRAME, LAST, NOISE, STATE, cells_spec
 from models.oasis import OasisConfig, OasisGenerator
 from models.pix2pix import ResNetConfig, ResNetGenerator, UNetConfig, UNetGenerator
 from models.plane_filter import FoldedFilter, PlaneFilter, PlaneFilterConfig
-from models.steady_filter import SEEN, FoldedSteadyFilter, SteadyConfig, SteadyFilter
+from models.steady_filter import FoldedSteadyFilter, ServedSteadyFilter, SteadyConfig, SteadyFilter
 from models.tiny_filter import TinyFilter, TinyFilterConfig
 
 DrawingNetwork = TinyFilter | PlaneFilter | UNetGenerator | ResNetGenerator | OasisGenerator
 FilterNetwork = DrawingNetwork | SteadyFilter
-ServedNetwork = FilterNetwork | FoldedFilter | FoldedSteadyFilter
+ServedNetwork = FilterNetwork | FoldedFilter | ServedSteadyFilter | FoldedSteadyFilter
 """As an engine runs it."""
 
 Size = tuple[int, int]
@@ -108,8 +109,10 @@ def takes_planes(network: ServedNetwork) -> bool:
 def filter_inputs(network: ServedNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
     """What the network takes at a size, in the order of its arguments."""
     rgb = TensorSpec(FRAME, (None, network.config.in_channels, *size_px))
+    frame = cells_spec(size_px) if takes_planes(network) else rgb
+    before = (replace(frame, name=STATE),) if _is_steady(network) else ()
     noise = (TensorSpec(NOISE, (None, network.config.noise)),) if isinstance(network, OasisGenerator) else ()
-    return (cells_spec(size_px) if takes_planes(network) else rgb, *_carried(network, size_px), *noise)
+    return (frame, *before, *_carried(network, size_px), *noise)
 
 
 def filter_outputs(network: ServedNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
@@ -121,16 +124,17 @@ def filter_outputs(network: ServedNetwork, size_px: Size) -> tuple[TensorSpec, .
 def _carried(network: ServedNetwork, size_px: Size) -> tuple[TensorSpec, ...]:
     """What goes in and out, from frame to frame."""
     height, width = size_px
-    if isinstance(network, SteadyFilter | FoldedSteadyFilter):
+    if _is_steady(network):
         cells = (height // FOLD, width // FOLD)
-        state = TensorSpec(STATE, (None, SEEN, *cells))
-        if takes_planes(network):
-            return state, TensorSpec(LAST, (None, *cells, CELL_BYTES))
-        return state, TensorSpec(LAST, (None, 3 * FOLD**2, *cells))
+        return (TensorSpec(LAST, (None, *cells, CELL_BYTES) if takes_planes(network) else (None, 3 * FOLD**2, *cells)),)
     if not isinstance(network, TinyFilter) or not network.config.state_channels:
         return ()
     fold = network.config.fold
     return (TensorSpec(STATE, (None, network.config.state_channels, height // fold, width // fold)),)
+
+
+def _is_steady(network: ServedNetwork) -> bool:
+    return isinstance(network, SteadyFilter | ServedSteadyFilter | FoldedSteadyFilter)
 
 
 # -- weights ---------------------------------------------------------------------------------------

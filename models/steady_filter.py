@@ -10,9 +10,12 @@ details more than means, motion both. What is off by more than 1 / sqrt(sharpnes
 moves leaves a trail; after a cut nothing is pulled. A picture that is the same as the last one gives the last drawing,
 bit for bit. There is no look-ahead, and no delay.
 
+Where a filter is served, the last picture and the last drawing are first moved along with what moved
+(`models.filter_memory`). The small network learns without that, from motion that nothing follows.
+
 Source: recursion along time that lets go where something moves: E. Dubois, S. Sabri, "Noise reduction in image
-sequences using motion-compensated temporal filtering", IEEE Trans. Communications 32 (1984), here without compensation;
-the weight falls with the square of the difference to zero, as in J. W. Tukey's biweight.
+sequences using motion-compensated temporal filtering", IEEE Trans. Communications 32 (1984); the weight falls with the
+square of the difference to zero, as in J. W. Tukey's biweight.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -42,16 +45,8 @@ CUT = 0.08
 
 LARGEST_PULL = 0.9
 
-CAUTION = 3.0
-"""How much sharper than it was trained it is served, so that what moves loses next to nothing.
-
-On films of five persons who were trained on, of which a part moves, the PSNR of that part was 0.05 (relight) and 0.07
-dB (sketch) less than without memory as it was trained, 0.015 and 0.013 with 3, and 0.003 and 0.002 with 10; of the warp
-error 37 and 49 %, 42 and 57 %, and 57 and 73 % were left.
-"""
-
 _KIND = "steadying"
-# So that a state of zeros, which no picture leaves, is known as none.
+# What was learnt knows brightness from here on.
 _DARKEST = 1 / 64
 _FIRST_PULL, _FIRST_LOG_SHARPNESS, _LOG_SHARPNESS = 0.8, 4.0, (0.0, 12.0)
 
@@ -62,13 +57,17 @@ class SteadyConfig:
 
     Attributes:
         channels: Of its layers.
+        caution: How much sharper than it was trained it is served: what moves loses less, and more grain is left.
     """
 
     channels: int = 8
+    caution: float = 3.0
 
     def __post_init__(self) -> None:
         if self.channels < 1:
             raise ValueError(f"channels is {self.channels}, expected at least 1")
+        if not self.caution > 0.0:
+            raise ValueError(f"caution is {self.caution}, expected more than 0")
 
     def as_dict(self) -> dict[str, Any]:
         """For a checkpoint's header."""
@@ -82,6 +81,30 @@ class SteadyConfig:
             ValueError: A value does not fit, or a field is unknown.
         """
         return cls(**known_fields(cls, values, "what steadies a filter"))
+
+
+class Since(NamedTuple):
+    """A frame beside the one before it; bool [N, 1, 1, 1] each.
+
+    Attributes:
+        known: There was one before.
+        frozen: It was the same.
+    """
+
+    known: Tensor
+    frozen: Tensor
+
+
+class FrameBefore(nn.Module):
+    """Looks at two frames as a whole."""
+
+    def forward(self, frame: Tensor, before: Tensor) -> Since:
+        """Compare frames as they are shown, in levels or in [-1, 1]; of the first one, what was before is zeros.
+
+        No picture is: in levels its chroma is not, in [-1, 1] 0 is between two levels.
+        """
+        known, changed = (each.abs().amax((1, 2, 3), keepdim=True) > 0 for each in (before, frame - before))
+        return Since(known, known & ~changed)
 
 
 class Steadying(nn.Module):
@@ -100,6 +123,7 @@ class Steadying(nn.Module):
         weights[0], biases[0] = weights[0] * (1 - _DARKEST), biases[0] * (1 - _DARKEST) + _DARKEST
         self.register_buffer("look_weights", weights[..., None, None], persistent=False)
         self.register_buffer("look_biases", biases, persistent=False)
+        self.since = FrameBefore()
         self.change = nn.Conv2d(SEEN, width, 3, 2, 1)
         self.there = nn.Conv2d(SEEN, width, 3, 2, 1, bias=False)
         self.within = nn.Conv2d(width, width, 3, padding=1)
@@ -110,28 +134,26 @@ class Steadying(nn.Module):
         nn.init.constant_(self.sharpness.bias, _FIRST_LOG_SHARPNESS)
         nn.init.zeros_(self.sharpness.weight)
 
-    def forward(self, shown: Tensor, new: Tensor, seen: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, shown: Tensor, new: Tensor, before: Tensor, last: Tensor, since: Since) -> Tensor:
         """Steady one picture.
 
         Args:
             shown: Cells that the network was shown, float [N, C, H / 4, W / 4] in 0 to 255.
             new: What it drew of them, likewise.
-            seen: What this saw of the last picture, zeros for the first, float [N, SEEN, H / 4, W / 4].
-            last: What this drew last, as `new`; of any value for the first picture.
+            before: What it was shown last, likewise; of any value for the first picture.
+            last: What this drew last, likewise.
+            since: What is to be known of the picture before as a whole.
 
         Returns:
-            What is drawn, as `new`, and what was seen of what was shown.
+            What is drawn, as `new`.
         """
         sees = self.look(shown)
-        change = (sees - seen).abs()
-        frozen = change.amax((1, 2, 3), keepdim=True) == 0
-        known = seen.amax((2, 3), keepdim=True)[:, :1] > 0
+        change = (sees - self.look(before)).abs()
         same_scene = change.mean((2, 3), keepdim=True)[:, :1] < CUT
-        pull = LARGEST_PULL * torch.sigmoid(self.pull) * (known & same_scene).to(new.dtype)
+        pull = LARGEST_PULL * torch.sigmoid(self.pull) * (since.known & same_scene).to(new.dtype)
         off = last - new
         sharpness = self.sharpness_of(sees, change) * (2 / LEVELS) ** 2
-        drawn = torch.where(frozen, last, new + pull * off * torch.relu(1 - sharpness * off * off))
-        return drawn, sees
+        return torch.where(since.frozen, last, new + pull * off * torch.relu(1 - sharpness * off * off))
 
     def look(self, shown: Tensor) -> Tensor:
         """The figures of each cell, float [N, SEEN, H / 4, W / 4]; brightness is above 0 and at most 1."""
@@ -144,7 +166,7 @@ class Steadying(nn.Module):
         x = torch.relu(self.change(change.sqrt()) + self.there(sees.abs().sqrt()))
         x = torch.relu(self.wider(torch.relu(self.within(x))))
         sharpness = pixel_shuffle(self.sharpness(x).clamp(*_LOG_SHARPNESS).exp(), 2)
-        return sharpness if self.training else CAUTION * sharpness
+        return sharpness if self.training else self.config.caution * sharpness
 
 
 class SteadyFilter(nn.Module):
@@ -181,44 +203,50 @@ class SteadyFilter(nn.Module):
         """What the wrapped network takes and gives."""
         return self.network.config
 
-    @property
-    def cell_channels(self) -> int:
-        """Bytes or values of a cell."""
-        return CELL_BYTES if self.planes else 3 * FOLD**2
-
     def forward(
-        self, frame: Tensor, seen: Tensor | None = None, last: Tensor | None = None
+        self, frame: Tensor, before: Tensor | None = None, last: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Draw a frame.
 
         Args:
             frame: Float RGB [N, 3, H, W] in [-1, 1]; sides are multiples of what the network asks for, and of 8.
-            seen: What this gave for the last frame, zeros (or None) for the first.
-            last: Likewise.
+            before: The frame before, of which moves along what moved; zeros (or None) for the first.
+            last: What this drew of it, likewise.
 
         Returns:
-            The picture, float RGB [N, 3, H, W]; what was seen of the frame, float [N, SEEN, H / 4, W / 4]; and what was
-            drawn in cells, float [N, cell_channels, H / 4, W / 4] in 0 to 255.
+            The picture, float RGB [N, 3, H, W]; the frame; and what was drawn in cells, float
+            [N, 24 or 48, H / 4, W / 4] in 0 to 255.
         """
+        if before is None or last is None:
+            cells = (CELL_BYTES if self.planes else 3 * FOLD**2, *(side // FOLD for side in frame.shape[2:]))
+            before, last = torch.zeros_like(frame), frame.new_zeros(len(frame), *cells)
+        since = self.steadying.since(frame, before)
         if self.planes:
-            drawn, seen = self.redraw(cells_of_rgb(frame), seen, last)
-            return rgb_of_cells(drawn if self.training else in_levels(drawn), clamped=not self.training), seen, drawn
+            drawn = self.redraw(cells_of_rgb(frame), cells_of_rgb(before), last, since)
+            return rgb_of_cells(drawn if self.training else in_levels(drawn), clamped=not self.training), frame, drawn
         half = LEVELS / 2
-        shown, new = (pixel_unshuffle((each + 1) * half, FOLD) for each in (frame, self.network(frame)))
-        drawn, seen = self._steadied(shown, new, seen, last)
-        return pixel_shuffle(drawn, FOLD) / half - 1, seen, drawn
+        shown, new, was = (pixel_unshuffle((each + 1) * half, FOLD) for each in (frame, self.network(frame), before))
+        drawn = self.steadying(shown, new, was, last, since)
+        return pixel_shuffle(drawn, FOLD) / half - 1, frame, drawn
 
-    def redraw(
-        self, cells: Tensor, seen: Tensor | None, last: Tensor | None, framed: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Draw folded planes, as `PlaneFilter.redraw`; beside the drawing is what was seen of them."""
-        return self._steadied(cells, self.network.redraw(cells, framed), seen, last)
-
-    def _steadied(self, shown: Tensor, new: Tensor, seen: Tensor | None, last: Tensor | None) -> tuple[Tensor, Tensor]:
-        if seen is None or last is None:
-            seen, last = shown.new_zeros(len(shown), SEEN, *shown.shape[2:]), torch.zeros_like(new)
-        drawn: tuple[Tensor, Tensor] = self.steadying(shown, new, seen, last)
+    def redraw(self, cells: Tensor, before: Tensor, last: Tensor, since: Since, framed: Tensor | None = None) -> Tensor:
+        """Draw folded planes, as `PlaneFilter.redraw`."""
+        drawn: Tensor = self.steadying(cells, self.network.redraw(cells, framed), before, last, since)
         return drawn
+
+
+class ServedSteadyFilter(nn.Module):
+    """A steady filter of RGB; who serves it knows what the frame was."""
+
+    def __init__(self, steady: SteadyFilter) -> None:
+        super().__init__()
+        self.config = steady.config
+        self.steady = steady
+
+    def forward(self, frame: Tensor, before: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """See `SteadyFilter.forward`."""
+        picture, _, last = self.steady(frame, before, last)
+        return picture, last
 
 
 class FoldedSteadyFilter(nn.Module):
@@ -229,20 +257,23 @@ class FoldedSteadyFilter(nn.Module):
         self.config = steady.config
         self.steady = steady
 
-    def forward(self, cells: Tensor, seen: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, cells: Tensor, before: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Draw folded planes.
 
         Args:
             cells: uint8 [N, H / 4, W / 4, 24], as `kernels.folded_planes` has it.
-            seen: See `SteadyFilter.forward`.
-            last: Float [N, H / 4, W / 4, 24].
+            before: Those of the frame before, of which moves along what moved; zeros for the first.
+            last: Float [N, H / 4, W / 4, 24], what was drawn of it.
 
         Returns:
-            As `cells`, `seen` and `last`.
+            As `cells` and `last`.
         """
-        shown, framed = (each.permute(0, 3, 1, 2).to(torch.float32) for each in (cells, framed_cells(cells)))
-        drawn, seen = self.steady.redraw(shown, seen, last.permute(0, 3, 1, 2), framed)
-        return in_levels(drawn).to(torch.uint8).permute(0, 2, 3, 1), seen, drawn.permute(0, 2, 3, 1)
+        shown, framed, was = (
+            each.permute(0, 3, 1, 2).to(torch.float32) for each in (cells, framed_cells(cells), before)
+        )
+        since = self.steady.steadying.since(shown, was)
+        drawn = self.steady.redraw(shown, was, last.permute(0, 3, 1, 2), since, framed)
+        return in_levels(drawn).to(torch.uint8).permute(0, 2, 3, 1), drawn.permute(0, 2, 3, 1)
 
 
 def save_steadying(path: Path, steadying: Steadying) -> None:

@@ -8,6 +8,7 @@ statistics, as published, otherwise from statistics that are taken anew over who
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -94,7 +95,9 @@ def export_run(
     return manifest
 
 
-def made_steady(weights: Path, checkpoint: Path | None, steadying: Path | None, folder: Path) -> SteadyFilter:
+def made_steady(
+    weights: Path, checkpoint: Path | None, steadying: Path | None, folder: Path, *, caution: float | None = None
+) -> SteadyFilter:
     """A filter's network with what a run learnt around it; what was learnt is written to the folder by itself, too.
 
     Args:
@@ -102,6 +105,7 @@ def made_steady(weights: Path, checkpoint: Path | None, steadying: Path | None, 
         checkpoint: Of a run with `[network] steady_channels`.
         steadying: What this wrote for another network, instead.
         folder: Of the filter that will be.
+        caution: See `SteadyConfig`; None for that of what was learnt.
 
     Raises:
         ConfigError: Neither or both were given, or what was given does not fit.
@@ -111,18 +115,28 @@ def made_steady(weights: Path, checkpoint: Path | None, steadying: Path | None, 
         raise ConfigError("pass either --checkpoint STEADY_RUN/checkpoint.pt or --steadying FILE")
     network = load_filter_weights(weights)
     network = network.network if isinstance(network, SteadyFilter) else network
-    if checkpoint is not None:
-        learnt = filter_of_run(checkpoint)[0]
-        if not isinstance(learnt, SteadyFilter):
-            raise ConfigError(f"{checkpoint} is of a run without [network] steady_channels")
-        folder.mkdir(parents=True, exist_ok=True)
-        steadying = folder / STEADYING
-        save_steadying(steadying, learnt.steadying)
-    assert steadying is not None
     try:
-        return steadied(network, steadying)
+        if checkpoint is not None:
+            steady = _learnt(network, checkpoint)
+        else:
+            assert steadying is not None
+            steady = steadied(network, steadying)
+        config = steady.steadying.config
+        steady.steadying.config = replace(config, caution=config.caution if caution is None else caution)
     except ValueError as error:
         raise ConfigError(f"{weights}: {error}") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    save_steadying(folder / STEADYING, steady.steadying)
+    return steady
+
+
+def _learnt(network: nn.Module, checkpoint: Path) -> SteadyFilter:
+    learnt = filter_of_run(checkpoint)[0]
+    if not isinstance(learnt, SteadyFilter):
+        raise ConfigError(f"{checkpoint} is of a run without [network] steady_channels")
+    steady = SteadyFilter(network, learnt.steadying.config)
+    steady.steadying.load_state_dict(learnt.steadying.state_dict())
+    return steady.eval()
 
 
 def how_trained(network: Filter, config: Pix2PixConfig, learnt: PairSet, maker: PairMaker) -> AsTrained:

@@ -304,6 +304,7 @@ def _add_steady(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="checkpoint.pt of a run with [network] steady_channels")
     parser.add_argument("--steadying", type=Path, help="steadying.safetensors of a filter instead")
     parser.add_argument("--network", type=Path, required=True, help="filter.safetensors of the filter to make steady")
+    parser.add_argument("--caution", type=float, help="how quickly it lets go; default: as the run or the file has it")
     parser.add_argument("--config", required=True, help="name or path of a .toml: the filter's [pairs] and [served]")
     parser.add_argument("--pairs", type=Path, help="folder that the filter learnt from")
     parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders that it learnt from instead")
@@ -322,7 +323,8 @@ def _steady(parsed: argparse.Namespace) -> None:
     config = read_config(Pix2PixConfig, parsed.config)
     pairs, maker = pairs_of(config.pairs, parsed.pairs, parsed.photos)
     filters: Path = parsed.filters or FILTERS
-    network = made_steady(parsed.network, parsed.checkpoint, parsed.steadying, filters / parsed.export)
+    folder = filters / parsed.export
+    network = made_steady(parsed.network, parsed.checkpoint, parsed.steadying, folder, caution=parsed.caution)
     served = replace(config.served, source="planes" if network.planes else "picture")
     config, precisions = replace(config, served=served), tuple(parsed.precisions)
     export_run(network, config, pairs, maker, parsed.export, say, filters=filters, precisions=precisions)

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kernels.yuv import BT601_LUMA
-from models.filter_graphs import AsTrained, as_served
+from models.filter_graphs import AsTrained, FilterSamples, ServedFilter, as_served, pictures, shown_to
 from models.filter_networks import config_of
+from models.steady_filter import SteadyFilter
 from training.config import ConfigError
 from training.data.pair_batches import PairDataConfig, as_levels, as_units
 from training.data.pair_makers import Rgb
+from training.filter_glance import SIDE_MULTIPLE
 from training.filter_network import Filter, drawn_run, has_memory
 from training.pix2pix import filter_of_run
 
@@ -62,16 +64,19 @@ def run_subject(checkpoint: Path) -> tuple[FilterSubject, PairDataConfig]:
     """
     network, config, step = filter_of_run(checkpoint)
     notes = {"step": step, "network": config_of(network), "seed": config.run.seed, "precision": "fp32 (torch)"}
-    remembers = has_memory(network)
+    how = AsTrained()
     if config.run.batch == 1 and any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()):
-        side = config.pairs.crop_px
-        network = cast("Filter", as_served(network, (side, side), AsTrained(statistics="picture")))
+        how = AsTrained(statistics="picture")
         notes["statistics"] = "of the picture that is drawn, as while training with a batch of one; dropout off"
-    return FilterSubject(checkpoint.parent.name, torch_drawer(network), notes, remembers), config.pairs
+    return FilterSubject(checkpoint.parent.name, torch_drawer(network, how), notes, has_memory(network)), config.pairs
 
 
-def torch_drawer(network: Filter) -> Callable[[Units], Units]:
-    """A network in eval mode as a function of a film."""
+def torch_drawer(network: Filter, how: AsTrained) -> Callable[[Units], Units]:
+    """A network in eval mode as a function of a film; a steady one follows what moves, as where it is served."""
+    if isinstance(network, SteadyFilter):
+        return _steady_drawer(network, how)
+    if how.statistics == "picture":
+        network = cast("Filter", as_served(network, (SIDE_MULTIPLE, SIDE_MULTIPLE), how))
     network.eval()
     device = next(network.parameters()).device
 
@@ -79,6 +84,16 @@ def torch_drawer(network: Filter) -> Callable[[Units], Units]:
     def draw(frames: Units) -> Units:
         film = torch.from_numpy(frames)[None].to(device)
         return np.asarray(drawn_run(network, film, memory=has_memory(network))[0].float().cpu().numpy())
+
+    return draw
+
+
+def _steady_drawer(network: SteadyFilter, how: AsTrained) -> Callable[[Units], Units]:
+    def draw(frames: Units) -> Units:
+        size_px = frames.shape[2], frames.shape[3]
+        served = as_served(network, size_px, how)
+        film = FilterSamples(shown_to(served, frames), run=len(frames))
+        return pictures(ServedFilter(served, size_px), film) * 2.0 - 1.0
 
     return draw
 

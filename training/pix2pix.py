@@ -209,7 +209,7 @@ def new_filter_trainer(config: Pix2PixConfig, fabric: Fabric | None = None) -> F
     generator.requires_grad_(requires_grad=learning is generator)
     learning.requires_grad_(requires_grad=True)
     generator_adam, judge_adam = (
-        torch.optim.Adam(each.parameters(), config.run.learning_rate, betas) for each in (learning, judge)
+        torch.optim.Adam(each.parameters(), config.run.learning_rate, betas, fused=True) for each in (learning, judge)
     )
     shared = {"generator": fabric.setup_module(generator), "judge": fabric.setup_module(judge)}
     shared["judge"].mark_forward_method("features")
@@ -298,10 +298,14 @@ def train_filter(
                 continue
             if trainer.step % config.run.log_every == 0:
                 log.write({"step": trainer.step, "elapsed_s": time.perf_counter() - began_s, **losses})
-            if held.pairs and trainer.step % config.run.look_every == 0:
+            looked_at = bool(held.pairs) and trainer.step % config.run.look_every == 0
+            kept = trainer.step % config.run.checkpoint_every == 0 or trainer.step == last
+            if (looked_at or kept) and not config.run.ema_decay:
+                trainer.averaged.load_state_dict(trainer.generator.state_dict())
+            if looked_at:
                 sheet = run / f"look_{trainer.step:06d}.jpg"
                 log.write({"step": trainer.step, **glance(trainer.averaged, held, maker, config.pairs, sheet)})
-            if trainer.step % config.run.checkpoint_every == 0 or trainer.step == last:
+            if kept:
                 save_checkpoint(checkpoint, trainer.state())
     fabric.barrier()
     return checkpoint
@@ -357,7 +361,8 @@ def filter_step(trainer: FilterTrainer, batch: PairBatch, rate: float) -> dict[s
     trainer.generator_adam.zero_grad()
     trainer.fabric.backward(total)
     trainer.generator_adam.step()
-    average(trainer.averaged, trainer.generator, trainer.step, trainer.config.run.ema_decay)
+    if trainer.config.run.ema_decay:
+        average(trainer.averaged, trainer.generator, trainer.step, trainer.config.run.ema_decay)
     return {name: value.item() for name, value in losses.items()} | {"total": total.item(), "judge_loss": judge}
 
 

@@ -1,5 +1,6 @@
 """What makes a filter steady: still pictures come to rest, a frozen one at once; what moves, and a cut, is not held."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from models.filter_networks import (
 from models.oasis import OasisConfig, OasisGenerator
 from models.pix2pix import UNetConfig, UNetGenerator
 from models.plane_filter import PlaneFilter, PlaneFilterConfig, cells_of_rgb
-from models.steady_filter import SEEN, SteadyConfig, SteadyFilter, Steadying, plane_looks, rgb_looks
+from models.steady_filter import SteadyConfig, SteadyFilter, Steadying, plane_looks, rgb_looks
 from models.tiny_filter import TinyFilter, TinyFilterConfig
 
 pytestmark = pytest.mark.unit
@@ -159,12 +160,14 @@ def test_weights_of_whatever_is_inside_go_to_disk_and_back(kind: str, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", ["planes", "tiny"])
-def test_an_engine_carries_what_was_seen_and_what_was_drawn(kind: str) -> None:
+def test_an_engine_is_told_the_frame_before_and_what_was_drawn_of_it(kind: str) -> None:
     network = _steady(kind)
     served = as_served(network, SIZE)
-    for specs in (filter_inputs(served, SIZE), filter_outputs(served, SIZE)):
-        assert [each.name for each in specs] == ["frame", "state", "last"]
-        assert specs[1].shape == (None, SEEN, 16, 24)
+    given, drawn = filter_inputs(served, SIZE), filter_outputs(served, SIZE)
+    assert [each.name for each in given] == ["frame", "state", "last"]
+    assert [each.name for each in drawn] == ["frame", "last"]
+    assert replace(given[1], name="frame") == given[0]
+    assert given[2] == drawn[1]
     assert filter_inputs(served, SIZE) == filter_inputs(network, SIZE)
     assert is_recurrent(network)
 
@@ -187,3 +190,16 @@ def test_a_config_of_unknown_fields_is_refused() -> None:
         SteadyConfig.from_dict({"width": 3})
     with pytest.raises(ValueError, match="channels is 0"):
         SteadyConfig(0)
+    with pytest.raises(ValueError, match="caution is 0"):
+        SteadyConfig(caution=0.0)
+
+
+def test_more_caution_holds_less() -> None:
+    film = [_grained(_picture(), seed) for seed in range(6)]
+    changes = []
+    for caution in (0.5, 3.0, 50.0):
+        network = _steady()
+        network.steadying.config = SteadyConfig(caution=caution)
+        changes.append(_changes(_film(network, film)[2:]))
+    assert changes == sorted(changes)
+    assert changes[2] > 1.1 * changes[0]
