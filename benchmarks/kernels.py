@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import RESULTS, Measurement, measure, rows, table, write_result
-from benchmarks.pictures import copied, open_face, smooth_planes
+from benchmarks.pictures import copied, open_face, smooth_planes, waves
 from kernels.crop import crop_face, crop_face_definition, crop_transform, drawn_picture, generator_input, in_crop
+from kernels.folded_planes import FOLD, folded
 from kernels.frame_tensor import (
     Tensor,
     frame_to_tensor,
@@ -26,6 +27,7 @@ from kernels.frame_tensor import (
     tensor_to_frame_definition,
 )
 from kernels.mel import StreamingMel, mel_spectrogram, mel_spectrogram_definition, window_at
+from kernels.motion import Follower
 from kernels.mouth import close_mouth
 from kernels.paste import mouth_mask, paste_face, paste_face_definition, resting_mask
 from kernels.yuv import Planes, Rgb, i420_to_rgb, rgb_to_i420
@@ -37,6 +39,8 @@ _WIDTH_IN_EYES = 2.36
 _STEP_SAMPLES = 640
 # Up to this width, a generator of whole frames has 256 pixels a side.
 _SMALL_WIDTH = 640
+# How far a picture pans from one to the next.
+_PAN_PX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +161,26 @@ def operations(given: Inputs) -> dict[str, Callable[[], object]]:
         "tensor_to_frame": partial(tensor_to_frame, tensor, planes),
         "tensor_to_frame, half of it": partial(tensor_to_frame, tensor, planes, strength=0.5),
         "baseline: a tensor through RGB to a whole frame": partial(_frame_through_rgb, tensor, planes),
+        **_following(*planes[0].shape),
         "mel step": partial(mel.push, step),
         "mel window": partial(window_at, heard, 480_000_000),
         "all before and after": everything,
         "baseline: whole frame in RGB": partial(_through_rgb, planes, given),
+    }
+
+
+def _following(height: int, width: int) -> dict[str, Callable[[], object]]:
+    """What a steady filter does before it draws: nothing moved, or all of the picture did."""
+    height, width = height // FOLD * FOLD, width // FOLD * FOLD
+    before, now = (waves(height, width, right_px=pan_px) for pan_px in (0, _PAN_PX))
+    cells = folded((before, before[::2, ::2], before[1::2, 1::2]))
+    floats, still, panned = cells.astype(np.float32), Follower(height, width), Follower(height, width)
+    panned.find(before, now)
+    return {
+        "motion, nothing moved": partial(still.find, before, before),
+        "motion, all of it moved": partial(panned.find, before, now),
+        "folded planes moved along, bytes": partial(panned.moved_cells, cells),
+        "folded planes moved along, floats": partial(panned.moved_cells, floats),
     }
 
 

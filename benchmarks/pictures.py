@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.mouth import JAW, LOWER_INNER, UPPER_INNER
-from kernels.yuv import Planes
+from kernels.yuv import Plane, Planes
 
 # One pixel, one block, odd sides, MPEG's smallest picture, a side that is no multiple of a vector.
 SHAPES = [(1, 1), (2, 2), (3, 5), (16, 16), (37, 53), (97, 95)]
@@ -55,6 +55,15 @@ _MEAN_FACE = {
 _BELOW_THE_UPPER_LIP = (14, 17, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365)
 # How far a jaw opened all the way sinks, in the same unit (ICT-FaceKit, shape jawOpen).
 WIDE_OPEN = 0.43
+
+
+def waves(height: int, width: int, down_px: float = 0.0, right_px: float = 0.0) -> Plane:
+    """Luma in 36 to 220 of waves of several lengths, which has moved."""
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
+    rows, columns = rows - down_px, columns - right_px
+    directions = ((5.0, 9.0), (-7.0, 6.0), (13.0, -11.0), (4.0, 17.0))
+    height_of_each = sum(np.sin(rows / a + columns / b) for a, b in directions)
+    return np.asarray(np.rint(128 + 23 * height_of_each), np.uint8)
 
 
 def face(

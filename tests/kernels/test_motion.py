@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.pictures import waves
 from kernels.folded_planes import folded, folded_definition, unfolded, unfolded_luma
 from kernels.motion import Follower
 from kernels.yuv import Plane, Planes
@@ -14,11 +15,8 @@ HEIGHT, WIDTH = 120, 160
 
 
 def texture(shift: tuple[float, float] = (0.0, 0.0), height: int = HEIGHT, width: int = WIDTH) -> Plane:
-    """Waves of several lengths, moved down and to the right."""
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
-    rows, columns = rows - shift[0], columns - shift[1]
-    waves = [np.sin(rows / a + columns / b) for a, b in ((5.0, 9.0), (-7.0, 6.0), (13.0, -11.0), (4.0, 17.0))]
-    return np.rint(128 + 25 * np.sum(waves, 0)).clip(0, 255).astype(np.uint8)
+    """Waves that have moved down and to the right."""
+    return waves(height, width, *shift)
 
 
 def inner(plane: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -44,7 +42,7 @@ def test_nothing_moved_between_pictures_that_are_the_same_nor_by_grain_alone() -
     follower = Follower(HEIGHT, WIDTH)
     assert not follower.find(still, still.copy())
     assert follower.box.is_empty
-    dice = np.random.default_rng(5)
+    dice, follower = np.random.default_rng(5), Follower(HEIGHT, WIDTH)
     grained = [(still + dice.normal(0, 4, still.shape)).clip(0, 255).astype(np.uint8) for _ in range(2)]
     follower.find(*grained)
     moved = grained[0].copy()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.pictures import waves
 from kernels.folded_planes import folded, unfolded
 from models.engine import TensorSpec
 from models.filter_memory import FilterMemory
@@ -24,22 +25,20 @@ RGB = {
 }
 
 
-def waves(shift: float = 0.0) -> NDArray[np.float32]:
-    """[H, W] in 40 to 210, moved to the right."""
-    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
-    columns -= np.float32(shift)
-    return np.asarray(125 + 28 * (np.sin(rows / 6 + columns / 5) + np.sin(columns / 9 - rows / 7)), np.float32)
+def grey(shift: float = 0.0) -> NDArray[np.float32]:
+    """[H, W], moved to the right."""
+    return waves(HEIGHT, WIDTH, right_px=shift).astype(np.float32)
 
 
 def cells(shift: float = 0.0) -> NDArray[np.uint8]:
     """Folded planes of grey waves, [1, H / 4, W / 4, 24]."""
-    grey = np.full((HEIGHT // 2, WIDTH // 2), 128, np.uint8)
-    return np.asarray(folded((np.rint(waves(shift)).astype(np.uint8), grey, grey)), np.uint8)[None]
+    chroma = np.full((HEIGHT // 2, WIDTH // 2), 128, np.uint8)
+    return np.asarray(folded((waves(HEIGHT, WIDTH, right_px=shift), chroma, chroma)), np.uint8)[None]
 
 
 def rgb(shift: float = 0.0) -> NDArray[np.float32]:
     """Grey waves as RGB [1, 3, H, W] in [-1, 1]."""
-    return np.repeat((waves(shift) / 127.5 - 1)[None, None], 3, 1)
+    return np.repeat((grey(shift) / 127.5 - 1)[None, None], 3, 1)
 
 
 def test_a_state_goes_in_as_it_came_back() -> None:
@@ -75,7 +74,7 @@ def test_what_was_shown_and_drawn_moves_along_in_planes() -> None:
     memory = FilterMemory(PLANES)
     kept = memory.kept(cells(), {"frame": cells(), "last": cells().astype(np.float32) + 10})
     told = memory.feed(cells(4.0), kept)
-    now = waves(4.0)[12:-12, 12:-12]
+    now = grey(4.0)[12:-12, 12:-12]
     assert np.abs(unfolded(told["state"][0])[0][12:-12, 12:-12] - now).mean() < 3
     assert np.abs(unfolded(told["last"][0])[0][12:-12, 12:-12] - 10 - now).mean() < 3
     assert np.abs(unfolded(kept["last"][0])[0][12:-12, 12:-12] - 10 - now).mean() > 12
@@ -83,11 +82,11 @@ def test_what_was_shown_and_drawn_moves_along_in_planes() -> None:
 
 def test_what_was_shown_and_drawn_moves_along_in_rgb() -> None:
     memory = FilterMemory(RGB)
-    drawn = (waves() + 10).reshape(HEIGHT // 4, 4, WIDTH // 4, 4).transpose(1, 3, 0, 2)
+    drawn = (grey() + 10).reshape(HEIGHT // 4, 4, WIDTH // 4, 4).transpose(1, 3, 0, 2)
     last = np.ascontiguousarray(np.tile(drawn.reshape(1, 16, HEIGHT // 4, WIDTH // 4), (1, 3, 1, 1)))
     told = memory.feed(rgb(4.0), memory.kept(rgb(), {"frame": rgb(), "last": last}))
     assert told["last"].shape == last.shape
-    now = waves(4.0)
+    now = grey(4.0)
     back = told["last"].reshape(3, 4, 4, HEIGHT // 4, WIDTH // 4).transpose(0, 3, 1, 4, 2).reshape(3, HEIGHT, WIDTH)
     for plane in back:
         assert np.abs(plane[12:-12, 12:-12] - 10 - now[12:-12, 12:-12]).mean() < 3

@@ -47,6 +47,17 @@ def test_the_published_recipe_is_the_published_one() -> None:
     read_config(Pix2PixConfig, "cuhk_ours").check()
 
 
+def test_the_published_recipe_for_small_pictures_is_the_published_one_but_for_their_size() -> None:
+    config, published = read_config(Pix2PixConfig, "cuhk_published_128"), Pix2PixConfig()
+    assert config.network == replace(published.network, downs=7)
+    assert config.pairs == replace(published.pairs, load_px=143, crop_px=128)
+    assert config.loss == published.loss
+    assert (config.run.batch, config.run.learning_rate, config.run.ema_decay) == (1, 2e-4, 0.0)
+    small, ours = read_config(Pix2PixConfig, "cuhk_ours_128"), read_config(Pix2PixConfig, "cuhk_ours")
+    assert small.network == replace(ours.network, downs=7)
+    assert small.loss == ours.loss
+
+
 def test_a_budget_is_steps_or_minutes() -> None:
     assert Budget(steps=3).minutes == 0
     for steps, minutes in ((0, 0.0), (3, 1.0)):

@@ -142,6 +142,14 @@ def test_without_a_judge_it_is_not_trained(tmp_path: Path) -> None:
     assert all(torch.equal(value, state["judge"][name]) for name, value in before.items())
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_without_averaging_the_last_weights_are_kept(ema_decay: float, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 6)
+    state = load_checkpoint(_trained(_with(QUICK, run={"steps": 3, "ema_decay": ema_decay}), photos, tmp_path / "run"))
+    same = all(torch.equal(value, state["averaged"][name]) for name, value in state["generator"].items())
+    assert same == (ema_decay == 0.0)
+
+
 def test_the_command_says_what_it_left_out_and_shows_sheets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = write_photos(tmp_path / "photos", 8)
     (photos / "broken.jpg").write_bytes(b"\xff\xd8 no more")
