@@ -84,12 +84,20 @@ class LoadedFilter:
             return self.memory.empty()
         return {**self.memory.empty(), NOISE: pinned_noise(self.manifest.seed, noise.shape[1] or 1)}
 
-    def draw(self, frame: Array, beside: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+    @property
+    def follows(self) -> bool:
+        """See `FilterMemory`."""
+        return self.memory.follows
+
+    def draw(
+        self, frame: Array, beside: Mapping[str, Array], *, hurried: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
         """Draw one frame.
 
         Args:
             frame: What the manifest's `source` says, float32 [1, C, H, W], or bytes.
             beside: What `start` gave for the first frame, and what this gave for the last one after that.
+            hurried: See `FilterMemory.feed`.
 
         Returns:
             The picture, float32 [1, 3, H, W] in [-1, 1] or folded planes, and what goes in beside the next frame.
@@ -97,7 +105,7 @@ class LoadedFilter:
         Raises:
             EngineError: The frame does not fit, or the engine is closed.
         """
-        drawn = self.infer({FRAME: frame, **beside, **self.memory.feed(frame, beside)})
+        drawn = self.infer({FRAME: frame, **beside, **self.memory.feed(frame, beside, hurried=hurried)})
         return drawn[FRAME], {**beside, **self.memory.kept(frame, drawn)}
 
     def infer(self, feed: Mapping[str, Any]) -> dict[str, Any]:

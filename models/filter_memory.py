@@ -27,11 +27,14 @@ class FilterMemory:
 
     Args:
         inputs: The engine's, by name.
+
+    Attributes:
+        follows: What is remembered is moved along with what moves.
     """
 
     def __init__(self, inputs: Mapping[str, TensorSpec]) -> None:
         self._carried = {name: inputs[name] for name in CARRIED if name in inputs}
-        self._steady = LAST in self._carried
+        self.follows = LAST in self._carried
         self._follower: Follower | None = None
 
     def empty(self) -> dict[str, Array]:
@@ -41,15 +44,16 @@ class FilterMemory:
             for name, spec in self._carried.items()
         }
 
-    def feed(self, frame: Array, kept: Mapping[str, Array]) -> dict[str, Array]:
+    def feed(self, frame: Array, kept: Mapping[str, Array], *, hurried: bool = False) -> dict[str, Array]:
         """What goes in beside a frame; may be the memory's own arrays, the same ones for the next frame.
 
         Args:
             frame: What the engine is to be shown.
             kept: From `empty`, or from `kept` of the frame before.
+            hurried: There is no time to look for motion: what moved is drawn as if nothing were known of it.
         """
         told = {name: kept[name] for name in self._carried}
-        if not self._steady or not told[STATE].any():
+        if hurried or not self.follows or not told[STATE].any():
             return told
         before = told[STATE]
         follower = self._follower or self._new_follower(frame)
@@ -61,7 +65,7 @@ class FilterMemory:
 
     def kept(self, frame: Array, drawn: Mapping[str, Array]) -> dict[str, Array]:
         """What is kept of a frame and of what an engine gave back."""
-        given = {STATE: frame.copy(), **drawn} if self._steady else drawn
+        given = {STATE: frame.copy(), **drawn} if self.follows else drawn
         return {name: given[name] for name in self._carried}
 
     def _new_follower(self, frame: Array) -> Follower:

@@ -48,12 +48,14 @@ class FilterTask:
         faces: Where the faces are, for filters that work around them.
         chosen: With what.
         lips: Its lips were made, so that its mark has to be drawn again on top of the filter.
+        hurried: Time is short: the network leaves out what it can do without.
     """
 
     frame: VideoFrame
     faces: Sequence[FaceCrop]
     chosen: Chosen
     lips: bool = False
+    hurried: bool = False
 
 
 @dataclass(slots=True)
@@ -216,7 +218,8 @@ class FilterStage:
         shown = SOURCES[network.manifest.source](view)
         if stream.made is not None and stream.shown is not None and np.array_equal(shown, stream.shown):
             return stream.made
-        drawn, beside = network.draw(shown[None], network.start() if stream.beside is None else stream.beside)
+        beside = network.start() if stream.beside is None else stream.beside
+        drawn, beside = network.draw(shown[None], beside, hurried=task.hurried)
         # Bytes are always finite.
         if drawn.dtype != np.uint8 and not np.isfinite(drawn).all():
             raise EngineError(f"the filter {task.chosen.name} made a picture that is not finite: take another")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from stream.clock import Clock
@@ -10,6 +11,9 @@ from stream.filters import Chosen
 from stream.frames import FaceCrop, VideoFrame
 from stream.load import EngineLoad
 from stream.pipeline import Lane, Outcome, StageRunner, attempt
+
+# A picture hurries where it has less time than this, measured by what one takes of late.
+_HURRIED_BELOW = 1.5
 
 
 class Filtering:
@@ -27,6 +31,7 @@ class Filtering:
     Attributes:
         chosen: What the next picture gets; None for no filter.
         runner: Meters the stage, and decides when to stop trusting it.
+        hurried: Pictures in which nothing was followed for want of time.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Filtering:
             return await lane.run(lambda: self._turn(task, deadline_ns))
 
         self.chosen: Chosen | None = None
+        self.hurried = 0
         self._stage = stage
         self._load, self._session = load, session
         self._clock = clock
@@ -129,7 +135,7 @@ class Filtering:
         """Filter a picture whose turn did not come too late; this is the lane's side."""
         begun_ns = self._clock.now_ns()
         late = deadline_ns is not None and deadline_ns < begun_ns
-        done = None if late else attempt(self._stage.process, task)
+        done = None if late else attempt(self._stage.process, self._hurrying(task, begun_ns, deadline_ns))
         ended_ns = self._clock.now_ns()
         if not late:
             self._load.filtered(ended_ns - begun_ns)
@@ -137,11 +143,21 @@ class Filtering:
         self._load.done(self._session, slack_ns, late=late, painted=False)
         return Outcome(done, ended_ns - begun_ns, late=late)
 
+    def _hurrying(self, task: FilterTask, now_ns: int, deadline_ns: int | None) -> FilterTask:
+        """The picture; where it could be late and its filter follows what moves, without that."""
+        if deadline_ns is None or not task.chosen.filter.follows:
+            return task
+        if deadline_ns - now_ns >= _HURRIED_BELOW * self.runner.expected_ns:
+            return task
+        self.hurried += 1
+        return replace(task, hurried=True)
+
     def public(self) -> dict[str, Any]:
         """As the page takes it: what is chosen, how many pictures were filtered, passed or hidden, and the costs."""
         return {
             "chosen": None if self.chosen is None else self.chosen.public(),
             "filtered": self._stage.made,
+            "hurried": self.hurried,
             "passed": dict(self._passed + self._stage.passed),
             "hidden": dict(self._hidden + self._stage.hidden),
             "off": self.runner.off,

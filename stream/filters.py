@@ -84,16 +84,24 @@ class Filter(Protocol):
         """What its network takes, "frame" among it."""
         ...
 
+    @property
+    def follows(self) -> bool:
+        """Whether it looks for what moved since the last picture, and can do without."""
+        ...
+
     def start(self) -> dict[str, Array]:
         """What goes in beside the first picture of a stream; the same for every stream."""
         ...
 
-    def draw(self, frame: Array, beside: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+    def draw(
+        self, frame: Array, beside: Mapping[str, Array], *, hurried: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
         """Draw one picture.
 
         Args:
             frame: What it is shown, float32 [1, C, h, w].
             beside: From `start`, or what came beside the last picture.
+            hurried: Do without looking for what moved: what moves is less steady in this picture.
 
         Returns:
             float32 [1, 3, h, w] in [-1, 1], and what goes in beside the next picture.

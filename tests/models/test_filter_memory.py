@@ -54,6 +54,7 @@ def test_a_state_goes_in_as_it_came_back() -> None:
 def test_a_filter_without_memory_keeps_nothing() -> None:
     memory = FilterMemory({"frame": TensorSpec("frame", (None, 3, 8, 8))})
     frame = np.ones((1, 3, 8, 8), np.float32)
+    assert not memory.follows
     assert memory.empty() == memory.feed(frame, {}) == memory.kept(frame, {"frame": frame}) == {}
 
 
@@ -78,6 +79,16 @@ def test_what_was_shown_and_drawn_moves_along_in_planes() -> None:
     assert np.abs(unfolded(told["state"][0])[0][12:-12, 12:-12] - now).mean() < 3
     assert np.abs(unfolded(told["last"][0])[0][12:-12, 12:-12] - 10 - now).mean() < 3
     assert np.abs(unfolded(kept["last"][0])[0][12:-12, 12:-12] - 10 - now).mean() > 12
+
+
+def test_in_a_hurry_nothing_is_looked_for_and_the_next_picture_is_followed_again() -> None:
+    memory = FilterMemory(PLANES)
+    assert memory.follows
+    kept = memory.kept(cells(), {"frame": cells(), "last": cells().astype(np.float32)})
+    told = memory.feed(cells(4.0), kept, hurried=True)
+    assert all(told[name] is kept[name] for name in told)
+    kept = memory.kept(cells(4.0), {"frame": cells(4.0), "last": cells(4.0).astype(np.float32)})
+    assert np.abs(unfolded(memory.feed(cells(8.0), kept)["last"][0])[0] - grey(8.0))[12:-12, 12:-12].mean() < 3
 
 
 def test_what_was_shown_and_drawn_moves_along_in_rgb() -> None:

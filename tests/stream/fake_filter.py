@@ -26,10 +26,12 @@ class FakeFilter:
         source: What it is shown.
         classes: Of a layout.
         remembers: It has a state, which counts pictures and brightens them.
+        follows: It would look for what moved.
         noisy: It takes noise, and shows its mean.
         fails: It raises.
         act: Called with each run, for instance to take time.
         runs: How often it ran.
+        hurries: How often it was told to hurry.
     """
 
     name: str = "grey"
@@ -38,10 +40,12 @@ class FakeFilter:
     source: str = "picture"
     classes: tuple[str, ...] = ()
     remembers: bool = False
+    follows: bool = False
     noisy: bool = False
     fails: bool = False
     act: Callable[[], None] = lambda: None
     runs: int = 0
+    hurries: int = 0
     closed: bool = False
     size: tuple[int, int] = (SIDE, SIDE)
     backend: str = "fake"
@@ -73,8 +77,9 @@ class FakeFilter:
         return {name: np.full([size or 1 for size in shape], name == "z", np.float32) for name, shape in shapes.items()}
 
     def draw(
-        self, frame: NDArray[Any], beside: Mapping[str, NDArray[Any]]
+        self, frame: NDArray[Any], beside: Mapping[str, NDArray[Any]], *, hurried: bool = False
     ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        self.hurries += hurried
         drawn = self.infer({"frame": frame, **beside})
         return drawn.pop("frame"), {**beside, **drawn}
 

@@ -50,6 +50,7 @@ def test_a_session_opens_with_a_filter_and_says_what_it_has() -> None:
         assert figures["filter"] == {
             "chosen": chosen.public(),
             "filtered": 0,
+            "hurried": 0,
             "passed": {},
             "hidden": {},
             "off": False,

@@ -338,6 +338,34 @@ def test_a_filter_that_takes_too_long_lets_the_next_pictures_pass_unfiltered_cou
     assert studio.session.playout.late == 2
 
 
+@pytest.mark.parametrize(("follows", "hurries"), [(True, True), (False, False)])
+def test_a_filter_that_follows_what_moves_does_without_before_its_pictures_are_late(
+    follows: bool, hurries: bool
+) -> None:
+    slow = FakeFilter("slow", 0.0, follows=follows)
+
+    async def act(studio: Studio) -> None:
+        hurried = 0
+
+        def wait() -> None:
+            nonlocal hurried
+            studio.clock._now_ns += (20 if slow.hurries > hurried else 50) * MS
+            hurried = slow.hurries
+
+        studio.choose("slow")
+        slow.act = wait
+        # One in two: the fake takes its time from the session's own clock.
+        for number in range(0, 80, 2):
+            await studio.show(number)
+
+    studio = play(lambda: Studio(slow, config=SessionConfig(filter_delay_ms=60)), act)
+    assert studio.account()["passed"] == {}
+    assert studio.account()["filtered"] == 40
+    assert studio.account()["hurried"] == slow.hurries
+    # Time is short after the fifth picture, and from then on every other time or so.
+    assert (8 <= slow.hurries <= 30) == hurries
+
+
 def test_after_a_slow_filter_a_quick_one_is_seen_at_once() -> None:
     async def act(studio: Studio) -> None:
         studio.choose("dark")
