@@ -66,9 +66,10 @@ export function showFilter(account) {
   const left = counted(passed), hidden = counted(Object.entries(account?.hidden ?? {}));
   const spent = name && cost[name] ? `${cost[name].p50.toFixed(1)} ms a frame, 95 of 100 below ${cost[name].p95.toFixed(1)}. ` : "";
   const covered = account?.covered ? ` Drawn anew while a mouth was covered: ${account.covered.toLocaleString("en")}.` : "";
+  const hurried = account?.hurried ? `, in a hurry: ${account.hurried.toLocaleString("en")}` : "";
   const note = account?.off
     ? "The filter failed for a second on end and is switched off; choose one to try again."
-    : name ? `${spent}Filtered ${account.filtered.toLocaleString("en")}${left ? `, left as they were: ${left}` : ""}${hidden ? `, hidden: ${hidden}` : ""}.` : "";
+    : name ? `${spent}Filtered ${account.filtered.toLocaleString("en")}${hurried}${left ? `, left as they were: ${left}` : ""}${hidden ? `, hidden: ${hidden}` : ""}.` : "";
   $("filter-note").textContent = `${note}${covered}`.trim();
   $("filter-note").classList.toggle("bad", Boolean(account?.off));
 }
