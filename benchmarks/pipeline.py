@@ -213,6 +213,7 @@ def filter_account(events: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]
     return {
         "chosen": last["chosen"],
         "filtered": filtered,
+        "hurried": last["hurried"] - first["hurried"],
         "passed": {reason: count for reason, count in passed.items() if count},
         "no_time_share": round(passed.get("no_time", 0) / all_of_them, 6),
         "latency_ms": last["latency_ms"].get((last["chosen"] or {}).get("name"), {}),
@@ -276,7 +277,8 @@ def report(body: dict[str, Any]) -> str:
         lines += [
             f"  filter                {chosen['name']} {chosen['order']} the lips, on the {chosen['region']}",
             f"  a picture of it       p50 {cost.get('p50', 0):.1f}  p95 {cost.get('p95', 0):.1f} ms",
-            f"  filtered {filtered['filtered']}, left as they were {filtered['passed']}",
+            f"  filtered {filtered['filtered']}, {filtered['hurried']} of them in a hurry, "
+            f"left as they were {filtered['passed']}",
             f"  without time for it   {filtered['no_time_share']:8.3%}   (target < 0.5 %)",
         ]
     if dub := body.get("dub"):

@@ -41,13 +41,15 @@ EVENTS = [_event(10 + 0.5 * i, 90.0 if i == 40 else 20.0) for i in range(121)]  
 def _filtered(at_s: float, filtered: int, no_time: int) -> tuple[float, dict[str, Any]]:
     chosen = {"name": "sketch", "strength": 1.0, "wipe": 0.0, "order": "after", "region": "frame"}
     latency_ms = {"sketch": {"p50": 5.0, "p95": 7.0}, "paint": {"p50": 1.0, "p95": 2.0}}
-    account = {"chosen": chosen, "filtered": filtered, "passed": {"no_time": no_time, "no_face": 3}, "off": False}
+    passed = {"no_time": no_time, "no_face": 3}
+    account = {"chosen": chosen, "filtered": filtered, "hurried": filtered // 10, "passed": passed, "off": False}
     return at_s, {"filter": account | {"latency_ms": latency_ms}}
 
 
 def test_of_a_filter_only_the_measured_time_counts() -> None:
     body = filter_account([_filtered(10.0, 100, 40), _filtered(20.0, 300, 45), _filtered(30.0, 595, 45)])
     assert body["filtered"] == 495
+    assert body["hurried"] == 49
     assert body["passed"] == {"no_time": 5}
     assert body["no_time_share"] == 0.01
     assert body["latency_ms"] == {"p50": 5.0, "p95": 7.0}
