@@ -277,7 +277,8 @@ def report(body: dict[str, Any]) -> str:
         lines += [
             f"  filter                {chosen['name']} {chosen['order']} the lips, on the {chosen['region']}",
             f"  a picture of it       p50 {cost.get('p50', 0):.1f}  p95 {cost.get('p95', 0):.1f} ms",
-            f"  filtered {filtered['filtered']} ({filtered['hurried']} in a hurry), left as they were {filtered['passed']}",
+            f"  filtered {filtered['filtered']}, left as they were {filtered['passed']}",
+            f"  in a hurry            {filtered['hurried']}",
             f"  without time for it   {filtered['no_time_share']:8.3%}   (target < 0.5 %)",
         ]
     if dub := body.get("dub"):
