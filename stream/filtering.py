@@ -12,8 +12,8 @@ from stream.frames import FaceCrop, VideoFrame
 from stream.load import EngineLoad
 from stream.pipeline import Lane, Outcome, StageRunner, attempt
 
-# A picture hurries where it has less time than this, measured by what one takes of late. Lips and the browser take turns
-# on the same cores, so that one in a hundred takes twice as long: with 1.5, on a slow host, 3 in 100 were late anyway.
+# A picture hurries where it has less time than this, measured by what one takes of late. Lips and the browser use the
+# same cores, so that one in a hundred takes twice as long: with 1.5, on a slow host, 3 in 100 were late anyway.
 _HURRIED_BELOW = 2.5
 
 
